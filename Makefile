@@ -1,0 +1,46 @@
+# Every target makes its own environment in .venv and installs what it needs. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The native sources and the metadata: when they change, the package is installed again.
+SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
+
+.PHONY: demo test test-slow test-asan lint format clean
+
+demo: $(VENV)/installed  ## export a variant, run it, compare the backends
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed lint  ## lint and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" --durations=15
+
+test-slow: $(VENV)/installed  ## the tests that take minutes or gigabytes
+	$(BIN)/python -m pytest -m slow --durations=15
+
+test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	BIN=$(abspath $(BIN)) tools/test_asan.sh
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror csrc/*/*.cc csrc/*/*.h
+	$(BIN)/python -m mypy.stubtest albert_runtime._native --mypy-config-file pyproject.toml --allowlist tools/stubtest.allow
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i csrc/*/*.cc csrc/*/*.h
+
+$(VENV)/python: tools/check_python.py
+	$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+# Warnings are errors here; a user's `pip install` is not held up by a newer compiler's.
+$(VENV)/installed: $(VENV)/python $(SOURCES)
+	CMAKE_ARGS="-DALBERT_WERROR=ON" $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info $(VENV) runtime/albert_runtime/_native*.so

@@ -1,0 +1,142 @@
+#include "kernels/kernels.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "bindings/bindings.h"
+#include "engine/linear.h"
+
+namespace py = pybind11;
+using albert::Activation;
+
+namespace {
+
+using Isa = std::optional<std::string>;
+
+Activation activation_by_name(const std::string& name) {
+  if (name == "none") return Activation::none;
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "tanh") return Activation::tanh;
+  throw std::invalid_argument("activation must be none, gelu, gelu_tanh, relu or tanh, not '" + name + "'");
+}
+
+FloatArray like(const FloatArray& x) { return FloatArray(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim())); }
+
+FloatArray activate(const FloatArray& x, const std::string& activation, const Isa& isa) {
+  FloatArray out = like(x);
+  const albert::Kernels& kernels = kernels_or_default(isa);
+  const Activation function = activation_by_name(activation);
+  const float* from = x.data();
+  float* to = out.mutable_data();
+  const auto count = static_cast<size_t>(x.size());
+  const py::gil_scoped_release unlocked;
+  std::copy_n(from, count, to);
+  kernels.activate(function, to, count);
+  return out;
+}
+
+FloatArray layer_norm(const FloatArray& x, const FloatArray& scale, const FloatArray& shift, float epsilon,
+                      const std::optional<FloatArray>& bias, const std::optional<FloatArray>& residual, const Isa& isa) {
+  demand_shape(x, "x", {-1, -1});
+  const py::ssize_t rows = x.shape(0), columns = x.shape(1);
+  if (columns == 0) throw std::invalid_argument("x must have at least one column");
+  demand_shape(scale, "scale", {columns});
+  demand_shape(shift, "shift", {columns});
+  if (bias) demand_shape(*bias, "bias", {columns});
+  if (residual) demand_shape(*residual, "residual", {rows, columns});
+  FloatArray out = like(x);
+  const albert::Kernels& kernels = kernels_or_default(isa);
+  const auto stride = static_cast<size_t>(columns);
+  const albert::LayerNorm n{.x = x.data(),
+                            .x_stride = stride,
+                            .bias = bias ? bias->data() : nullptr,
+                            .residual = residual ? residual->data() : nullptr,
+                            .residual_stride = stride,
+                            .scale = scale.data(),
+                            .shift = shift.data(),
+                            .epsilon = epsilon,
+                            .out = out.mutable_data(),
+                            .out_stride = stride,
+                            .rows = static_cast<int>(rows),
+                            .columns = static_cast<int>(columns)};
+  const py::gil_scoped_release unlocked;
+  kernels.layer_norm(n);
+  return out;
+}
+
+FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::optional<FloatArray>& bias,
+                  const std::string& activation, int num_threads, const Isa& isa) {
+  demand_shape(x, "x", {-1, -1});
+  const py::ssize_t rows = x.shape(0), depth = x.shape(1);
+  demand_shape(weight, "weight", {depth, -1});
+  const py::ssize_t columns = weight.shape(1);
+  if (depth == 0 || columns == 0) throw std::invalid_argument("weight must not be empty");
+  if (bias) demand_shape(*bias, "bias", {columns});
+  if (num_threads < 1) throw std::invalid_argument("num_threads must be at least 1");
+  FloatArray out({rows, columns});
+  if (rows == 0) return out;
+  const albert::Kernels& kernels = kernels_or_default(isa);
+  const Activation function = activation_by_name(activation);
+  const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
+  float* to = out.mutable_data();
+  const py::gil_scoped_release unlocked;
+  albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns);
+  packed.place(reinterpret_cast<const std::byte*>(w), static_cast<int>(columns), 0);
+  if (b != nullptr) std::copy_n(b, columns, packed.bias());
+  const size_t stride = albert::row_stride(static_cast<int>(columns));
+  const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
+  const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
+  team->run([&](int) {
+    albert::linear(*team, kernels, packed, from, static_cast<size_t>(depth), static_cast<int>(rows), result.get(), stride,
+                   b != nullptr, function);
+  });
+  for (py::ssize_t row = 0; row < rows; ++row)
+    std::copy_n(result.get() + static_cast<size_t>(row) * stride, columns, to + row * columns);
+  return out;
+}
+
+FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray& v, const Isa& isa) {
+  demand_shape(q, "q", {-1, -1, -1});
+  const py::ssize_t queries = q.shape(0), heads = q.shape(1), size = q.shape(2);
+  demand_shape(k, "k", {-1, heads, size});
+  const py::ssize_t keys = k.shape(0);
+  demand_shape(v, "v", {keys, heads, size});
+  if (keys == 0 || heads == 0 || size == 0) throw std::invalid_argument("k must not be empty");
+  FloatArray out = like(q);
+  const albert::Kernels& kernels = kernels_or_default(isa);
+  const auto stride = static_cast<size_t>(heads * size);
+  const float *q_data = q.data(), *k_data = k.data(), *v_data = v.data();
+  float* to = out.mutable_data();
+  const py::gil_scoped_release unlocked;
+  const albert::FloatBlock scratch =
+      albert::allocate_floats(albert::attention_scratch(static_cast<int>(keys), static_cast<int>(size)));
+  for (py::ssize_t head = 0; head < heads; ++head)
+    kernels.attention_head({.q = q_data + head * size,
+                            .q_stride = stride,
+                            .k = k_data + head * size,
+                            .v = v_data + head * size,
+                            .kv_stride = stride,
+                            .out = to + head * size,
+                            .out_stride = stride,
+                            .queries = static_cast<int>(queries),
+                            .keys = static_cast<int>(keys),
+                            .head_size = static_cast<int>(size),
+                            .scale = 1.0f / std::sqrt(static_cast<float>(size)),
+                            .scratch = scratch.get()});
+  return out;
+}
+
+}  // namespace
+
+void register_kernels(py::module_& module) {
+  module.def("activate", &activate, py::arg("x"), py::arg("activation"), py::kw_only(), py::arg("isa") = py::none());
+  module.def("layer_norm", &layer_norm, py::arg("x"), py::arg("scale"), py::arg("shift"), py::kw_only(), py::arg("epsilon"),
+             py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none());
+  module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::kw_only(),
+             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("isa") = py::none());
+  module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("isa") = py::none());
+}

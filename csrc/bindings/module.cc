@@ -1,0 +1,29 @@
+// The Python module albert_runtime._native. Thin: checks of types and shapes, no arithmetic.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <system_error>
+
+#include "bindings/bindings.h"
+#include "engine/cpu.h"
+#include "kernels/kernels.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_native, module) {
+  module.doc() = "C++ engine and kernels of albert_runtime; use albert_runtime.Predictor and albert_runtime.kernels.";
+  // std::invalid_argument and std::out_of_range are pybind11's ValueError and IndexError; a file's error becomes an OSError.
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const std::system_error& error) {
+      PyErr_SetObject(PyExc_OSError, py::make_tuple(error.code().value(), error.what()).ptr());
+    }
+  });
+  module.def("isas", &albert::usable_isas, "The ISAs that this build has and this processor runs, the fastest first.");
+  module.def("default_isa", &albert::default_isa,
+             "ALBERT_FORCE_ISA where it is set, else the fastest of isas(). Raises ValueError if it names none of them.");
+  module.def("available_cpus", &albert::available_cpus, "The CPUs this process may use: affinity and cgroup quota, at least 1.");
+  register_engine(module);
+  register_kernels(module);
+}

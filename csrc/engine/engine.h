@@ -1,0 +1,49 @@
+// One model ready to run: immutable after construction, shared by any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/model.h"
+#include "engine/weights.h"
+#include "kernels/kernels.h"
+
+namespace albert {
+
+// The tokens of all rows one after the other, no padding. Row b is tokens row_starts[b] to row_starts[b + 1].
+struct PackedTokens {
+  const int32_t* input_ids;
+  const int32_t* positions;  // a token's column in the padded array
+  const int32_t* token_type_ids;
+  const int32_t* row_starts;  // [rows + 1]
+  const int32_t* first_key;   // [rows]: 0, or 1 if the row's token 0 is a query that nobody attends to (position 0 is masked)
+  int rows;
+};
+
+struct Outputs {
+  float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
+  int width;
+  float* pooled;  // [rows, H], or null
+};
+
+class Engine {
+ public:
+  // std::invalid_argument for a config or tensors that do not fit together, std::system_error for the file, std::bad_alloc.
+  Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const Kernels& kernels);
+
+  // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
+  void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
+
+  const ModelConfig& config() const { return config_; }
+  const Kernels& kernels() const { return kernels_; }
+  size_t packed_bytes() const { return weights_.packed_bytes; }
+
+ private:
+  void check(const PackedTokens& tokens, const Outputs& outputs) const;
+
+  const ModelConfig config_;
+  const Kernels& kernels_;
+  const Weights weights_;
+};
+
+}  // namespace albert

@@ -1,0 +1,41 @@
+// What the engine has to know of a model: its sizes, and where each tensor lies in the weight file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/activation.h"
+
+namespace albert {
+
+struct ModelConfig {
+  int vocab_size;
+  int embedding_size;
+  int hidden_size;
+  int num_hidden_layers;
+  int num_hidden_groups;
+  int inner_group_num;
+  int num_attention_heads;
+  int intermediate_size;
+  Activation hidden_act;
+  int max_position_embeddings;
+  int type_vocab_size;
+  float layer_norm_eps;
+  int padding_idx;  // the token id that is looked up as zeros, or -1
+  bool add_pooling_layer;
+
+  int head_size() const { return hidden_size / num_attention_heads; }
+  // The group whose layers run at depth `layer`: groups share the depth evenly.
+  int group_at(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
+};
+
+struct TensorPlace {
+  uint64_t offset;  // of its first byte in the file; any alignment
+  std::vector<uint64_t> shape;
+};
+using TensorTable = std::map<std::string, TensorPlace>;
+
+}  // namespace albert

@@ -1,0 +1,237 @@
+// ALBERT over packed tokens: embeddings, the layer in a loop, the pooler. Every thread of the team runs the same steps; a step is a
+// set of tasks followed by a barrier.
+#include "engine/pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "engine/linear.h"
+
+namespace albert {
+namespace {
+
+// Strides and places of the activations in the workspace, each [tokens, its size].
+struct Layout {
+  size_t embedding, hidden, wide;  // strides: E; H; max(3H, I), the one buffer of Q|K|V and of the FFN, which never meet
+  explicit Layout(const ModelConfig& c)
+      : embedding(row_stride(c.embedding_size)),
+        hidden(row_stride(c.hidden_size)),
+        wide(row_stride(std::max(3 * c.hidden_size, c.intermediate_size))) {}
+  size_t floats_per_token() const { return embedding + 3 * hidden + wide; }
+};
+
+class Pass {
+ public:
+  Pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
+       int first_row, int end_row, const Outputs& outputs)
+      : team_(team),
+        kernels_(kernels),
+        config_(config),
+        weights_(weights),
+        tokens_(tokens),
+        outputs_(outputs),
+        first_row_(first_row),
+        rows_(end_row - first_row),
+        first_token_(tokens.row_starts[first_row]),
+        count_(tokens.row_starts[end_row] - first_token_),
+        stride_(config) {
+    for (int row = first_row; row < end_row; ++row)
+      longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
+    scratch_size_ = attention_scratch(longest_, config.head_size());
+    const auto n = static_cast<size_t>(count_);
+    float* next = team.workspace.reserve(n * stride_.floats_per_token() + static_cast<size_t>(team.size()) * scratch_size_);
+    const auto take = [&](size_t count) { return std::exchange(next, next + count); };
+    embedded_ = take(n * stride_.embedding);
+    hidden_ = take(n * stride_.hidden);
+    attended_ = take(n * stride_.hidden);
+    spare_ = take(n * stride_.hidden);
+    wide_ = take(n * stride_.wide);
+    scratch_ = next;
+  }
+
+  // Thread `thread` of the team.
+  void operator()(int thread) {
+    embed();
+    const bool pooled_only = outputs_.hidden == nullptr;
+    for (int depth = 0; depth < config_.num_hidden_layers; ++depth) {
+      const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
+      for (const LayerWeights& w : group) {
+        const bool last = depth + 1 == config_.num_hidden_layers && &w == &group.back();
+        pooled_only&& last ? layer_for_first_tokens(w, thread) : layer(w, thread);
+      }
+    }
+    if (outputs_.hidden != nullptr) write_hidden();
+    if (outputs_.pooled != nullptr) {
+      if (!pooled_only) keep_first_tokens();
+      pool();
+    }
+  }
+
+ private:
+  // LayerNorm((word + token type) + position), then the linear map from E to H.
+  void embed() {
+    const auto e = static_cast<size_t>(config_.embedding_size);
+    for_rows(count_, [&](int token) {
+      const int at = first_token_ + token;
+      float* out = embedded_ + static_cast<size_t>(token) * stride_.embedding;
+      if (const int id = tokens_.input_ids[at]; id == config_.padding_idx)
+        std::fill_n(out, e, 0.0f);
+      else
+        std::memcpy(out, weights_.word_embedding(id), e * sizeof(float));
+      kernels_.layer_norm({.x = out,
+                           .x_stride = 0,
+                           .bias = weights_.token_type_embeddings.get() + static_cast<size_t>(tokens_.token_type_ids[at]) * e,
+                           .residual = weights_.position_embeddings.get() + static_cast<size_t>(tokens_.positions[at]) * e,
+                           .residual_stride = 0,
+                           .scale = weights_.embedding_norm.scale.get(),
+                           .shift = weights_.embedding_norm.shift.get(),
+                           .epsilon = config_.layer_norm_eps,
+                           .out = out,
+                           .out_stride = 0,
+                           .rows = 1,
+                           .columns = config_.embedding_size});
+    });
+    linear(team_, kernels_, weights_.mapping_in, embedded_, stride_.embedding, count_, hidden_, stride_.hidden, true);
+  }
+
+  void layer(const LayerWeights& w, int thread) {
+    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, count_, wide_, stride_.wide, true);
+    attention(wide_, stride_.wide, false, thread);
+    finish_layer(w, count_);
+  }
+
+  // The last layer where only the pooler reads it: keys and values of all tokens, all else for the first token of each row alone.
+  void layer_for_first_tokens(const LayerWeights& w, int thread) {
+    const int h = config_.hidden_size, columns = w.qkv.panel_columns();
+    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, count_, wide_, stride_.wide, true, Activation::none,
+           {h / columns, w.qkv.panels()});
+    keep_first_tokens();
+    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, rows_, spare_, stride_.hidden, true, Activation::none,
+           {0, (h + columns - 1) / columns});
+    attention(spare_, stride_.hidden, true, thread);
+    finish_layer(w, rows_);
+  }
+
+  // From the queries and the K|V of wide_ to attended_, which gets a row for each query.
+  void attention(const float* queries, size_t query_stride, bool first_tokens_only, int thread) {
+    const int heads = config_.num_attention_heads, size = config_.head_size(), h = config_.hidden_size;
+    float* scratch = scratch_ + static_cast<size_t>(thread) * scratch_size_;
+    team_.for_each(rows_ * heads, [&](int task) {
+      const int row = task / heads, head = task % heads;
+      const int first = tokens_.row_starts[first_row_ + row] - first_token_;
+      const int end = tokens_.row_starts[first_row_ + row + 1] - first_token_;
+      const int first_key = first + tokens_.first_key[first_row_ + row];
+      const int first_query = first_tokens_only ? row : first;
+      const auto column = static_cast<size_t>(head) * static_cast<size_t>(size);
+      const float* keys = wide_ + static_cast<size_t>(first_key) * stride_.wide + static_cast<size_t>(h) + column;
+      kernels_.attention_head({.q = queries + static_cast<size_t>(first_query) * query_stride + column,
+                               .q_stride = query_stride,
+                               .k = keys,
+                               .v = keys + h,
+                               .kv_stride = stride_.wide,
+                               .out = attended_ + static_cast<size_t>(first_query) * stride_.hidden + column,
+                               .out_stride = stride_.hidden,
+                               .queries = first_tokens_only ? 1 : end - first,
+                               .keys = end - first_key,
+                               .head_size = size,
+                               .scale = 1.0f / std::sqrt(static_cast<float>(size)),
+                               .scratch = scratch});
+    });
+  }
+
+  // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
+  void finish_layer(const LayerWeights& w, int count) {
+    linear(team_, kernels_, w.dense, attended_, stride_.hidden, count, spare_, stride_.hidden, false);
+    add_and_normalize(spare_, w.dense_bias.get(), hidden_, w.attention_norm, spare_, count);
+    linear(team_, kernels_, w.ffn, spare_, stride_.hidden, count, wide_, stride_.wide, true, config_.hidden_act);
+    linear(team_, kernels_, w.ffn_output, wide_, stride_.wide, count, attended_, stride_.hidden, false);
+    add_and_normalize(attended_, w.ffn_output_bias.get(), spare_, w.full_norm, hidden_, count);
+  }
+
+  // out = LayerNorm((x + bias) + residual), all [count, H]
+  void add_and_normalize(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count) {
+    for_rows(count, [&](int token) {
+      const size_t at = static_cast<size_t>(token) * stride_.hidden;
+      kernels_.layer_norm({.x = x + at,
+                           .x_stride = 0,
+                           .bias = bias,
+                           .residual = residual + at,
+                           .residual_stride = 0,
+                           .scale = norm.scale.get(),
+                           .shift = norm.shift.get(),
+                           .epsilon = config_.layer_norm_eps,
+                           .out = out + at,
+                           .out_stride = 0,
+                           .rows = 1,
+                           .columns = config_.hidden_size});
+    });
+  }
+
+  // hidden_ to the padded output.
+  void write_hidden() {
+    const auto h = static_cast<size_t>(config_.hidden_size);
+    team_.for_each(rows_, [&](int row) {
+      const int first = tokens_.row_starts[first_row_ + row] + tokens_.first_key[first_row_ + row];
+      float* out = outputs_.hidden + static_cast<size_t>(first_row_ + row) * static_cast<size_t>(outputs_.width) * h;
+      for (int token = first; token < tokens_.row_starts[first_row_ + row + 1]; ++token)
+        std::memcpy(out + static_cast<size_t>(tokens_.positions[token]) * h,
+                    hidden_ + static_cast<size_t>(token - first_token_) * stride_.hidden, h * sizeof(float));
+    });
+  }
+
+  // Row r of hidden_ = the first token of row r. In ascending order, in place: a row never moves past one not yet moved.
+  void keep_first_tokens() {
+    team_.for_each(1, [&](int) {
+      for (int row = 1; row < rows_; ++row)
+        std::memcpy(hidden_ + static_cast<size_t>(row) * stride_.hidden,
+                    hidden_ + static_cast<size_t>(tokens_.row_starts[first_row_ + row] - first_token_) * stride_.hidden,
+                    static_cast<size_t>(config_.hidden_size) * sizeof(float));
+    });
+  }
+
+  // tanh(hidden_ W + b) of the first tokens, to the output.
+  void pool() {
+    const auto h = static_cast<size_t>(config_.hidden_size);
+    linear(team_, kernels_, weights_.pooler, hidden_, stride_.hidden, rows_, attended_, stride_.hidden, true, Activation::tanh);
+    for_rows(rows_, [&](int row) {
+      std::memcpy(outputs_.pooled + static_cast<size_t>(first_row_ + row) * h,
+                  attended_ + static_cast<size_t>(row) * stride_.hidden, h * sizeof(float));
+    });
+  }
+
+  // work(row) for each of `count` rows, a few to a task.
+  template <typename Work>
+  void for_rows(int count, Work&& work) {
+    constexpr int kMostRowsPerTask = 32, kTasksPerThread = 3;
+    const int size = std::clamp(count / (kTasksPerThread * team_.size()), 1, kMostRowsPerTask);
+    team_.for_each((count + size - 1) / size, [&](int task) {
+      for (int row = task * size; row < std::min(count, (task + 1) * size); ++row) work(row);
+    });
+  }
+
+  Team& team_;
+  const Kernels& kernels_;
+  const ModelConfig& config_;
+  const Weights& weights_;
+  const PackedTokens& tokens_;
+  const Outputs& outputs_;
+  const int first_row_, rows_, first_token_, count_;
+  const Layout stride_;
+  int longest_ = 0;
+  size_t scratch_size_ = 0;  // floats for each thread
+  float *embedded_, *hidden_, *attended_, *spare_, *wide_, *scratch_;
+};
+
+}  // namespace
+
+size_t pass_bytes_per_token(const ModelConfig& config) { return Layout(config).floats_per_token() * sizeof(float); }
+
+void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
+              int first_row, int end_row, const Outputs& outputs) {
+  Pass pass(team, kernels, config, weights, tokens, first_row, end_row, outputs);
+  team.run([&pass](int thread) { pass(thread); });
+}
+
+}  // namespace albert

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/team.h"
+
+namespace albert {
+
+// The workspace that a pass needs for each of its tokens.
+size_t pass_bytes_per_token(const ModelConfig& config);
+
+// Rows first_row to end_row of `tokens` through the whole model.
+void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
+              int first_row, int end_row, const Outputs& outputs);
+
+}  // namespace albert

@@ -1,0 +1,84 @@
+// The engine's threads. A Team is the caller and size - 1 workers that run one function together, with barriers between its steps;
+// the TeamPool is the process's one store of them, shared by all engines.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/workspace.h"
+
+namespace albert {
+
+class Team {
+ public:
+  explicit Team(int size);  // starts size - 1 workers; std::system_error if the system allows no more threads
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  ~Team();
+
+  int size() const { return size_; }
+
+  // Runs work(thread) on every thread of the team, thread in 0..size-1, and returns when all are done. work must not throw.
+  void run(const std::function<void(int)>& work);
+
+  // Inside work: calls task(i) once for each i in 0..count-1, on whichever thread is free, and then waits for the whole team.
+  template <typename Task>
+  void for_each(int count, Task&& task) {
+    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < count; i = next_.fetch_add(1, std::memory_order_relaxed))
+      task(i);
+    barrier();
+  }
+
+  // Memory that keeps its size from run to run.
+  Workspace workspace;
+
+ private:
+  void barrier();
+  void serve(int thread);
+  void dismiss();
+
+  const int size_;
+  std::atomic<int> next_{0};
+  std::atomic<int> arrived_{0};
+  std::atomic<uint32_t> phase_{0};  // barriers passed
+  std::atomic<uint32_t> turn_{0};   // runs begun
+  std::atomic<bool> stop_{false};
+  const std::function<void(int)>* work_ = nullptr;
+  std::vector<std::thread> workers_;
+};
+
+class TeamPool {
+ public:
+  // The pool of this process: after a fork the child has a fresh one, because the parent's workers are not in it.
+  static TeamPool& instance();
+
+  // Lends a team of `size` threads for as long as the lease lives. While teams are out, another is lent only if all their threads
+  // together fit the CPUs of the process; else the caller waits. So memory and load stay bounded however many threads call.
+  class Lease {
+   public:
+    Lease(TeamPool& pool, int size);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    Team& operator*() const { return *team_; }
+    Team* operator->() const { return team_.get(); }
+
+   private:
+    TeamPool& pool_;
+    std::unique_ptr<Team> team_;
+  };
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable returned_;
+  std::vector<std::unique_ptr<Team>> idle_;
+  int lent_threads_ = 0;
+};
+
+}  // namespace albert

@@ -1,0 +1,76 @@
+// The weights as the kernels read them: packed once per layer group, however deep the model is.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "engine/mapped_file.h"
+#include "engine/model.h"
+#include "engine/workspace.h"
+
+namespace albert {
+
+// A matrix [depth, columns] in the panels of kernels/gemm.h, with its bias.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(int depth, int columns, int panel_columns);
+
+  // Copies w, floats [depth, columns] row by row at any alignment, to the columns from first_column on.
+  void place(const std::byte* w, int columns, int first_column);
+
+  int depth() const { return depth_; }
+  int columns() const { return columns_; }
+  int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
+  int panel_columns() const { return panel_columns_; }
+  int width(int panel) const;  // of one panel: panel_columns, or what is left, in sixteens
+  const float* panel(int index) const;
+  const float* bias(int panel) const { return bias_.get() + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_); }
+  float* bias() { return bias_.get(); }  // [columns]
+  size_t bytes() const;
+
+ private:
+  size_t offset(int panel) const;
+
+  int depth_ = 0, columns_ = 0, panel_columns_ = 1;
+  FloatBlock data_, bias_;
+};
+
+struct NormWeights {
+  FloatBlock scale, shift;  // [columns]
+};
+
+// One ALBERT layer. The biases of `dense` and `ffn_output` are added by the LayerNorm that follows, so they stand apart.
+struct LayerWeights {
+  PackedMatrix qkv;    // [H, 3H]: query, key, value side by side, one GEMM
+  PackedMatrix dense;  // [H, H], bias unused
+  FloatBlock dense_bias;
+  NormWeights attention_norm;
+  PackedMatrix ffn;         // [H, I]
+  PackedMatrix ffn_output;  // [I, H], bias unused
+  FloatBlock ffn_output_bias;
+  NormWeights full_norm;
+};
+
+struct Weights {
+  // Reads and packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit `config`.
+  Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, int panel_columns);
+
+  const std::byte* word_embedding(int id) const {
+    return word_embeddings + static_cast<size_t>(id) * static_cast<size_t>(embedding_size) * sizeof(float);
+  }
+
+  MappedFile file;                   // the word embeddings are looked up here: a batch touches few of them
+  const std::byte* word_embeddings;  // [V, E]
+  int embedding_size;
+  FloatBlock position_embeddings;    // [P, E]
+  FloatBlock token_type_embeddings;  // [T, E]
+  NormWeights embedding_norm;
+  PackedMatrix mapping_in;                        // [E, H]
+  std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
+  PackedMatrix pooler;                            // [H, H], empty without a pooler
+  size_t packed_bytes = 0;                        // of all but the word embeddings
+};
+
+}  // namespace albert

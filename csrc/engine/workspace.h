@@ -1,0 +1,51 @@
+// A block of float memory, aligned for any vector and on huge pages where there are any.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace albert {
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+using FloatBlock = std::unique_ptr<float[], FreeDeleter>;
+
+// Uninitialised; std::bad_alloc if there is no memory.
+inline FloatBlock allocate_floats(size_t count) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t alignment = count * sizeof(float) >= kHugePage ? kHugePage : 64;
+  const size_t bytes = (count * sizeof(float) + alignment - 1) / alignment * alignment;
+  void* p = std::aligned_alloc(alignment, bytes == 0 ? alignment : bytes);
+  if (p == nullptr) throw std::bad_alloc();
+  if (alignment == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
+  return FloatBlock(static_cast<float*>(p));
+}
+
+// Floats between rows of `columns` floats: room for whole panels, and an odd number of cache lines, because rows a power of two
+// apart would share a few cache sets.
+constexpr size_t row_stride(int columns) { return (static_cast<size_t>(columns) + 63) / 64 * 64 + 16; }
+
+class Workspace {
+ public:
+  // At least `count` floats, uninitialised; the same block again unless it must grow.
+  float* reserve(size_t count) {
+    if (count > size_) {
+      block_.reset();
+      size_ = 0;
+      block_ = allocate_floats(count);
+      size_ = count;
+    }
+    return block_.get();
+  }
+
+ private:
+  FloatBlock block_;
+  size_t size_ = 0;
+};
+
+}  // namespace albert

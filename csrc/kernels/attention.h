@@ -1,0 +1,31 @@
+// out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries live in the
+// first-level cache and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
+#pragma once
+
+#include <cstddef>
+
+namespace albert {
+
+struct AttentionHead {
+  const float* q;  // [queries, head_size], a row every q_stride floats
+  size_t q_stride;
+  const float* k;  // [keys, head_size]
+  const float* v;  // [keys, head_size]
+  size_t kv_stride;
+  float* out;  // [queries, head_size]
+  size_t out_stride;
+  int queries;
+  int keys;  // at least one
+  int head_size;
+  float scale;
+  float* scratch;  // attention_scratch(keys, head_size) floats
+};
+
+// Floats of scratch: K transposed, V packed, and for a tile of at most 6 queries their scores and results.
+constexpr size_t attention_scratch(int keys, int head_size) {
+  const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
+  const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
+  return padded_keys * static_cast<size_t>(head_size) + static_cast<size_t>(keys) * padded_head + 6 * (padded_keys + padded_head);
+}
+
+}  // namespace albert

@@ -1,0 +1,61 @@
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels/kernels.h"
+
+namespace albert {
+
+#define ALBERT_DECLARE_ISA(isa) \
+  namespace isa {               \
+  extern const Kernels kTable;  \
+  }
+ALBERT_DECLARE_ISA(generic)
+#if defined(__x86_64__)
+ALBERT_DECLARE_ISA(avx2)
+ALBERT_DECLARE_ISA(avx512)
+#endif
+#undef ALBERT_DECLARE_ISA
+
+namespace {
+
+std::vector<const Kernels*> usable() {
+  std::vector<const Kernels*> tables;
+#if defined(__x86_64__)
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (has_avx512) tables.push_back(&avx512::kTable);
+  if (has_avx2) tables.push_back(&avx2::kTable);
+#endif
+  tables.push_back(&generic::kTable);
+  return tables;
+}
+
+}  // namespace
+
+std::vector<std::string> usable_isas() {
+  std::vector<std::string> names;
+  for (const Kernels* table : usable()) names.emplace_back(table->isa);
+  return names;
+}
+
+const Kernels& kernels_for(std::string_view isa) {
+  std::string choices;
+  for (const Kernels* table : usable()) {
+    if (isa == table->isa) return *table;
+    choices += (choices.empty() ? "" : ", ") + std::string(table->isa);
+  }
+  throw std::invalid_argument("no kernels for ISA '" + std::string(isa) + "' on this machine; choose one of " + choices);
+}
+
+std::string default_isa() {
+  const char* forced = std::getenv("ALBERT_FORCE_ISA");
+  if (forced == nullptr || *forced == '\0') return usable().front()->isa;
+  try {
+    return kernels_for(forced).isa;
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(std::string("ALBERT_FORCE_ISA: ") + error.what());
+  }
+}
+
+}  // namespace albert

@@ -1,0 +1,33 @@
+// The kernels of one ISA as a table of function pointers, and the choice among them. Kernels know plain sizes and no model.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/gemm.h"
+#include "kernels/layer_norm.h"
+
+namespace albert {
+
+struct Kernels {
+  const char* isa;
+  int panel_columns;  // the width of a full weight panel, see gemm.h
+  void (*gemm_panel)(const GemmPanel&);
+  void (*layer_norm)(const LayerNorm&);
+  void (*attention_head)(const AttentionHead&);
+  void (*activate)(Activation, float* x, size_t count);
+};
+
+// The ISAs that this build has and this processor runs, the fastest first; "generic" is always the last.
+std::vector<std::string> usable_isas();
+
+// The kernels of one of usable_isas(); std::invalid_argument names the choices.
+const Kernels& kernels_for(std::string_view isa);
+
+// ALBERT_FORCE_ISA where it is set, else the fastest. std::invalid_argument if it names none of usable_isas().
+std::string default_isa();
+
+}  // namespace albert

@@ -1,0 +1,25 @@
+// Compiled once per ISA: the table of that ISA's kernels.
+#include "kernels/kernels.h"
+#include "kernels/tile.h"
+
+#define ALBERT_STRING_(x) #x
+#define ALBERT_STRING(x) ALBERT_STRING_(x)
+
+namespace albert::ALBERT_ISA {
+
+void gemm_panel(const GemmPanel&);
+void layer_norm(const LayerNorm&);
+void attention_head(const AttentionHead&);
+void activate(Activation, float*, size_t);
+
+extern const Kernels kTable;
+const Kernels kTable = {
+    .isa = ALBERT_STRING(ALBERT_ISA),
+    .panel_columns = kPanelColumns,
+    .gemm_panel = gemm_panel,
+    .layer_norm = layer_norm,
+    .attention_head = attention_head,
+    .activate = activate,
+};
+
+}  // namespace albert::ALBERT_ISA

@@ -1,0 +1,62 @@
+// The register tile: C[rows, 16 * vectors] (+)= A[rows, depth] * W[depth, 16 * vectors], all of C in registers.
+// Rows and columns are as many as the registers hold beside one row of W: few rows and many columns, because rows of A that lie a
+// power of two apart fall into the same cache sets.
+#pragma once
+
+#include "kernels/simd.h"
+
+namespace albert::ALBERT_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kTileRows = 6, kTileVectors = 4;  // 24 accumulators of 32 registers
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int kTileRows = 6, kTileVectors = 1;  // 12 accumulators of 16 registers; 24 of 32
+#else
+constexpr int kTileRows = 2, kTileVectors = 1;  // 8 accumulators of 16 registers
+#endif
+constexpr int kPanelColumns = kTileVectors * kLanes;
+
+struct Tile {
+  const float* a;
+  size_t a_stride;
+  const float* w;
+  size_t w_stride;
+  float* c;
+  size_t c_stride;
+  int depth;
+  bool accumulate;  // go on from what C holds, rather than from zero
+};
+
+template <int Rows, int Vectors>
+inline void run_tile(const Tile& t) {
+  F32x16 sum[Rows][Vectors];
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v)
+      sum[r][v] = t.accumulate ? load(t.c + static_cast<size_t>(r) * t.c_stride + v * kLanes) : splat(0.0f);
+  const float* a = t.a;
+  const float* w = t.w;
+  for (int k = 0; k < t.depth; ++k, ++a, w += t.w_stride) {
+    F32x16 column[Vectors];
+    for (int v = 0; v < Vectors; ++v) column[v] = load(w + v * kLanes);
+    for (int r = 0; r < Rows; ++r) {
+      const F32x16 x = splat(a[static_cast<size_t>(r) * t.a_stride]);
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v) store(t.c + static_cast<size_t>(r) * t.c_stride + v * kLanes, sum[r][v]);
+}
+
+// tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
+template <int Rows = kTileRows, int Vectors = kTileVectors>
+inline void run_tile(int rows, int vectors, const Tile& t) {
+  if constexpr (Vectors > 1) {
+    if (vectors < Vectors) return run_tile<Rows, Vectors - 1>(rows, vectors, t);
+  }
+  if constexpr (Rows > 1) {
+    if (rows < Rows) return run_tile<Rows - 1, Vectors>(rows, vectors, t);
+  }
+  run_tile<Rows, Vectors>(t);
+}
+
+}  // namespace albert::ALBERT_ISA
