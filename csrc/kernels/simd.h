@@ -8,9 +8,18 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define ALBERT_INLINE inline __attribute__((always_inline))
+
+// For loops over registers: they must be unrolled, or the registers become an array in memory.
+#if defined(__clang__)
+#define ALBERT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define ALBERT_UNROLL _Pragma("GCC unroll 64")
+#endif
 
 // Everything compiled per ISA lives in a namespace of that ISA. The kernel files use no inline function of the standard library
 // that does work: the linker would keep one ISA's copy for all of them.
@@ -33,14 +42,23 @@ struct F32x16 {
   Native part[kParts];
 };
 
+ALBERT_INLINE Native splat_native(float x) { return x - Native{}; }  // less zero: the one operation that changes no x
+
 ALBERT_INLINE F32x16 splat(float x) {
   F32x16 r;
-  for (auto& part : r.part) part = Native{} + x;
+  ALBERT_UNROLL
+  for (auto& part : r.part) part = splat_native(x);
   return r;
 }
 
 ALBERT_INLINE F32x16 load(const float* p) {
   F32x16 r;
+  std::memcpy(&r, p, sizeof r);
+  return r;
+}
+
+ALBERT_INLINE Native load_native(const float* p) {
+  Native r;
   std::memcpy(&r, p, sizeof r);
   return r;
 }
@@ -56,30 +74,42 @@ ALBERT_INLINE F32x16 load_first(const float* p, int count, float fill = 0.0f) {
 
 ALBERT_INLINE void store_first(float* p, F32x16 x, int count) { std::memcpy(p, &x, sizeof(float) * static_cast<size_t>(count)); }
 
-#define ALBERT_LANEWISE(name, expression)         \
-  ALBERT_INLINE F32x16 name(F32x16 a, F32x16 b) { \
-    for (int i = 0; i < kParts; ++i) {            \
-      const Native x = a.part[i], y = b.part[i];  \
-      a.part[i] = (expression);                   \
-    }                                             \
-    return a;                                     \
-  }
-ALBERT_LANEWISE(operator+, x + y)
-ALBERT_LANEWISE(operator-, x - y)
-ALBERT_LANEWISE(operator*, x* y)
-ALBERT_LANEWISE(operator/, x / y)
+template <typename Function>
+ALBERT_INLINE F32x16 each_part(F32x16 a, F32x16 b, Function function) {
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) a.part[i] = function(a.part[i], b.part[i]);
+  return a;
+}
+
+ALBERT_INLINE F32x16 operator+(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x + y; });
+}
+ALBERT_INLINE F32x16 operator-(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x - y; });
+}
+ALBERT_INLINE F32x16 operator*(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x * y; });
+}
+ALBERT_INLINE F32x16 operator/(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x / y; });
+}
 // A NaN in b comes through; one in a is dropped.
-ALBERT_LANEWISE(max, x > y ? x : y)
-ALBERT_LANEWISE(min, x < y ? x : y)
-#undef ALBERT_LANEWISE
+ALBERT_INLINE F32x16 max(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x > y ? x : y; });
+}
+ALBERT_INLINE F32x16 min(F32x16 a, F32x16 b) {
+  return each_part(a, b, [](Native x, Native y) { return x < y ? x : y; });
+}
 
 ALBERT_INLINE F32x16 abs(F32x16 x) {
+  ALBERT_UNROLL
   for (auto& part : x.part) part = (Native)((NativeInt)part & 0x7fffffff);
   return x;
 }
 
 // |magnitude| with the sign of `sign`.
 ALBERT_INLINE F32x16 copy_sign(F32x16 magnitude, F32x16 sign) {
+  ALBERT_UNROLL
   for (int i = 0; i < kParts; ++i)
     magnitude.part[i] = (Native)(((NativeInt)magnitude.part[i] & 0x7fffffff) | ((NativeInt)sign.part[i] & INT32_MIN));
   return magnitude;
@@ -87,49 +117,46 @@ ALBERT_INLINE F32x16 copy_sign(F32x16 magnitude, F32x16 sign) {
 
 // a < b ? yes : no
 ALBERT_INLINE F32x16 if_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
+  ALBERT_UNROLL
   for (int i = 0; i < kParts; ++i) no.part[i] = a.part[i] < b.part[i] ? yes.part[i] : no.part[i];
   return no;
 }
 
-#if !defined(__AVX2__) && !defined(__FP_FAST_FMAF)
-// a * b + c rounded once, without the instruction. The product of two floats is exact in double; their sum is rounded to odd (Boldo
-// and Melquiond, "Emulation of FMA and correctly rounded sums", 2008), so that the rounding to float is the only one that shows.
-ALBERT_INLINE float fused_multiply_add(float a, float b, float c) {
-  const double product = static_cast<double>(a) * b;
-  const double sum = product + c;
-  const double recovered = sum - product;
-  const double error = (product - (sum - recovered)) + (c - recovered);
-  int64_t bits;
-  std::memcpy(&bits, &sum, sizeof bits);
-  const int64_t inexact = static_cast<int64_t>(error > 0.0) | static_cast<int64_t>(error < 0.0);  // 0 for a NaN as well
-  const int64_t away = static_cast<int64_t>((error > 0.0) == (sum > 0.0));
-  bits += inexact & ~bits & 1 ? 2 * away - 1 : 0;
-  double odd;
-  std::memcpy(&odd, &bits, sizeof odd);
-  return static_cast<float>(odd);
-}
-#endif
-
 // a * b + c, rounded once.
-ALBERT_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
-  for (int i = 0; i < kParts; ++i) {
+ALBERT_INLINE Native fma(Native a, Native b, Native c) {
 #if defined(__AVX512F__)
-    c.part[i] = (Native)_mm512_fmadd_ps((__m512)a.part[i], (__m512)b.part[i], (__m512)c.part[i]);
+  return (Native)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
-    c.part[i] = (Native)_mm256_fmadd_ps((__m256)a.part[i], (__m256)b.part[i], (__m256)c.part[i]);
-#elif defined(__FP_FAST_FMAF)
-    for (int lane = 0; lane < kNativeLanes; ++lane)
-      c.part[i][lane] = __builtin_fmaf(a.part[i][lane], b.part[i][lane], c.part[i][lane]);
+  return (Native)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Native)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-    for (int lane = 0; lane < kNativeLanes; ++lane)
-      c.part[i][lane] = fused_multiply_add(a.part[i][lane], b.part[i][lane], c.part[i][lane]);
+  // Without the instruction: the product of two floats is exact in double; their sum is rounded to odd (Boldo and Melquiond,
+  // "Emulation of FMA and correctly rounded sums", 2008), so that the rounding to float is the only one that shows.
+  using Wide = double __attribute__((vector_size(kNativeLanes * sizeof(double))));
+  using WideInt = int64_t __attribute__((vector_size(kNativeLanes * sizeof(int64_t))));
+  const Wide product = __builtin_convertvector(a, Wide) * __builtin_convertvector(b, Wide);
+  const Wide addend = __builtin_convertvector(c, Wide);
+  const Wide sum = product + addend;
+  const Wide recovered = sum - product;
+  const Wide error = (product - (sum - recovered)) + (addend - recovered);
+  const WideInt inexact = (WideInt)((error > 0.0) | (error < 0.0));  // all ones; zero for a NaN as well
+  const WideInt bits = (WideInt)sum;
+  const WideInt even = (bits & 1) - 1;                              // all ones
+  const WideInt step = (WideInt)((error > 0.0) ^ (sum > 0.0)) | 1;  // to the odd neighbour on the error's side
+  return __builtin_convertvector((Wide)(bits + (inexact & even & step)), Native);
 #endif
-  }
+}
+
+ALBERT_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) c.part[i] = fma(a.part[i], b.part[i], c.part[i]);
   return c;
 }
 
 // 2^x for integral x in [-126, 127].
 ALBERT_INLINE F32x16 power_of_two(F32x16 x) {
+  ALBERT_UNROLL
   for (auto& part : x.part) part = (Native)((__builtin_convertvector(part, NativeInt) + 127) << 23);
   return x;
 }

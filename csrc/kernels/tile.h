@@ -27,24 +27,36 @@ struct Tile {
   bool accumulate;  // go on from what C holds, rather than from zero
 };
 
+// Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
 template <int Rows, int Vectors>
 inline void run_tile(const Tile& t) {
-  F32x16 sum[Rows][Vectors];
-  for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v)
-      sum[r][v] = t.accumulate ? load(t.c + static_cast<size_t>(r) * t.c_stride + v * kLanes) : splat(0.0f);
+  constexpr int kRegisters = Vectors * kParts;
+  Native sum[Rows][kRegisters];
+  ALBERT_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    ALBERT_UNROLL
+    for (int v = 0; v < kRegisters; ++v)
+      sum[r][v] = t.accumulate ? load_native(t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes) : Native{};
+  }
   const float* a = t.a;
   const float* w = t.w;
   for (int k = 0; k < t.depth; ++k, ++a, w += t.w_stride) {
-    F32x16 column[Vectors];
-    for (int v = 0; v < Vectors; ++v) column[v] = load(w + v * kLanes);
+    Native row[kRegisters];
+    ALBERT_UNROLL
+    for (int v = 0; v < kRegisters; ++v) row[v] = load_native(w + v * kNativeLanes);
+    ALBERT_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const F32x16 x = splat(a[static_cast<size_t>(r) * t.a_stride]);
-      for (int v = 0; v < Vectors; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
+      const Native x = splat_native(a[static_cast<size_t>(r) * t.a_stride]);
+      ALBERT_UNROLL
+      for (int v = 0; v < kRegisters; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
     }
   }
-  for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) store(t.c + static_cast<size_t>(r) * t.c_stride + v * kLanes, sum[r][v]);
+  ALBERT_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    ALBERT_UNROLL
+    for (int v = 0; v < kRegisters; ++v)
+      std::memcpy(t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes, &sum[r][v], sizeof(Native));
+  }
 }
 
 // tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
