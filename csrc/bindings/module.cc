@@ -12,7 +12,7 @@ namespace py = pybind11;
 
 PYBIND11_MODULE(_native, module) {
   module.doc() = "C++ engine and kernels of albert_runtime; use albert_runtime.Predictor and albert_runtime.kernels.";
-  // std::invalid_argument and std::out_of_range are pybind11's ValueError and IndexError; a file's error becomes an OSError.
+  // pybind11 makes std::invalid_argument a ValueError and std::bad_alloc a MemoryError; a file's error becomes an OSError here.
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);

@@ -38,7 +38,7 @@ MappedFile::~MappedFile() {
 }
 
 const std::byte* MappedFile::bytes(uint64_t offset, uint64_t length) const {
-  if (offset > size_ || length > size_ - offset) throw std::out_of_range("the weight file ends before its tensors do");
+  if (offset > size_ || length > size_ - offset) throw std::invalid_argument("the weight file ends before its tensors do");
   return data_ + offset;
 }
 

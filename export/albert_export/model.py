@@ -1,0 +1,186 @@
+"""ALBERT in paddle.nn: PaddleNLP's arithmetic, written so that no shape arithmetic is traced.
+
+Every parameter is created under its structured name, so a program's variables carry the manifest's names.
+Import this module only where paddle may be imported.
+"""
+
+# paddle has no types that mypy could follow, so its Layer is Any.
+# mypy: disable-error-code="misc, no-any-return"
+
+import math
+from collections.abc import Callable
+
+import paddle
+from paddle import Tensor, nn
+from paddle.nn import functional as F
+
+from albert_runtime.config import AlbertConfig, layer_prefix
+
+
+def gelu_new(x: Tensor) -> Tensor:
+    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), in the separate steps PaddleNLP takes."""
+    return 0.5 * x * (1.0 + paddle.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * paddle.pow(x, 3.0))))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "gelu_new": gelu_new, "relu": F.relu}
+
+
+def _named(name: str) -> paddle.ParamAttr:
+    # The constant is a placeholder that costs little: every parameter gets its value by set_value.
+    return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(0.0))
+
+
+def _linear(inputs: int, outputs: int, prefix: str) -> nn.Linear:
+    return nn.Linear(
+        inputs, outputs, weight_attr=_named(f"{prefix}.weight"), bias_attr=_named(f"{prefix}.bias")
+    )
+
+
+def _layer_norm(size: int, epsilon: float, prefix: str) -> nn.LayerNorm:
+    return nn.LayerNorm(
+        size, epsilon, weight_attr=_named(f"{prefix}.weight"), bias_attr=_named(f"{prefix}.bias")
+    )
+
+
+class Table(nn.Layer):
+    """A lookup table [rows, columns]; paddle.nn.Embedding would zero the stored padding row."""
+
+    def __init__(self, rows: int, columns: int, prefix: str) -> None:
+        super().__init__()
+        self.weight = self.create_parameter([rows, columns], attr=_named(f"{prefix}.weight"))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows for ids [B, S]: [B, S, columns]."""
+        return F.embedding(ids, self.weight)
+
+
+class AlbertEmbeddings(nn.Layer):
+    """Word + type + position rows and their LayerNorm: [B, S] ids to [B, S, E]."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.padding_idx = config.padding_idx
+        self.word_embeddings = Table(config.vocab_size, size, "embeddings.word_embeddings")
+        self.position_embeddings = Table(
+            config.max_position_embeddings, size, "embeddings.position_embeddings"
+        )
+        self.token_type_embeddings = Table(config.type_vocab_size, size, "embeddings.token_type_embeddings")
+        self.layer_norm = _layer_norm(size, config.layer_norm_eps, "embeddings.layer_norm")
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Ids and types [B, S] to [B, S, E]."""
+        words = self.word_embeddings(input_ids)
+        if self.padding_idx is not None:
+            # Masking the looked-up rows leaves the stored table whole: a tied decoder reads its row 0.
+            kept = (input_ids != self.padding_idx).astype(words.dtype)
+            words = words * kept.unsqueeze(-1)
+        embedded = words + self.token_type_embeddings(token_type_ids)
+        embedded = embedded + self.position_embeddings.weight[: input_ids.shape[1]]
+        return self.layer_norm(embedded)
+
+
+class AlbertAttention(nn.Layer):
+    """Self-attention, its output projection, residual and LayerNorm: [B, S, H] to [B, S, H]."""
+
+    def __init__(self, config: AlbertConfig, prefix: str) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.heads, self.head_size, self.hidden = config.num_attention_heads, config.head_size, hidden
+        self.query = _linear(hidden, hidden, f"{prefix}query")
+        self.key = _linear(hidden, hidden, f"{prefix}key")
+        self.value = _linear(hidden, hidden, f"{prefix}value")
+        self.dense = _linear(hidden, hidden, f"{prefix}dense")
+        self.layer_norm = _layer_norm(hidden, config.layer_norm_eps, f"{prefix}layer_norm")
+
+    def _split(self, x: Tensor) -> Tensor:
+        # 0 keeps a dimension: no Shape/Slice chain is traced. [B, S, H] -> [B, heads, S, head size]
+        return x.reshape([0, 0, self.heads, self.head_size]).transpose([0, 2, 1, 3])
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, S, H]; mask [B, 1, 1, S], 0 or -10000."""
+        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
+        scores = paddle.matmul(query, key, transpose_y=True) / math.sqrt(self.head_size)
+        weights = F.softmax(scores + mask, axis=-1)
+        context = paddle.matmul(weights, value).transpose([0, 2, 1, 3]).reshape([0, 0, self.hidden])
+        return self.layer_norm(x + self.dense(context))
+
+
+class AlbertLayer(nn.Layer):
+    """One transformer layer, LayerNorm after each residual."""
+
+    def __init__(self, config: AlbertConfig, prefix: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.attention = AlbertAttention(config, f"{prefix}attention.")
+        self.ffn = _linear(config.hidden_size, config.intermediate_size, f"{prefix}ffn")
+        self.ffn_output = _linear(config.intermediate_size, config.hidden_size, f"{prefix}ffn_output")
+        self.full_layer_layer_norm = _layer_norm(
+            config.hidden_size, config.layer_norm_eps, f"{prefix}full_layer_layer_norm"
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, S, H] to [B, S, H]."""
+        attended = self.attention(x, mask)
+        return self.full_layer_layer_norm(self.ffn_output(self.activation(self.ffn(attended))) + attended)
+
+
+class AlbertLayerGroup(nn.Layer):
+    """The inner layers that share one set of weights between depths."""
+
+    def __init__(self, config: AlbertConfig, group: int) -> None:
+        super().__init__()
+        self.albert_layers = nn.LayerList(
+            [AlbertLayer(config, layer_prefix(group, index)) for index in range(config.inner_group_num)]
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, S, H] to [B, S, H]."""
+        for layer in self.albert_layers:
+            x = layer(x, mask)
+        return x
+
+
+class AlbertEncoder(nn.Layer):
+    """Embedding size to hidden size, then every depth with its group's weights."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding_hidden_mapping_in = _linear(
+            config.embedding_size, config.hidden_size, "encoder.embedding_hidden_mapping_in"
+        )
+        self.albert_layer_groups = nn.LayerList(
+            [AlbertLayerGroup(config, group) for group in range(config.num_hidden_groups)]
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, S, E] to [B, S, H]."""
+        x = self.embedding_hidden_mapping_in(x)
+        for layer in range(self.config.num_hidden_layers):
+            x = self.albert_layer_groups[self.config.group_of_layer(layer)](x, mask)
+        return x
+
+
+class AlbertModel(nn.Layer):
+    """The whole encoder, for inference only: no dropout, no head mask."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__()
+        self.embeddings = AlbertEmbeddings(config)
+        self.encoder = AlbertEncoder(config)
+        self.pooler = (
+            _linear(config.hidden_size, config.hidden_size, "pooler") if config.add_pooling_layer else None
+        )
+        self.eval()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, ...]:
+        """int64 [B, S] each to (last_hidden_state [B, S, H], pooled_output [B, H] if there is a pooler)."""
+        embedded = self.embeddings(input_ids, token_type_ids)
+        mask = attention_mask.unsqueeze(1).unsqueeze(2).astype(embedded.dtype)
+        hidden = self.encoder(embedded, (1.0 - mask) * -10000.0)
+        if self.pooler is None:
+            return (hidden,)
+        return hidden, paddle.tanh(self.pooler(hidden[:, 0]))

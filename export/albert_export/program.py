@@ -1,0 +1,106 @@
+"""The stages that need paddle: build the model, trace and save the program, run the eager references.
+
+Runs in the worker process, where FLAGS_enable_pir_api was set before paddle is imported.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from albert_runtime.config import AlbertConfig
+from albert_runtime.manifest import INPUTS, TensorRecord, expected_outputs
+
+from .errors import ExportError
+from .model import AlbertModel
+from .pdiparams import read_tensor_ranges
+from .weights import file_sha256, tensor_sha256
+
+Batch = Mapping[str, np.ndarray]
+Progress = Callable[[int, int], None]
+
+
+def build_model(
+    config: AlbertConfig, tensors: Iterable[tuple[str, np.ndarray]], dtype: str, progress: Progress
+) -> AlbertModel:
+    """The model with its tensors filled in; ``progress(done, total)`` counts float32 values."""
+    before = paddle.get_default_dtype()
+    paddle.set_default_dtype(dtype)
+    try:
+        # Names of parameters are unique within a guard: the reference model repeats those of the first.
+        with paddle.utils.unique_name.guard():
+            model = AlbertModel(config)
+    finally:
+        paddle.set_default_dtype(before)
+    parameters = {parameter.name: parameter for parameter in model.parameters()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    if shapes != config.tensor_shapes():
+        raise ExportError("internal: the paddle model's parameters differ from the config's tensor table")
+    done, total = 0, config.parameter_count()
+    for name, tensor in tensors:
+        parameters[name].set_value(tensor.astype(dtype, copy=False))
+        done += tensor.size
+        progress(done, total)
+    return model
+
+
+def run_eager(
+    model: AlbertModel, config: AlbertConfig, batches: Sequence[Batch]
+) -> list[dict[str, np.ndarray]]:
+    """The outputs of each batch by name, in the model's own type."""
+    answers = []
+    with paddle.no_grad():
+        for batch in batches:
+            outputs = model(*(paddle.to_tensor(batch[name]) for name in INPUTS))
+            named = zip(expected_outputs(config), outputs, strict=True)
+            answers.append({name: output.numpy() for name, output in named})
+    return answers
+
+
+def save_program(model: AlbertModel, program_file: Path, weights_file: Path) -> None:
+    """Trace ``model`` with dynamic [batch, sequence] and write both files, whose names share their stem."""
+    spec = [paddle.static.InputSpec([None, None], "int64", name=name) for name in INPUTS]
+    traced = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
+    paddle.jit.save(traced, str(weights_file.with_suffix("")))
+    # Names for training frameworks; no predictor reads it.
+    weights_file.with_name(f"{weights_file.name}.info").unlink(missing_ok=True)
+    for file in (program_file, weights_file):
+        if not file.is_file() or file.stat().st_size == 0:
+            raise ExportError(
+                f"paddle wrote no {file.name}; check that paddlepaddle is 3.1 and the disk has room"
+            )
+
+
+def hashed(
+    tensors: Iterable[tuple[str, np.ndarray]], sha256: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Pass tensors through, noting each one's sha256 by name."""
+    for name, tensor in tensors:
+        sha256[name] = tensor_sha256(tensor)
+        yield name, tensor
+
+
+def check_weight_file(path: Path, config: AlbertConfig, sha256: Mapping[str, str]) -> list[TensorRecord]:
+    """The tensor table of the written file, proven: each range holds the very bytes of its source tensor.
+
+    The file has no names, so this is also what proves that Paddle stored the tensors in the order assumed.
+    """
+    ranges = read_tensor_ranges(path, config.tensor_shapes())
+    for tensor in ranges:
+        if file_sha256(path, tensor.offset, tensor.length) != sha256[tensor.name]:
+            raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} are not those of its source")
+    return ranges
+
+
+def read_tensors(path: Path, ranges: Iterable[TensorRecord]) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, array) of every tensor of a weight file, one in memory at a time."""
+    for tensor in ranges:
+        flat = np.fromfile(path, np.float32, tensor.length // 4, offset=tensor.offset)
+        yield tensor.name, flat.reshape(tensor.shape)
+
+
+def release() -> None:
+    """Give the memory of dropped models back: paddle's layers sit in reference cycles."""
+    gc.collect()

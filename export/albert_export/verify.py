@@ -1,0 +1,127 @@
+"""Verification: seeded batches, errors against eager Paddle in float64, the tolerance and the record of it.
+
+Hidden states are compared where the mask is 1. Errors of one output over all batches:
+  max_abs   greatest |answer - reference|
+  max_rel   max_abs over the greatest |reference|
+  cosine    least cosine between an answer's vector (one token's, one row's) and the reference's
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_runtime.config import AlbertConfig
+
+Batch = dict[str, np.ndarray]
+Answer = Mapping[str, np.ndarray]
+
+BACKENDS = ("native", "onnxruntime", "paddle")
+REFERENCE = "paddle eager float64"
+TOLERANCE = 2e-5
+# With outlier channels any float32 is off by far more; then eager float32's own error sets the scale.
+EAGER_FACTOR = 4.0
+
+_SEED = 20240229
+# (padded width, lengths of the rows): one row past 64 tokens, and four that differ much.
+_SHAPES = ((72, (67,)), (24, (24, 17, 8, 1)))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far one output of one backend is from the reference."""
+
+    max_abs: float
+    max_rel: float
+    cosine: float
+
+
+def make_batches(config: AlbertConfig) -> list[Batch]:
+    """The padded random batches of a model: int64 [1, 72] and [4, 24], narrower if it has fewer positions."""
+    generator = np.random.default_rng(_SEED)
+    batches = []
+    for full_width, full_lengths in _SHAPES:
+        width = min(full_width, config.max_position_embeddings)
+        lengths = np.minimum(full_lengths, width)[:, None]
+        mask = (np.arange(width) < lengths).astype(np.int64)
+        ids = generator.integers(0, config.vocab_size, mask.shape)
+        types = generator.integers(0, config.type_vocab_size, mask.shape)
+        if config.padding_idx is not None and width > 2:
+            # An unmasked padding id: the one word whose lookup differs from its stored row.
+            ids[0, 2] = config.padding_idx
+        ids = np.where(mask == 1, ids, config.pad_token_id)
+        batches.append({"input_ids": ids, "attention_mask": mask, "token_type_ids": types * mask})
+    return batches
+
+
+def measure(
+    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
+) -> dict[str, Errors]:
+    """Errors per output name; another shape or a value that is not finite counts as infinitely wrong."""
+    result = {}
+    for name in references[0]:
+        expected = [_vectors(name, one[name], batch) for one, batch in zip(references, batches, strict=True)]
+        result[name] = Errors(float("inf"), float("inf"), -1.0)
+        if any(
+            name not in a or a[name].shape != r[name].shape for a, r in zip(answers, references, strict=True)
+        ):
+            continue
+        got = [_vectors(name, one[name], batch) for one, batch in zip(answers, batches, strict=True)]
+        want, have = np.concatenate(expected), np.concatenate(got)
+        if not np.isfinite(have).all():
+            continue
+        norms = np.linalg.norm(want, axis=1) * np.linalg.norm(have, axis=1)
+        cosines = np.einsum("nh,nh->n", want, have) / np.where(norms == 0, 1.0, norms)
+        max_abs = float(np.abs(have - want).max())
+        result[name] = Errors(max_abs, max_abs / max(float(np.abs(want).max()), 1e-30), float(cosines.min()))
+    return result
+
+
+def max_error(references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]) -> float:
+    """The greatest max_abs over the outputs."""
+    return max(errors.max_abs for errors in measure(references, answers, batches).values())
+
+
+def tolerance(eager_float32_max_abs: float) -> float:
+    """The greatest max_abs allowed, given what float32 in eager Paddle itself reaches on the same batches."""
+    return max(TOLERANCE, EAGER_FACTOR * eager_float32_max_abs)
+
+
+def record(eager_float32_max_abs: float, backends: Mapping[str, Mapping[str, Errors]]) -> dict[str, object]:
+    """The manifest's ``verification``."""
+    return {
+        "reference": REFERENCE,
+        "tolerance": tolerance(eager_float32_max_abs),
+        "eager_float32_max_abs": eager_float32_max_abs,
+        "backends": {
+            backend: {name: asdict(errors) for name, errors in outputs.items()}
+            for backend, outputs in backends.items()
+        },
+    }
+
+
+def save_answers(path: Path, answers: Sequence[Answer]) -> None:
+    """Write the outputs of all batches to one .npz."""
+    arrays: dict[str, Any] = {
+        f"{index}/{name}": value for index, one in enumerate(answers) for name, value in one.items()
+    }
+    np.savez(path, **arrays)
+
+
+def load_answers(path: Path) -> list[dict[str, np.ndarray]]:
+    """What ``save_answers`` wrote."""
+    answers: dict[int, dict[str, np.ndarray]] = {}
+    with np.load(path) as stored:
+        for key in stored:
+            index, name = key.split("/", 1)
+            answers.setdefault(int(index), {})[name] = stored[key]
+    return [answers[index] for index in sorted(answers)]
+
+
+def _vectors(name: str, values: np.ndarray, batch: Batch) -> np.ndarray:
+    """Float64 [N, H]: the unmasked tokens of a hidden state, or the rows of a pooled output."""
+    if name == "last_hidden_state":
+        values = values[batch["attention_mask"] == 1]
+    return values.astype(np.float64)

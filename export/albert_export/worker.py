@@ -1,0 +1,168 @@
+"""The child process of an export: `python -m albert_export.worker`, one stage per process.
+
+Paddle's flags must be in the environment before it is imported, and a process that ends gives all its memory
+back; so every heavy stage runs here. The parent sends one JSON line on stdin and keeps it open: its end means
+that the parent died. Answers are JSON lines on stdout: stage, progress and done events, then one result or
+error. Whatever paddle prints goes to stderr.
+"""
+
+import json
+import os
+import resource
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from albert_runtime.config import AlbertConfig
+from albert_runtime.errors import AlbertError
+
+from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
+from .verify import make_batches, max_error, save_answers
+from .weights import source_from_json
+
+Request = dict[str, Any]
+
+
+class Events:
+    """The stream of JSON lines to the parent."""
+
+    def __init__(self) -> None:
+        # fd 1 becomes stderr, so that no print of a library can break the protocol.
+        self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+
+    def send(self, event: str, **values: object) -> None:
+        """One event, flushed."""
+        self._stream.write(json.dumps({"event": event, **values}) + "\n")
+        self._stream.flush()
+
+    def done(self, detail: str, size: int | None = None) -> None:
+        """End of the current stage: what came of it, and its bytes."""
+        self.send("done", detail=detail, bytes=size)
+
+    def progress(self, done: int, total: int) -> None:
+        """Progress of the current stage."""
+        self.send("progress", done=done, total=total)
+
+
+def trace(request: Request, events: Events) -> dict[str, object]:
+    """Weights, eager float32, program, proof of the weight file, eager float64: the reference answers."""
+    events.send("stage", name="paddle", text="importing paddle")
+    from . import program  # noqa: PLC0415  (imports paddle)
+
+    config = AlbertConfig.from_dict(request["config"])
+    folder, stem = Path(request["folder"]), request["stem"]
+    source = source_from_json(request["weights"])
+    batches = make_batches(config)
+
+    events.send("stage", name="weights", text="filling the model")
+    sha256: dict[str, str] = {}
+    tensors, left_out = source.load(config)
+    model = program.build_model(config, program.hashed(tensors, sha256), "float32", events.progress)
+    unused = f"; left out, no part of the encoder: {', '.join(left_out)}" if left_out else ""
+    count = config.parameter_count()
+    events.done(f"{count:,} parameters in {len(sha256)} tensors{unused}", 4 * count)
+
+    events.send("stage", name="eager", text="eager Paddle in float32")
+    eager32 = program.run_eager(model, config, batches)
+    events.done("eager Paddle in float32 answered the verification batches")
+
+    events.send("stage", name="program", text="tracing")
+    suffix = PROGRAM_SUFFIXES[request["format"]]
+    program_file, weights_file = folder / f"{stem}{suffix}", folder / f"{stem}{WEIGHTS_SUFFIX}"
+    program.save_program(model, program_file, weights_file)
+    events.done(program_file.name, program_file.stat().st_size)
+
+    events.send("stage", name="proof", text="comparing the weight file with its source")
+    ranges = program.check_weight_file(weights_file, config, sha256)
+    events.done(f"{weights_file.name}, every tensor once, byte for byte", weights_file.stat().st_size)
+
+    events.send("stage", name="reference", text="eager Paddle in float64")
+    del model
+    program.release()
+    reference = program.build_model(
+        config, program.read_tensors(weights_file, ranges), "float64", lambda done, total: None
+    )
+    answers = program.run_eager(reference, config, batches)
+    save_answers(Path(request["reference"]), answers)
+    events.done("eager Paddle in float64 answered the verification batches")
+    import paddle  # noqa: PLC0415
+
+    return {
+        "tensors": [asdict(tensor) for tensor in ranges],
+        "origin": source.origin(),
+        "eager_float32_max_abs": max_error(answers, eager32, batches),
+        "paddlepaddle": paddle.__version__,
+    }
+
+
+def answer(request: Request, events: Events) -> dict[str, object]:
+    """The verification batches through one backend of the runtime's Predictor; writes its answers."""
+    from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
+
+    predictor = Predictor(request["manifest"], backend=request["backend"])
+    batches = make_batches(AlbertConfig.from_dict(request["config"]))
+    save_answers(Path(request["answers"]), [predictor.run(dict(batch)) for batch in batches])
+    return {}
+
+
+STAGES: dict[str, Callable[[Request, Events], dict[str, object]]] = {"trace": trace, "answer": answer}
+
+
+def peak_bytes() -> int:
+    """Most memory this process has had resident."""
+    try:
+        # ru_maxrss is inherited across exec: it would count the parent's memory.
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte:
+            break
+        line += byte
+    return bytes(line)
+
+
+def _end_with_parent() -> None:
+    # Not through sys.stdin: its lock, held by this thread, would abort the interpreter's shutdown.
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def main() -> int:
+    """Read the request, run its stage, report; 1 after an error that was reported."""
+    events = Events()
+    request: Request = json.loads(_read_line(0))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        result = STAGES[request["stage"]](request, events)
+    except AlbertError as error:
+        events.send("error", message=str(error))
+    except OSError as error:
+        events.send("error", message=str(error), errno=error.errno, file=str(error.filename or ""))
+    except MemoryError:
+        events.send("error", message="out of memory; free some and try again")
+    except Exception as error:  # the user gets a line whatever happens; the traceback is for the log
+        traceback.print_exc()
+        events.send("error", message=f"internal: {type(error).__name__}: {error}")
+    else:
+        events.send("result", value=result, peak_bytes=peak_bytes())
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Run exported ALBERT models: ``Predictor("albert-base-v2.pdmodel").run(batch)``."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from .config import AlbertConfig
+from .errors import AlbertError, ArtifactError, BackendError, InputError
+from .predictor import Predictor
+
+__all__ = [
+    "AlbertConfig",
+    "AlbertError",
+    "ArtifactError",
+    "BackendError",
+    "InputError",
+    "Predictor",
+    "__version__",
+    "kernels",
+]
+
+if TYPE_CHECKING:
+    from . import kernels
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> object:
+        # On first use: the extension may not load where another backend works, and reading metadata is slow.
+        if name == "kernels":
+            return import_module(".kernels", __name__)
+        if name == "__version__":
+            return version("albert-runtime")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,66 @@
+"""ONNX Runtime on the CPU, from STEM.onnx, which names its weights inside STEM.pdiparams."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..artifact import Artifact
+from ..batch import Int64
+from ..errors import BackendError
+from .base import PaddedBackend, check_inputs, import_package, one_line
+
+OLDEST = (1, 21)
+BROKEN = ((1, 24, 0), (1, 24, 1))
+
+
+class OnnxRuntimeBackend(PaddedBackend):
+    """One session; ONNX Runtime lets any number of threads run it at once."""
+
+    name = "onnxruntime"
+
+    def __init__(self, artifact: Artifact, num_threads: int) -> None:
+        """Load the graph; BackendError if it has none, or ONNX Runtime is missing, unfit or refuses it."""
+        path = artifact.files.get("onnx")
+        if path is None:
+            raise BackendError(f"{artifact.stem} has no .onnx graph; export the model again")
+        ort = import_package("onnxruntime", "onnx")
+        self._version = _usable_version(getattr(ort, "__version__", None))
+        artifact.verify_file("onnx")  # small: the weights are in another file
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors arrive as exceptions, not on stderr too
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime cannot load {path.name} ({one_line(error)})") from None
+        check_inputs([item.name for item in self._session.get_inputs()], path.name)
+        self.outputs = tuple(item.name for item in self._session.get_outputs())
+        self._threads = num_threads
+
+    def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See PaddedBackend.forward."""
+        try:
+            results: list[NDArray[Any]] = self._session.run(list(outputs), inputs)
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed on this batch ({one_line(error)})") from None
+        return results
+
+    def info(self) -> dict[str, object]:
+        """See Backend.info."""
+        return {"version": self._version, "num_threads": self._threads}
+
+
+def _usable_version(version: object) -> str:
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version) if isinstance(version, str) else None
+    if match is None:
+        raise BackendError("onnxruntime is installed in pieces; pip install --force-reinstall onnxruntime")
+    numbers = tuple(int(part or 0) for part in match.groups())
+    fix = "pip install 'onnxruntime>=1.21,!=1.24.0,!=1.24.1'"
+    if numbers < OLDEST:
+        raise BackendError(f"onnxruntime {version} copies the shared layer once per depth; {fix}")
+    if numbers in BROKEN:
+        raise BackendError(f"onnxruntime {version} misreads weights in an external file; {fix}")
+    return match.group()

@@ -1,0 +1,90 @@
+"""Paddle Inference on the CPU, from STEM.pdmodel or STEM.json and STEM.pdiparams."""
+
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..artifact import Artifact
+from ..batch import Int64
+from ..errors import BackendError
+from .base import PaddedBackend, check_inputs, import_package, one_line
+
+
+class PaddleBackend(PaddedBackend):
+    """One predictor. Paddle's predictors are not thread-safe: calls from several threads take turns."""
+
+    name = "paddle"
+
+    def __init__(self, artifact: Artifact, num_threads: int) -> None:
+        """Load the program; BackendError if it has none, or Paddle is missing or refuses it."""
+        program, weights = artifact.files.get("program"), artifact.files.get("weights")
+        if program is None or weights is None:
+            raise BackendError(f"{artifact.stem} has no Paddle program; export the model again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing paddle warns of compilers it does not find
+            paddle = import_package("paddle", "paddle")
+            inference = import_package("paddle.inference", "paddle")
+        # Small, and damaged it would end the process rather than raise.
+        artifact.verify_file("program")
+        if program.suffix == ".pdmodel" and not _starts_as_program(program):
+            raise BackendError(f"{program} is no Paddle program; restore it or export the model again")
+        config = _lean_config(inference, program, weights)
+        config.set_cpu_math_library_num_threads(num_threads)
+        try:
+            self._predictor = inference.create_predictor(config)
+        except Exception as error:
+            raise BackendError(f"Paddle Inference cannot load {program.name} ({one_line(error)})") from None
+        check_inputs(self._predictor.get_input_names(), program.name)
+        fetched = self._predictor.get_output_names()
+        # The program's own names (tanh_12.tmp_0, fetch_name_1) mean nothing; their order is the manifest's.
+        self.outputs = tuple(fetched) if artifact.manifest is None else artifact.manifest.outputs
+        if len(fetched) != len(self.outputs):
+            raise BackendError(f"{program.name} has {len(fetched)} outputs, its manifest {len(self.outputs)}")
+        self._fetched = dict(zip(self.outputs, fetched, strict=True))
+        self._version, self._threads = paddle.__version__, num_threads
+        self._lock = threading.Lock()
+
+    def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See PaddedBackend.forward."""
+        with self._lock:
+            try:
+                for name, values in inputs.items():
+                    self._predictor.get_input_handle(name).copy_from_cpu(values)
+                self._predictor.run()
+                return [
+                    self._predictor.get_output_handle(self._fetched[name]).copy_to_cpu() for name in outputs
+                ]
+            except Exception as error:
+                raise BackendError(f"Paddle Inference failed on this batch ({one_line(error)})") from None
+
+    def info(self) -> dict[str, object]:
+        """See Backend.info."""
+        return {"version": self._version, "num_threads": self._threads}
+
+
+def _starts_as_program(path: Path) -> bool:
+    """Whether a .pdmodel starts with a block (protobuf field 1); on other bytes Paddle's parser crashes."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\n"
+
+
+def _lean_config(inference: Any, program: Path, weights: Path) -> Any:
+    """The settings under which memory depends neither on the number of layers nor on the shapes seen."""
+    config = inference.Config(str(program), str(weights))
+    config.disable_gpu()
+    config.disable_glog_info()
+    # Paddle's default on CPUs. For a .json program it packs a copy of the weights for every use, once per
+    # layer (10.6 GB instead of 0.9 for ALBERT-xxlarge); for a .pdmodel it keeps data for every batch shape it
+    # has met.
+    config.disable_mkldnn()
+    if program.suffix == ".pdmodel":
+        # Fusing a matrix product with its bias copies the weights once per layer.
+        config.switch_ir_optim(False)
+        # Without it all activations of all layers are kept. A .json program frees them by itself and refuses
+        # this.
+        config.enable_memory_optim()
+    return config

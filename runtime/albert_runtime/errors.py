@@ -1,0 +1,17 @@
+"""Errors a caller of albert-runtime can expect. Each message is one line naming the thing and the remedy."""
+
+
+class AlbertError(Exception):
+    """Base of every error that albert-runtime raises on purpose."""
+
+
+class ArtifactError(AlbertError):
+    """A file of an artifact or checkpoint is missing, damaged, of another version or inconsistent."""
+
+
+class InputError(AlbertError, ValueError):
+    """A batch given to ``Predictor.run`` breaks a rule; the message names row, value and limit."""
+
+
+class BackendError(AlbertError, RuntimeError):
+    """A backend is unknown, unusable here or not installed; the message says how to get it."""

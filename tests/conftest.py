@@ -1,0 +1,85 @@
+"""Fixtures shared by all tests: exported artifacts, each made once per session through the command itself."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from albert_export.cli import main
+from albert_export.variants import VARIANTS
+from albert_runtime.config import AlbertConfig
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+
+ExportArtifact = Callable[..., Path]
+WriteCheckpoint = Callable[..., Path]
+
+
+def write_checkpoint(
+    folder: Path, config: AlbertConfig, tensors: Mapping[str, np.ndarray] | None = None
+) -> Path:
+    """A PaddleNLP folder of config.json and, with ``tensors``, model_state.pdparams; returns ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {**config.to_dict(), "model_type": "albert", "architectures": ["AlbertModel"]}
+    del values["padding_idx"]
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    if tensors is not None:
+        (folder / "model_state.pdparams").write_bytes(pickle.dumps(dict(tensors), protocol=4))
+    return folder
+
+
+@pytest.fixture(scope="session", name="write_checkpoint")
+def write_checkpoint_fixture() -> WriteCheckpoint:
+    """write_checkpoint(folder, config, tensors=None) -> ``folder``, made a PaddleNLP checkpoint."""
+    return write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden cases: model-gelu, model-gelu_new, model-relu, model-groups."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def export_artifact(tmp_path_factory: pytest.TempPathFactory) -> ExportArtifact:
+    """export_artifact(model, *, small_layers=None, seed=None, format="pdmodel") -> path of the program.
+
+    ``model`` is a variant's name or a checkpoint folder. A variant gets seeded random weights (seed 0 if
+    None), a folder its own unless a seed is given. ``small_layers`` cuts a variant to that many layers; all
+    its other sizes and its whole way through the exporter stay the same.
+    """
+    made: dict[tuple[object, ...], Path] = {}
+
+    def export(
+        model: str | Path,
+        *,
+        small_layers: int | None = None,
+        seed: int | None = None,
+        format: str = "pdmodel",
+    ) -> Path:
+        key = (str(model), small_layers, seed, format)
+        if key not in made:
+            made[key] = _export(tmp_path_factory.mktemp("artifact"), model, small_layers, seed, format)
+        return made[key]
+
+    return export
+
+
+def _export(
+    folder: Path, model: str | Path, small_layers: int | None, seed: int | None, program_format: str
+) -> Path:
+    source = str(model)
+    if source in VARIANTS:
+        seed = seed or 0
+        if small_layers is not None:
+            config = replace(VARIANTS[source], num_hidden_layers=small_layers)
+            source = str(write_checkpoint(folder / "source" / source, config))
+    weights = [] if seed is None else ["--random-weights", str(seed)]
+    target = folder / "out"
+    code = main([source, "-o", str(target), "--format", program_format, "--quiet", *weights])
+    assert code == 0, f"albert-export {source} failed"
+    return target / f"{Path(source).name}.{program_format}"

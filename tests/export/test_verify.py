@@ -1,0 +1,103 @@
+"""Batches, errors, tolerance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from albert_export import verify
+from albert_export.variants import VARIANTS
+
+
+def test_batches_are_padded_valid_and_seeded():
+    config = VARIANTS["albert-base-v2"]
+    batches = verify.make_batches(config)
+    assert [batch["input_ids"].shape for batch in batches] == [(1, 72), (4, 24)]
+    for batch, again in zip(batches, verify.make_batches(config), strict=True):
+        mask = batch["attention_mask"]
+        assert all(value.dtype == np.int64 for value in batch.values())
+        assert all(np.array_equal(batch[name], again[name]) for name in batch)
+        assert (batch["input_ids"][mask == 0] == config.pad_token_id).all()
+        assert batch["input_ids"].max() < config.vocab_size
+        assert batch["input_ids"][0, 2] == 0 and mask[0, 2] == 1
+        assert set(np.unique(batch["token_type_ids"])) == {0, 1}
+    lengths = batches[1]["attention_mask"].sum(1)
+    assert len(set(lengths)) == 4 and lengths.min() >= 1
+
+
+@pytest.mark.parametrize("positions", [1, 2, 30])
+def test_batches_respect_the_positions(tiny, positions):
+    for batch in verify.make_batches(replace(tiny, max_position_embeddings=positions, padding_idx=None)):
+        assert batch["input_ids"].shape[1] <= positions
+        assert (batch["attention_mask"].sum(1) >= 1).all()
+
+
+@pytest.fixture
+def answers(tiny):
+    batches = verify.make_batches(tiny)
+    generator = np.random.default_rng(0)
+    reference = [
+        {
+            "last_hidden_state": generator.normal(size=(*batch["input_ids"].shape, 12)),
+            "pooled_output": generator.normal(size=(len(batch["input_ids"]), 12)),
+        }
+        for batch in batches
+    ]
+    return batches, reference
+
+
+def copy(answers):
+    return [{name: value.astype(np.float32) for name, value in one.items()} for one in answers]
+
+
+def test_equal_answers(answers):
+    batches, reference = answers
+    for errors in verify.measure(reference, copy(reference), batches).values():
+        assert (
+            errors.max_abs < 1e-6 and errors.max_rel < 1e-6 and errors.cosine == pytest.approx(1, abs=1e-12)
+        )
+
+
+def test_an_error_at_one_unmasked_place_counts_and_a_masked_one_does_not(answers):
+    batches, reference = answers
+    wrong = copy(reference)
+    wrong[1]["last_hidden_state"][3, 0, 5] += 0.5
+    wrong[1]["last_hidden_state"][3, 20] = np.nan
+    errors = verify.measure(reference, wrong, batches)
+    assert errors["last_hidden_state"].max_abs == pytest.approx(0.5, rel=1e-5)
+    assert errors["last_hidden_state"].cosine < 0.999
+    assert errors["pooled_output"].max_abs < 1e-6
+    assert verify.max_error(reference, wrong, batches) == errors["last_hidden_state"].max_abs
+
+
+@pytest.mark.parametrize("damage", ["nan", "shape", "missing"])
+def test_damaged_answers_are_infinitely_wrong(answers, damage):
+    batches, reference = answers
+    wrong = copy(reference)
+    if damage == "nan":
+        wrong[0]["pooled_output"][0, 0] = np.nan
+    elif damage == "shape":
+        wrong[0]["pooled_output"] = wrong[0]["pooled_output"][:, :5]
+    else:
+        del wrong[0]["pooled_output"]
+    assert verify.measure(reference, wrong, batches)["pooled_output"].max_abs == float("inf")
+
+
+def test_tolerance_and_record():
+    assert verify.tolerance(1e-6) == 2e-5
+    assert verify.tolerance(1e-3) == 4e-3
+    record = verify.record(1e-3, {"native": {"pooled_output": verify.Errors(1e-6, 1e-7, 1.0)}})
+    assert record == {
+        "reference": "paddle eager float64",
+        "tolerance": 4e-3,
+        "eager_float32_max_abs": 1e-3,
+        "backends": {"native": {"pooled_output": {"max_abs": 1e-6, "max_rel": 1e-7, "cosine": 1.0}}},
+    }
+
+
+def test_answers_survive_the_file(tmp_path, answers):
+    _, reference = answers
+    verify.save_answers(tmp_path / "a.npz", reference)
+    for one, again in zip(reference, verify.load_answers(tmp_path / "a.npz"), strict=True):
+        assert one.keys() == again.keys()
+        assert all(np.array_equal(one[name], again[name]) for name in one)

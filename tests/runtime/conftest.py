@@ -1,0 +1,111 @@
+"""A small artifact made by hand: real weights and manifest, stand-ins for the program and the graph."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from albert_runtime.artifact import FileRecord, Manifest, TensorRecord, sha256_of
+from albert_runtime.config import AlbertConfig
+from albert_runtime.manifest import INPUTS, expected_outputs
+
+TINY = AlbertConfig(
+    vocab_size=50,
+    embedding_size=8,
+    hidden_size=12,
+    num_hidden_layers=3,
+    num_hidden_groups=1,
+    inner_group_num=1,
+    num_attention_heads=2,
+    intermediate_size=20,
+    hidden_act="gelu_new",
+    max_position_embeddings=10,
+    type_vocab_size=2,
+    layer_norm_eps=1e-12,
+    pad_token_id=0,
+    padding_idx=0,
+    add_pooling_layer=True,
+    initializer_range=0.02,
+)
+
+MakeArtifact = Callable[..., Path]
+
+
+def write_weights(path: Path, config: AlbertConfig, seed: int) -> list[TensorRecord]:
+    """Random tensors one after another, each behind a header, at odd offsets as Paddle has them."""
+    generator = np.random.default_rng(seed)
+    records = []
+    with path.open("wb") as file:
+        for name, shape in config.tensor_shapes().items():
+            data = generator.normal(0, 0.3, shape).astype(np.float32)
+            file.write(b"header!" if file.tell() % 2 == 0 else b"header")
+            records.append(TensorRecord(name, "float32", shape, file.tell(), data.nbytes))
+            file.write(data.tobytes())
+    return records
+
+
+def write_artifact(
+    folder: Path, stem: str = "tiny", *, seed: int = 0, tokenizer: Path | None = None, **changes: object
+) -> Path:
+    """STEM.manifest.json and all its files in ``folder``; returns the path of the manifest."""
+    config = replace(TINY, **changes)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"program": f"{stem}.pdmodel", "weights": f"{stem}.pdiparams", "onnx": f"{stem}.onnx"}
+    (folder / names["program"]).write_bytes(b"no program")
+    (folder / names["onnx"]).write_bytes(b"no graph")
+    tensors = write_weights(folder / names["weights"], config, seed)
+    if tokenizer is not None:
+        names["tokenizer"] = f"{stem}.tokenizer.json"
+        (folder / names["tokenizer"]).write_bytes(tokenizer.read_bytes())
+    paths = {role: folder / name for role, name in names.items()}
+    manifest = Manifest(
+        name=stem,
+        task="model",
+        precision="fp32",
+        created_by={"albert-runtime": "0.1.0"},
+        weights_origin={"kind": "random", "seed": seed},
+        config=config,
+        labels=None,
+        inputs=INPUTS,
+        outputs=expected_outputs(config),
+        files={role: FileRecord(p.name, p.stat().st_size, sha256_of(p)) for role, p in paths.items()},
+        tensors=tuple(tensors),
+        verification={},
+    )
+    path = folder / f"{stem}.manifest.json"
+    manifest.write(path)
+    return path
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> MakeArtifact:
+    """``write_artifact`` into a new folder, or into ``folder``."""
+
+    def make(stem: str = "tiny", folder: Path | None = None, **options: object) -> Path:
+        return write_artifact(folder or tmp_path / "artifact", stem, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> AlbertConfig:
+    """The config of a hand-made artifact without changes."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json of a few words with ALBERT's special tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
