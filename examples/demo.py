@@ -1,7 +1,7 @@
 """The main job, end to end: export a variant, then let each backend answer the same sentences.
 
-Offline there are no pretrained weights, so the weights are seeded random numbers: the vectors mean nothing, but
-every backend has to agree on them, and a sentence must not change with its company.
+Offline there are no pretrained weights, so the weights are seeded random numbers: the vectors mean nothing,
+but every backend has to agree on them, and a sentence must not change with its company.
 """
 
 import subprocess

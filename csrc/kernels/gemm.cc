@@ -6,10 +6,6 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// A block of a panel, kDepthBlock x 64 floats (96 KB), stays in the second-level cache while the rows of A pass it; a tile's rows
-// of A over one block (9 KB) stay in the first.
-constexpr int kDepthBlock = 384;
-
 template <typename Function>
 void finish(float* c, size_t stride, int rows, int vectors, const float* bias, Function function) {
   for (int v = 0; v < vectors; ++v) {

@@ -24,7 +24,7 @@ struct Tile {
   float* c;
   size_t c_stride;
   int depth;
-  bool accumulate;  // go on from what C holds, rather than from zero
+  bool accumulate;  // add to what C holds
 };
 
 // Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
@@ -35,8 +35,7 @@ inline void run_tile(const Tile& t) {
   ALBERT_UNROLL
   for (int r = 0; r < Rows; ++r) {
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v)
-      sum[r][v] = t.accumulate ? load_native(t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes) : Native{};
+    for (int v = 0; v < kRegisters; ++v) sum[r][v] = Native{};
   }
   const float* a = t.a;
   const float* w = t.w;
@@ -54,8 +53,11 @@ inline void run_tile(const Tile& t) {
   ALBERT_UNROLL
   for (int r = 0; r < Rows; ++r) {
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v)
-      std::memcpy(t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes, &sum[r][v], sizeof(Native));
+    for (int v = 0; v < kRegisters; ++v) {
+      float* c = t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes;
+      if (t.accumulate) sum[r][v] = load_native(c) + sum[r][v];
+      std::memcpy(c, &sum[r][v], sizeof(Native));
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-"""ALBERT twice, for the tests of the engine: a weight file of random tensors, and the model in float64 numpy."""
+"""ALBERT twice, to test the engine: a weight file of random tensors, and the model in float64 numpy."""
 
 import math
 from collections.abc import Sequence

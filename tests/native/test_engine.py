@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def with_masks(t: Tokens) -> Tokens:
-    """As masks with holes leave it: row 0 without some columns, row 1 with position 0 masked, its query kept."""
+    """As masks with holes leave it: row 0 without two columns, row 1 with position 0 as a query only."""
     keep = np.ones(len(t.input_ids), bool)
     keep[[2, 3]] = False
     first = t.row_starts[1]

@@ -108,7 +108,7 @@ def test_linear_at_all_tails_and_threads(rows: int, depth: int, columns: int, th
     assert np.all(np.abs(got - x.astype(np.float64) @ w) <= bound)
 
 
-def test_linear_is_one_chain_of_fused_multiply_adds() -> None:
+def test_a_short_linear_is_one_chain_of_fused_multiply_adds() -> None:
     # 1 + 2^-25 - 1: a chain rounds the middle term away; it would survive in any other order.
     x = np.ones((1, 3), np.float32)
     w = np.array([[1.0], [2.0**-25], [-1.0]], np.float32)
