@@ -3,28 +3,29 @@
 import argparse
 import contextlib
 import errno
+import importlib.util
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
-
-from rich.console import Console
-from rich.table import Table
 
 from albert_runtime.errors import AlbertError
 
 from .checkpoint import TOKENIZER_NAME, Checkpoint, check_same_model, read_folder
 from .errors import ExportError, UsageError
-from .pipeline import Request, export, tool_version
-from .publish import is_plain_stem
-from .report import Report
+from .publish import STAGING_PREFIX, is_plain_stem
+from .request import Request
 from .variants import VARIANTS, nearest_variants
 from .weights import CheckpointWeights, RandomWeights, WeightSource
 
 _PROGRAM = "albert-export"
 _FAILED, _USAGE = 1, 2
 _INTERRUPTED = 130
+# A serving machine has the command without the extra that it needs.
+_NEEDED = ("paddle", "onnx", "onnxruntime", "rich")
 _MAX_SEED = 2**63
 _EPILOG = """\
 examples:
@@ -39,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.list:
-        _print_variants()
-        return 0
-    if options.model is None:
+    if options.model is None and not options.list:
         parser.error("MODEL is missing: give a variant name (see --list) or a checkpoint folder")
     code = _FAILED
     try:
         with _terminable():
-            _export(options)
+            _print_variants() if options.list else _export(options)
         return 0
+    except BrokenPipeError:  # of `albert-export --list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
     except AlbertError as error:
         message = str(error)
         if isinstance(error, UsageError):
@@ -64,8 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    report = Report(quiet=options.quiet)
     request = _request(options)
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"{', '.join(missing)} not installed; pip install 'albert-runtime[export]'")
+    from .pipeline import export  # noqa: PLC0415  (only now is it known that its imports work)
+    from .report import Report  # noqa: PLC0415
+
+    report = Report(quiet=options.quiet)
     if isinstance(request.weights, RandomWeights):
         seed = request.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
@@ -108,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace an artifact of the same name")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--list", action="store_true", help="list the variants and exit")
-    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {tool_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"
+    )
     return parser
 
 
@@ -173,27 +182,21 @@ def _weights(options: argparse.Namespace, folder: Checkpoint | None) -> tuple[We
 
 
 def _print_variants() -> None:
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("variant", no_wrap=True)
-    for heading in ("layers", "hidden", "heads", "activation", "vocab", "parameters", "fp32 MB"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    row = "{:<22}  {:>6}  {:>6}  {:>5}  {:<10}  {:>6}  {:>11}  {:>7}".format
+    lines = [row("variant", "layers", "hidden", "heads", "activation", "vocab", "parameters", "fp32 MB")]
     for name, config in VARIANTS.items():
         count = config.parameter_count()
         sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
-        table.add_row(
-            name,
-            *map(str, sizes),
-            config.hidden_act,
-            str(config.vocab_size),
-            f"{count:,}",
-            f"{4 * count / 1e6:.1f}",
-        )
-    Console(highlight=False).print(table)
+        parameters, megabytes = f"{count:,}", f"{4 * count / 1e6:.1f}"
+        lines.append(row(name, *sizes, config.hidden_act, config.vocab_size, parameters, megabytes))
+    print("\n".join(lines), flush=True)
 
 
 def _describe(error: OSError, directory: Path) -> str:
     """One line with the remedy for what the operating system refused."""
-    subject = error.filename if error.filename is not None else directory
+    subject = error.filename
+    if subject is None or STAGING_PREFIX in str(subject):
+        subject = directory  # the user knows nothing of the staging folder in it
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{subject}: {reason}; nothing was written, free some space or choose another folder with -o"

@@ -1,4 +1,4 @@
-"""File suffixes of an artifact: STEM + suffix."""
+"""How an artifact's files are called (STEM + suffix), and sizes as users read them."""
 
 from albert_runtime import manifest
 
@@ -9,3 +9,11 @@ TOKENIZER_SUFFIX = ".tokenizer.json"
 MANIFEST_SUFFIX = manifest.SUFFIX
 
 ALL_SUFFIXES = (*PROGRAM_SUFFIXES.values(), WEIGHTS_SUFFIX, ONNX_SUFFIX, TOKENIZER_SUFFIX, MANIFEST_SUFFIX)
+
+
+def human_size(count: int) -> str:
+    """Bytes as people read them: 46.7 MB (decimal units)."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}" if unit != "GB" else f"{count / scale:.2f} {unit}"
+    return f"{count} B"

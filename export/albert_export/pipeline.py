@@ -2,43 +2,36 @@
 
 import json
 import platform
-import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord, expected_outputs
 
 from . import verify
 from .checkpoint import TOKENIZER_NAME
 from .errors import ExportError
-from .names import MANIFEST_SUFFIX, ONNX_SUFFIX, PROGRAM_SUFFIXES, TOKENIZER_SUFFIX, WEIGHTS_SUFFIX
+from .names import (
+    MANIFEST_SUFFIX,
+    ONNX_SUFFIX,
+    PROGRAM_SUFFIXES,
+    TOKENIZER_SUFFIX,
+    WEIGHTS_SUFFIX,
+    human_size,
+)
 from .process import run_stage
 from .publish import check_space, check_target, publish, staging_folder
-from .report import Report, human_size
-from .weights import RandomWeights, WeightSource, file_sha256, source_to_json
+from .report import Report
+from .request import Request
+from .weights import RandomWeights, file_sha256, source_to_json
 
 DEMO_TOKENIZER = "demo-tokenizer.json"
 # Room for program, graph, manifest and the verification's answers, beside the weights.
 _EXTRA_BYTES = 16_000_000
 _REFERENCE = ".reference.npz"
 _ANSWERS = ".answers.npz"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to export, from which weights, and where to. ``tokenizer`` None: the demo's for random weights."""
-
-    config: AlbertConfig
-    weights: WeightSource
-    tokenizer: Path | None
-    directory: Path
-    stem: str
-    format: str = "pdmodel"
-    force: bool = False
 
 
 def export(request: Request, report: Report) -> Path:
@@ -121,23 +114,24 @@ class _Build:
         self.report.done(detail, path.stat().st_size)
 
     def tokenizer(self) -> None:
+        """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
         request = self.request
-        target = self.folder / f"{request.stem}{TOKENIZER_SUFFIX}"
+        self.report.start("tokenizer", "copying")
         if request.tokenizer is not None:
-            self.report.start("tokenizer", "copying")
-            shutil.copyfile(request.tokenizer, target)
+            data = request.tokenizer.read_bytes()
+            _vocabulary(request.tokenizer, data)
             detail = f"{TOKENIZER_NAME} of the checkpoint"
         elif isinstance(request.weights, RandomWeights):
-            self.report.start("tokenizer", "copying")
-            data = resources.files(__package__).joinpath("data", DEMO_TOKENIZER).read_bytes()
-            if len(json.loads(data)["model"]["vocab"]) > request.config.vocab_size:
+            demo = resources.files(__package__).joinpath("data", DEMO_TOKENIZER)
+            data = demo.read_bytes()
+            if _vocabulary(Path(DEMO_TOKENIZER), data) > request.config.vocab_size:
                 return
-            target.write_bytes(data)
             detail = "a small one trained on this project's own text, to try strings with"
         else:
             return
-        self.names["tokenizer"] = target.name
-        self.report.done(f"{target.name}, {detail}", target.stat().st_size)
+        self.names["tokenizer"] = f"{request.stem}{TOKENIZER_SUFFIX}"
+        (self.folder / self.names["tokenizer"]).write_bytes(data)
+        self.report.done(f"{self.names['tokenizer']}, {detail}", len(data))
 
     def manifest(self, traced: dict[str, Any], tensors: list[TensorRecord]) -> Manifest:
         files = {}
@@ -208,3 +202,11 @@ class _Build:
 def tool_version() -> str:
     """The version of this distribution."""
     return metadata.version("albert-runtime")
+
+
+def _vocabulary(path: Path, data: bytes) -> int:
+    """How many pieces a tokenizer.json has; ExportError if it is none."""
+    try:
+        return len(json.loads(data)["model"]["vocab"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ExportError(f"{path} is no tokenizer.json; remove or replace it") from None

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import ExportError
-from .names import ALL_SUFFIXES, MANIFEST_SUFFIX, PROGRAM_SUFFIXES
-from .report import human_size
+from .names import ALL_SUFFIXES, MANIFEST_SUFFIX, PROGRAM_SUFFIXES, human_size
 
-_PREFIX = ".albert-export-"
+STAGING_PREFIX = ".albert-export-"
 _PLAIN_STEM = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
@@ -36,7 +35,7 @@ def staging_folder(directory: Path) -> Iterator[Path]:
     try:
         with _locked(directory):
             _sweep(directory)
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
+            folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=directory))
             # The lock ends with this process, also if it is killed; then the next export sweeps the folder.
             descriptor = os.open(folder, os.O_RDONLY)
             _try_lock(descriptor)
@@ -52,13 +51,14 @@ def staging_folder(directory: Path) -> Iterator[Path]:
 
 
 def check_target(directory: Path, stem: str, *, force: bool) -> None:
-    """ExportError if an artifact of this name is there and may not be replaced."""
-    if force:
-        return
+    """ExportError if an artifact of this name is there and may not be, or cannot be, replaced."""
     existing = [
         f"{stem}{suffix}" for suffix in ALL_SUFFIXES if os.path.lexists(directory / f"{stem}{suffix}")
     ]
-    if existing:
+    for name in existing:
+        if (directory / name).is_dir() and not (directory / name).is_symlink():
+            raise ExportError(f"{directory / name} is a folder; choose another --name or -o")
+    if existing and not force:
         raise ExportError(
             f"{directory / existing[0]} exists; replace the artifact with --force, "
             "or choose another --name or -o"
@@ -77,14 +77,30 @@ def check_space(directory: Path, needed: int) -> None:
 
 
 def publish(folder: Path, directory: Path, stem: str, files: Sequence[str], *, force: bool) -> None:
-    """Move the finished ``files`` to ``directory``; the manifest, without which nothing counts, last."""
+    """Move the finished ``files`` to ``directory``; the manifest, without which nothing counts, last.
+
+    If that fails, what was there before is put back.
+    """
     manifest = f"{stem}{MANIFEST_SUFFIX}"
+    arriving = [*(name for name in files if name != manifest), manifest]
+    aside = folder / "replaced"
+    aside.mkdir()
     with _locked(directory):
         check_target(directory, stem, force=force)
-        for name in _replaced(directory, stem):
-            (directory / name).unlink(missing_ok=True)
-        for name in (*(name for name in files if name != manifest), manifest):
-            (folder / name).replace(directory / name)
+        leaving = [name for name in _replaced(directory, stem) if os.path.lexists(directory / name)]
+        try:
+            for name in leaving:
+                (directory / name).replace(aside / name)
+            for name in arriving:
+                (folder / name).replace(directory / name)
+        except BaseException:
+            for name in arriving:
+                if not (folder / name).exists():
+                    (directory / name).unlink(missing_ok=True)
+            for name in reversed(leaving):
+                if os.path.lexists(aside / name):
+                    (aside / name).replace(directory / name)
+            raise
 
 
 def _replaced(directory: Path, stem: str) -> list[str]:
@@ -109,7 +125,7 @@ def _make(directory: Path) -> list[Path]:
 
 
 def _sweep(directory: Path) -> None:
-    for folder in directory.glob(f"{_PREFIX}*"):
+    for folder in directory.glob(f"{STAGING_PREFIX}*"):
         if folder.is_symlink() or not folder.is_dir():
             continue
         descriptor = os.open(folder, os.O_RDONLY)

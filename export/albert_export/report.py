@@ -7,15 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from .names import human_size
 from .verify import Errors
-
-
-def human_size(count: int) -> str:
-    """Bytes as people read them: 46.7 MB (decimal units)."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}" if unit != "GB" else f"{count / scale:.2f} {unit}"
-    return f"{count} B"
 
 
 class Report:

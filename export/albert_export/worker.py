@@ -20,11 +20,16 @@ from typing import Any
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import AlbertError
 
+from .errors import ExportError
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
-from .verify import make_batches, max_error, save_answers
+from .verify import eager_float32_error, make_batches, save_answers
 from .weights import source_from_json
 
 Request = dict[str, Any]
+
+_MAX_MESSAGE = 400
+# Later releases no longer trace the .pdmodel form.
+_PADDLE = "3.1."
 
 
 class Events:
@@ -52,7 +57,14 @@ class Events:
 def trace(request: Request, events: Events) -> dict[str, object]:
     """Weights, eager float32, program, proof of the weight file, eager float64: the reference answers."""
     events.send("stage", name="paddle", text="importing paddle")
-    from . import program  # noqa: PLC0415  (imports paddle)
+    import paddle  # noqa: PLC0415  (the flags in the environment are this stage's)
+
+    if not paddle.__version__.startswith(_PADDLE):
+        raise ExportError(
+            f"paddlepaddle {paddle.__version__} cannot trace this model; "
+            f"pip install 'paddlepaddle=={_PADDLE}*'"
+        )
+    from . import program  # noqa: PLC0415
 
     config = AlbertConfig.from_dict(request["config"])
     folder, stem = Path(request["folder"]), request["stem"]
@@ -89,13 +101,12 @@ def trace(request: Request, events: Events) -> dict[str, object]:
     )
     answers = program.run_eager(reference, config, batches)
     save_answers(Path(request["reference"]), answers)
+    eager_error = eager_float32_error(answers, eager32, batches)
     events.done("eager Paddle in float64 answered the verification batches")
-    import paddle  # noqa: PLC0415
-
     return {
         "tensors": [asdict(tensor) for tensor in ranges],
         "origin": source.origin(),
-        "eager_float32_max_abs": max_error(answers, eager32, batches),
+        "eager_float32_max_abs": eager_error,
         "paddlepaddle": paddle.__version__,
     }
 
@@ -157,7 +168,8 @@ def main() -> int:
         events.send("error", message="out of memory; free some and try again")
     except Exception as error:  # the user gets a line whatever happens; the traceback is for the log
         traceback.print_exc()
-        events.send("error", message=f"internal: {type(error).__name__}: {error}")
+        text = " ".join(str(error).split())[:_MAX_MESSAGE]
+        events.send("error", message=f"internal: {type(error).__name__}: {text}")
     else:
         events.send("result", value=result, peak_bytes=peak_bytes())
         return 0

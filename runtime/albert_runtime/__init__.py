@@ -1,7 +1,6 @@
 """Run exported ALBERT models: ``Predictor("albert-base-v2.pdmodel").run(batch)``."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from .config import AlbertConfig
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        # On first use: the extension may not load where another backend works, and reading metadata is slow.
+        # On first use: the extension may not load where another backend works, and metadata is slow to read.
         if name == "kernels":
             return import_module(".kernels", __name__)
         if name == "__version__":
-            return version("albert-runtime")
+            return import_module("importlib.metadata").version("albert-runtime")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,8 +29,8 @@ class Artifact:
     files: dict[str, Path]
     _verified: set[str] = field(default_factory=set, repr=False, compare=False)
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Artifact":
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> "Artifact":
         """Find an artifact from one of its files, its stem or its folder, and check that its files are whole.
 
         Checked are the manifest and that every file it names exists with the recorded size; ``verify``
@@ -39,7 +39,7 @@ class Artifact:
         """
         given = Path(os.fsdecode(path))
         try:
-            return _open(cls, given)
+            return _open(given)
         except OSError as error:
             raise ArtifactError(f"{given}: cannot be read ({error.strerror})") from None
         except ValueError as error:  # a NUL in the path
@@ -81,7 +81,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _open(cls: type[Artifact], given: Path) -> Artifact:
+def _open(given: Path) -> Artifact:
     found = {stem_path for stem_path in _stems(given) if _manifest_path(stem_path).is_file()}
     if given.is_dir():
         found |= {_without(path, SUFFIX) for path in given.glob(f"*{SUFFIX}") if path.is_file()}
@@ -89,11 +89,11 @@ def _open(cls: type[Artifact], given: Path) -> Artifact:
         names = ", ".join(sorted(str(_manifest_path(stem_path)) for stem_path in found))
         raise ArtifactError(f"{given} fits several artifacts; name one of {names}")
     if found:
-        return _with_manifest(cls, given, found.pop())
-    return _bare(cls, given)
+        return _with_manifest(given, found.pop())
+    return _bare(given)
 
 
-def _with_manifest(cls: type[Artifact], given: Path, stem_path: Path) -> Artifact:
+def _with_manifest(given: Path, stem_path: Path) -> Artifact:
     manifest = Manifest.read(_manifest_path(stem_path))
     folder = stem_path.parent
     files = {role: folder / record.name for role, record in manifest.files.items()}
@@ -114,10 +114,10 @@ def _with_manifest(cls: type[Artifact], given: Path, stem_path: Path) -> Artifac
                 f"{path} is {state} ({size} bytes instead of {record.size}); "
                 "restore it or export the model again"
             )
-    return cls(stem_path.name, folder, manifest, files)
+    return Artifact(stem_path.name, folder, manifest, files)
 
 
-def _bare(cls: type[Artifact], given: Path) -> Artifact:
+def _bare(given: Path) -> Artifact:
     """A program without manifest: the named file, or what has the stem, or what lies alone in the folder."""
     if given.is_dir():
         programs = [path for path in sorted(given.iterdir()) if _may_be_program(path)]
@@ -139,7 +139,7 @@ def _bare(cls: type[Artifact], given: Path) -> Artifact:
         )
     if not found:
         raise ArtifactError(f"neither {given} nor {given.name}{SUFFIX} exists; export it with albert-export")
-    return cls(stem_path.name, stem_path.parent, None, _bare_files(given, stem_path, found))
+    return Artifact(stem_path.name, stem_path.parent, None, _bare_files(given, stem_path, found))
 
 
 def _bare_files(given: Path, stem_path: Path, found: list[Path]) -> dict[str, Path]:

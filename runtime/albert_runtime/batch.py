@@ -78,13 +78,14 @@ class PackedBatch:
         width = self.shape[1] if width is None else width
         shape = (count, width)
         masked_first = self.first_key != 0
+        ids, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        mask = np.zeros(shape, np.int64)
         if self.tokens == count * width:
-            ids = self.input_ids.astype(np.int64).reshape(shape)
-            types = self.token_type_ids.astype(np.int64).reshape(shape)
-            mask = np.ones(shape, np.int64)
+            ids.reshape(-1)[:] = self.input_ids
+            types.reshape(-1)[:] = self.token_type_ids
+            mask[:] = 1
         else:
             flat = np.repeat(np.arange(count) * width, np.diff(self.row_starts)) + self.positions
-            ids, mask, types = (np.zeros(shape, np.int64) for _ in range(3))
             ids.reshape(-1)[flat] = self.input_ids
             types.reshape(-1)[flat] = self.token_type_ids
             mask.reshape(-1)[flat] = 1

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class Predictor:
         """What the artifact's manifest says; None if the program has none."""
         return self._artifact.manifest
 
-    def info(self) -> Mapping[str, Any]:
+    def info(self) -> dict[str, Any]:
         """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config."""
         manifest, artifact = self.manifest, self._artifact
         return {

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,19 @@ def test_random_weights_are_announced(run, tmp_path, golden, monkeypatch):
     assert "RANDOM WEIGHTS (seed 0): this model's outputs mean nothing" in outcome.err
     outcome = run("albert-base-v2", "--random-weights", "41", "-o", tmp_path)
     assert "RANDOM WEIGHTS (seed 41)" in outcome.err
+
+
+def test_a_machine_without_the_extra(run, golden, monkeypatch):
+    monkeypatch.setattr("albert_export.cli.importlib.util.find_spec", lambda name: None)
+    outcome = run(golden / "model-gelu")
+    assert outcome.code == 1
+    assert one_line_error(outcome).endswith("not installed; pip install 'albert-runtime[export]'")
+
+
+def test_the_command_starts_without_the_extra():
+    code = "import sys, albert_export.cli; print({'rich', 'onnx', 'paddle'} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout == "set()\n"
 
 
 def test_full_disk_is_noticed_first(run, tmp_path, golden, monkeypatch):

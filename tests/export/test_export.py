@@ -100,12 +100,12 @@ def test_no_pooler_and_a_tokenizer_of_its_own(run, tmp_path, tiny, tiny_tensors,
     config = replace(tiny, add_pooling_layer=False)
     tensors = {name: value for name, value in tiny_tensors.items() if not name.startswith("pooler")}
     folder = write_checkpoint(tmp_path / "no pooler", config, tensors)
-    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
-    outcome = run(folder, "-o", tmp_path / "out", "--name", "my model")
+    (folder / "tokenizer.json").write_text('{"model": {"vocab": {}}}')
+    outcome = run(folder, "-o", tmp_path / "out", "--name", "my model.v1")
     assert outcome.code == 0, outcome.err
     assert "verify" in outcome.err and "max abs" in outcome.err and "published" in outcome.err
-    assert (tmp_path / "out" / "my model.tokenizer.json").read_text() == '{"version": "1.0"}'
-    manifest = Artifact.open(tmp_path / "out" / "my model.onnx").manifest
+    assert (tmp_path / "out" / "my model.v1.tokenizer.json").read_text() == '{"model": {"vocab": {}}}'
+    manifest = Artifact.open(tmp_path / "out" / "my model.v1.onnx").manifest
     assert manifest.outputs == ("last_hidden_state",)
     assert list(manifest.verification["backends"]["paddle"]) == ["last_hidden_state"]
 
@@ -167,20 +167,28 @@ def test_force_replaces_and_a_failure_keeps_the_old_artifact(
     assert Artifact.open(out).manifest.weights_origin["seed"] == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "hostile", "spare"])
-def test_bad_checkpoints_leave_nothing(run, tmp_path, tiny, tiny_tensors, damage, write_checkpoint):
+@pytest.mark.parametrize("damage", ["truncated", "hostile", "spare", "overflow", "tokenizer"])
+def test_bad_checkpoints_leave_nothing(run, tmp_path, golden, write_checkpoint, damage):
+    source = read_folder(golden / "model-gelu")
+    tensors, _ = read_weights(source.weights_file(), source.config)
     if damage == "spare":
-        tiny_tensors["classifier.weight"] = np.zeros((12, 2), np.float32)
-    folder = write_checkpoint(tmp_path / "m", tiny, tiny_tensors)
+        tensors["classifier.weight"] = np.zeros((12, 2), np.float32)
+    elif damage == "overflow":
+        tensors["embeddings.layer_norm.weight"] = np.full(32, 3e38, np.float32)
+    folder = write_checkpoint(tmp_path / "m", source.config, tensors)
     file = folder / "model_state.pdparams"
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "hostile":
         file.write_bytes(b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch hacked\x85R.")
+    elif damage == "tokenizer":
+        (folder / "tokenizer.json").write_text("[]")
     words = {
         "truncated": "is truncated",
         "hostile": "'posix.system'",
         "spare": "unexpected: classifier.weight",
+        "overflow": "float32 is not enough for this model",
+        "tokenizer": "tokenizer.json is no tokenizer.json",
     }
     outcome = run(folder, "-o", tmp_path / "out", "--quiet")
     assert outcome.code == 1

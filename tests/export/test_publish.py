@@ -99,6 +99,21 @@ def test_force_leaves_a_json_file_that_is_no_program(tmp_path, manifest):
     assert (tmp_path / "m.json").read_text() == "a config of somebody else"
 
 
+def test_an_old_artifact_comes_back_if_publishing_fails(tmp_path):
+    fill(tmp_path, "old")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(FileNotFoundError), staging_folder(tmp_path) as folder:
+        fill(folder, "new", FILES[:2])
+        publish(folder, tmp_path, "m", FILES, force=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_in_the_way(tmp_path):
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(ExportError, match=r"m\.onnx is a folder; choose another"):
+        check_target(tmp_path, "m", force=True)
+
+
 def test_the_manifest_goes_first_and_comes_last(tmp_path, monkeypatch):
     """Whenever an export is killed while it publishes, there is no manifest, so there is no artifact."""
     fill(tmp_path, "old")
@@ -113,7 +128,9 @@ def test_the_manifest_goes_first_and_comes_last(tmp_path, monkeypatch):
     with staging_folder(tmp_path) as folder:
         fill(folder, "new")
         publish(folder, tmp_path, "m", ["m.manifest.json", *FILES[:3]], force=True)
-    assert seen == [(name, False) for name in FILES]
+    assert seen[0] == ("m.manifest.json", True)
+    assert {present for _, present in seen[1:]} == {False}
+    assert [name for name, _ in seen[-4:]] == FILES
 
 
 def test_space(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from albert_export import verify
+from albert_export.errors import ExportError
 from albert_export.variants import VARIANTS
 
 
@@ -67,7 +68,17 @@ def test_an_error_at_one_unmasked_place_counts_and_a_masked_one_does_not(answers
     assert errors["last_hidden_state"].max_abs == pytest.approx(0.5, rel=1e-5)
     assert errors["last_hidden_state"].cosine < 0.999
     assert errors["pooled_output"].max_abs < 1e-6
-    assert verify.max_error(reference, wrong, batches) == errors["last_hidden_state"].max_abs
+
+
+def test_the_error_of_eager_float32(answers):
+    batches, reference = answers
+    answer = copy(reference)
+    answer[0]["pooled_output"][0, 0] += 1e-3
+    assert verify.eager_float32_error(reference, answer, batches) == pytest.approx(1e-3, rel=1e-3)
+    for value in (1.0, np.inf, np.nan):
+        answer[0]["pooled_output"][0, 0] = value
+        with pytest.raises(ExportError, match="float32 is not enough for this model"):
+            verify.eager_float32_error(reference, answer, batches)
 
 
 @pytest.mark.parametrize("damage", ["nan", "shape", "missing"])

@@ -32,7 +32,7 @@ def assert_equal(left, right):
 
 def test_importing_loads_nothing_but_numpy_and_the_extension():
     code = (
-        "import sys, albert_runtime; from albert_runtime import Predictor, kernels; albert_runtime.kernels.gelu;"
+        "import sys, albert_runtime; from albert_runtime import Predictor; albert_runtime.kernels.gelu;"
         "print([m for m in ('onnxruntime', 'paddle', 'tokenizers', 'onnx', 'rich') if m in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -217,7 +217,7 @@ def test_the_number_of_threads_changes_no_bit(make_artifact):
 
 @pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2", 10**6])
 def test_bad_numbers_of_threads(make_artifact, threads):
-    with pytest.raises(BackendError, match="num_threads is .*; give a whole number from 1 to 1024, or None"):
+    with pytest.raises(BackendError, match=r"num_threads is .*; give a whole number from 1 to 1024, or None"):
         Predictor(make_artifact(), num_threads=threads)
 
 
