@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import AlbertError, ArtifactError
 
