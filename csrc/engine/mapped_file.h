@@ -14,7 +14,8 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  // The `length` bytes at `offset`; std::invalid_argument if the file does not have them. They need no alignment: read them by memcpy.
+  // The `length` bytes at `offset`; std::invalid_argument if the file does not have them. They need no alignment: read them by
+  // memcpy.
   const std::byte* bytes(uint64_t offset, uint64_t length) const;
 
   // Lets go of the pages read so far; they are read again when touched.
