@@ -14,8 +14,10 @@ from albert_export.cli import main
 
 # The limit on file sizes is set in the process itself: after a fork of this one, with threads, it is unsafe.
 COMMAND = """
-import resource, sys
+import resource, signal, sys
 from albert_export.cli import main
+# A shell starts its background jobs with SIGINT ignored, and a command then rightly ignores it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 sys.exit(main())
