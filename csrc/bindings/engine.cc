@@ -21,17 +21,31 @@ Activation hidden_activation(const std::string& name) {
 
 std::unique_ptr<Engine> make_engine(const std::string& weights_path,
                                     const std::map<std::string, std::pair<uint64_t, std::vector<uint64_t>>>& tensors,
-                                    const std::string& isa, const std::string& hidden_act, albert::ModelConfig config) {
+                                    const std::string& isa, const std::string& hidden_act, albert::ModelConfig config,
+                                    const albert::HeadConfig& heads) {
   config.hidden_act = hidden_activation(hidden_act);
   albert::TensorTable table;
   for (const auto& [name, place] : tensors) table[name] = {place.first, place.second};
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Engine>(weights_path, table, config, albert::kernels_for(isa));
+  return std::make_unique<Engine>(weights_path, table, config, heads, albert::kernels_for(isa));
+}
+
+// Two tokens that went to one row would be written by two threads at once.
+void check_slots(const IntArray& slots, py::ssize_t rows) {
+  std::vector<bool> taken(static_cast<size_t>(rows), false);
+  for (py::ssize_t i = 0; i < slots.size(); ++i) {
+    const int32_t slot = slots.data()[i];
+    if (slot < 0 || slot >= rows || taken[static_cast<size_t>(slot)])
+      throw std::invalid_argument("score_slots must be different rows of scores");
+    taken[static_cast<size_t>(slot)] = true;
+  }
 }
 
 void run(const Engine& engine, const IntArray& input_ids, const IntArray& positions, const IntArray& token_type_ids,
          const IntArray& row_starts, const IntArray& first_key, std::optional<FloatArray> hidden, std::optional<FloatArray> pooled,
-         int num_threads) {
+         int num_threads, std::optional<FloatArray> token_logits, std::optional<FloatArray> pooled_logits,
+         std::optional<FloatArray> scores, const std::optional<IntArray>& score_tokens,
+         const std::optional<IntArray>& score_slots) {
   demand_shape(row_starts, "row_starts", {-1});
   const py::ssize_t rows = row_starts.size() - 1;
   if (rows < 1) throw std::invalid_argument("row_starts must have at least two entries");
@@ -45,6 +59,17 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   const py::ssize_t h = engine.config().hidden_size;
   if (hidden) demand_shape(*hidden, "hidden", {rows, -1, h});
   if (pooled) demand_shape(*pooled, "pooled", {rows, h});
+  if (token_logits) demand_shape(*token_logits, "token_logits", {rows, hidden ? hidden->shape(1) : -1, engine.token_labels()});
+  if (pooled_logits) demand_shape(*pooled_logits, "pooled_logits", {rows, engine.pooled_labels()});
+  if (scores.has_value() != score_tokens.has_value() || scores.has_value() != score_slots.has_value())
+    throw std::invalid_argument("scores, score_tokens and score_slots must be given together");
+  if (scores) {
+    demand_shape(*scores, "scores", {-1, engine.config().vocab_size});
+    demand_shape(*score_tokens, "score_tokens", {-1});
+    demand_shape(*score_slots, "score_slots", {score_tokens->size()});
+    check_slots(*score_slots, scores->shape(0));
+  }
+  const auto address = [](std::optional<FloatArray>& array) { return array ? array->mutable_data() : nullptr; };
 
   const albert::PackedTokens packed{.input_ids = input_ids.data(),
                                     .positions = positions.data(),
@@ -52,9 +77,17 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
                                     .row_starts = row_starts.data(),
                                     .first_key = first_key.data(),
                                     .rows = static_cast<int>(rows)};
-  const albert::Outputs outputs{.hidden = hidden ? hidden->mutable_data() : nullptr,
-                                .width = hidden ? static_cast<int>(hidden->shape(1)) : 0,
-                                .pooled = pooled ? pooled->mutable_data() : nullptr};
+  const albert::Outputs outputs{.hidden = address(hidden),
+                                .width = static_cast<int>(hidden         ? hidden->shape(1)
+                                                          : token_logits ? token_logits->shape(1)
+                                                                         : 0),
+                                .pooled = address(pooled),
+                                .token_logits = address(token_logits),
+                                .pooled_logits = address(pooled_logits),
+                                .scores = address(scores),
+                                .score_tokens = scores ? score_tokens->data() : nullptr,
+                                .score_slots = scores ? score_slots->data() : nullptr,
+                                .score_count = scores ? static_cast<int>(score_tokens->size()) : 0};
   const py::gil_scoped_release unlocked;
   engine.run(packed, outputs, num_threads);
 }
@@ -68,7 +101,8 @@ void register_engine(py::module_& module) {
                        int vocab_size, int embedding_size, int hidden_size, int num_hidden_layers, int num_hidden_groups,
                        int inner_group_num, int num_attention_heads, int intermediate_size, const std::string& hidden_act,
                        int max_position_embeddings, int type_vocab_size, float layer_norm_eps, int padding_idx,
-                       bool add_pooling_layer) {
+                       bool add_pooling_layer, const std::string& token_classifier, const std::string& pooled_classifier,
+                       bool vocabulary_head, float decoder_norm_eps) {
              return make_engine(weights_path, tensors, isa, hidden_act,
                                 {.vocab_size = vocab_size,
                                  .embedding_size = embedding_size,
@@ -83,22 +117,31 @@ void register_engine(py::module_& module) {
                                  .type_vocab_size = type_vocab_size,
                                  .layer_norm_eps = layer_norm_eps,
                                  .padding_idx = padding_idx,
-                                 .add_pooling_layer = add_pooling_layer});
+                                 .add_pooling_layer = add_pooling_layer},
+                                {.token_classifier = token_classifier,
+                                 .pooled_classifier = pooled_classifier,
+                                 .vocabulary = vocabulary_head,
+                                 .decoder_norm_eps = decoder_norm_eps});
            }),
            py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
            py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
            py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
            py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
-           py::arg("add_pooling_layer"),
+           py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
+           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f,
            "Packs the tensors {name: (byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
            "config or "
            "tensors that do not fit together.")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
            py::arg("row_starts").noconvert(), py::arg("first_key").noconvert(), py::arg("hidden").noconvert(),
-           py::arg("pooled").noconvert(), py::arg("num_threads"),
+           py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("token_logits").noconvert() = py::none(),
+           py::arg("pooled_logits").noconvert() = py::none(), py::arg("scores").noconvert() = py::none(),
+           py::arg("score_tokens").noconvert() = py::none(), py::arg("score_slots").noconvert() = py::none(),
            "Runs packed int32 tokens; fills hidden [B, T, H] (zeros wherever there is no token are the caller's) and pooled [B, "
            "H], each "
-           "float32 or None. Releases the GIL. Raises ValueError for inconsistent tokens.")
+           "float32 or None. With heads also token_logits [B, T, n], pooled_logits [B, n], and scores [S, V]: those of the packed "
+           "token "
+           "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
       .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })
       .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.");
 }

@@ -23,18 +23,32 @@ struct PackedTokens {
 struct Outputs {
   float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
   int width;
-  float* pooled;  // [rows, H], or null
+  float* pooled;         // [rows, H], or null
+  float* token_logits;   // [rows, width, token_labels()], or null; written as `hidden`
+  float* pooled_logits;  // [rows, pooled_labels()], or null
+  // Scores of the vocabulary for some tokens: those of score_tokens[i], an index of the packed tokens, go to row score_slots[i] of
+  // `scores`. score_tokens ascend.
+  float* scores;  // [any, V], or null
+  const int32_t* score_tokens;
+  const int32_t* score_slots;
+  int score_count;
+
+  bool for_tokens() const { return hidden != nullptr || token_logits != nullptr || scores != nullptr; }
+  bool for_rows() const { return pooled != nullptr || pooled_logits != nullptr; }
 };
 
 class Engine {
  public:
   // std::invalid_argument for a config or tensors that do not fit together, std::system_error for the file, std::bad_alloc.
-  Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const Kernels& kernels);
+  Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
+         const Kernels& kernels);
 
   // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
   void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
 
   const ModelConfig& config() const { return config_; }
+  int token_labels() const { return weights_.token_classifier.columns(); }    // 0 without that head
+  int pooled_labels() const { return weights_.pooled_classifier.columns(); }  // 0 without that head
   const Kernels& kernels() const { return kernels_; }
   size_t packed_bytes() const { return weights_.packed_bytes; }
 
@@ -42,6 +56,7 @@ class Engine {
   void check(const PackedTokens& tokens, const Outputs& outputs) const;
 
   const ModelConfig config_;
+  const HeadConfig heads_;
   const Kernels& kernels_;
   const Weights weights_;
 };

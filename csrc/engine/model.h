@@ -11,6 +11,9 @@
 
 namespace albert {
 
+// The largest of any size: keeps every product of two of them far from overflow.
+constexpr int kLargestSize = 1 << 24;
+
 struct ModelConfig {
   int vocab_size;
   int embedding_size;
@@ -30,6 +33,14 @@ struct ModelConfig {
   int head_size() const { return hidden_size / num_attention_heads; }
   // The group whose layers run at depth `layer`: groups share the depth evenly.
   int group_at(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
+};
+
+// The heads on top of the encoder, by the names of their tensors; an empty name is no head.
+struct HeadConfig {
+  std::string token_classifier;   // [H, n], a linear map of every token
+  std::string pooled_classifier;  // [H, n], a linear map of the pooled output
+  bool vocabulary = false;        // masked LM: dense, activation, LayerNorm, scores of the whole vocabulary
+  float decoder_norm_eps = 1e-5f;
 };
 
 struct TensorPlace {

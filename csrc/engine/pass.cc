@@ -1,4 +1,4 @@
-// ALBERT over packed tokens: embeddings, the layer in a loop, the pooler. Every thread of the team runs the same steps; a step is a
+// ALBERT over packed tokens: embeddings, the layer in a loop, the heads. Every thread of the team runs the same steps; a step is a
 // set of tasks followed by a barrier.
 #include "engine/pass.h"
 
@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/heads.h"
 #include "engine/linear.h"
 
 namespace albert {
@@ -24,11 +25,12 @@ struct Layout {
 
 class Pass {
  public:
-  Pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
-       int first_row, int end_row, const Outputs& outputs)
+  Pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
+       const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs)
       : team_(team),
         kernels_(kernels),
         config_(config),
+        heads_(heads),
         weights_(weights),
         tokens_(tokens),
         outputs_(outputs),
@@ -41,39 +43,53 @@ class Pass {
       longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
     scratch_size_ = attention_scratch(longest_, config.head_size());
     const auto n = static_cast<size_t>(count_);
-    float* next = team.workspace.reserve(n * stride_.floats_per_token() + static_cast<size_t>(team.size()) * scratch_size_);
+    float* next = team.workspace.reserve(n * stride_.floats_per_token() + logit_floats(weights, count_) +
+                                         static_cast<size_t>(team.size()) * scratch_size_);
     const auto take = [&](size_t count) { return std::exchange(next, next + count); };
     embedded_ = take(n * stride_.embedding);
     hidden_ = take(n * stride_.hidden);
     attended_ = take(n * stride_.hidden);
     spare_ = take(n * stride_.hidden);
     wide_ = take(n * stride_.wide);
+    logits_ = take(logit_floats(weights, count_));
     scratch_ = next;
   }
 
   // Thread `thread` of the team.
   void operator()(int thread) {
     embed();
-    const bool pooled_only = outputs_.hidden == nullptr;
     for (int depth = 0; depth < config_.num_hidden_layers; ++depth) {
       const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
       for (const LayerWeights& w : group) {
         const bool last = depth + 1 == config_.num_hidden_layers && &w == &group.back();
-        pooled_only&& last ? layer_for_first_tokens(w, thread) : layer(w, thread);
+        last && !outputs_.for_tokens() ? layer_for_first_tokens(w, thread) : layer(w, thread);
       }
     }
-    if (outputs_.hidden != nullptr) write_hidden();
-    if (outputs_.pooled != nullptr) {
-      if (!pooled_only) keep_first_tokens();
-      pool();
-    }
+    run_heads({.team = team_,
+               .kernels = kernels_,
+               .config = config_,
+               .heads = heads_,
+               .weights = weights_,
+               .tokens = tokens_,
+               .outputs = outputs_,
+               .first_row = first_row_,
+               .rows = rows_,
+               .first_token = first_token_,
+               .count = count_,
+               .embedding_stride = stride_.embedding,
+               .hidden_stride = stride_.hidden,
+               .embedded = embedded_,
+               .hidden = hidden_,
+               .spare = spare_,
+               .other = attended_,
+               .logits = logits_});
   }
 
  private:
   // LayerNorm((word + token type) + position), then the linear map from E to H.
   void embed() {
     const auto e = static_cast<size_t>(config_.embedding_size);
-    for_rows(count_, [&](int token) {
+    team_.for_rows(count_, [&](int token) {
       const int at = first_token_ + token;
       float* out = embedded_ + static_cast<size_t>(token) * stride_.embedding;
       if (const int id = tokens_.input_ids[at]; id == config_.padding_idx)
@@ -152,7 +168,7 @@ class Pass {
 
   // out = LayerNorm((x + bias) + residual), all [count, H]
   void add_and_normalize(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count) {
-    for_rows(count, [&](int token) {
+    team_.for_rows(count, [&](int token) {
       const size_t at = static_cast<size_t>(token) * stride_.hidden;
       kernels_.layer_norm({.x = x + at,
                            .x_stride = 0,
@@ -169,18 +185,6 @@ class Pass {
     });
   }
 
-  // hidden_ to the padded output.
-  void write_hidden() {
-    const auto h = static_cast<size_t>(config_.hidden_size);
-    team_.for_each(rows_, [&](int row) {
-      const int first = tokens_.row_starts[first_row_ + row] + tokens_.first_key[first_row_ + row];
-      float* out = outputs_.hidden + static_cast<size_t>(first_row_ + row) * static_cast<size_t>(outputs_.width) * h;
-      for (int token = first; token < tokens_.row_starts[first_row_ + row + 1]; ++token)
-        std::memcpy(out + static_cast<size_t>(tokens_.positions[token]) * h,
-                    hidden_ + static_cast<size_t>(token - first_token_) * stride_.hidden, h * sizeof(float));
-    });
-  }
-
   // Row r of hidden_ = the first token of row r. In ascending order, in place: a row never moves past one not yet moved.
   void keep_first_tokens() {
     team_.for_each(1, [&](int) {
@@ -191,29 +195,10 @@ class Pass {
     });
   }
 
-  // tanh(hidden_ W + b) of the first tokens, to the output.
-  void pool() {
-    const auto h = static_cast<size_t>(config_.hidden_size);
-    linear(team_, kernels_, weights_.pooler, hidden_, stride_.hidden, rows_, attended_, stride_.hidden, true, Activation::tanh);
-    for_rows(rows_, [&](int row) {
-      std::memcpy(outputs_.pooled + static_cast<size_t>(first_row_ + row) * h,
-                  attended_ + static_cast<size_t>(row) * stride_.hidden, h * sizeof(float));
-    });
-  }
-
-  // work(row) for each of `count` rows, a few to a task.
-  template <typename Work>
-  void for_rows(int count, Work&& work) {
-    constexpr int kMostRowsPerTask = 32, kTasksPerThread = 3;
-    const int size = std::clamp(count / (kTasksPerThread * team_.size()), 1, kMostRowsPerTask);
-    team_.for_each((count + size - 1) / size, [&](int task) {
-      for (int row = task * size; row < std::min(count, (task + 1) * size); ++row) work(row);
-    });
-  }
-
   Team& team_;
   const Kernels& kernels_;
   const ModelConfig& config_;
+  const HeadConfig& heads_;
   const Weights& weights_;
   const PackedTokens& tokens_;
   const Outputs& outputs_;
@@ -221,16 +206,16 @@ class Pass {
   const Layout stride_;
   int longest_ = 0;
   size_t scratch_size_ = 0;  // floats for each thread
-  float *embedded_, *hidden_, *attended_, *spare_, *wide_, *scratch_;
+  float *embedded_, *hidden_, *attended_, *spare_, *wide_, *logits_, *scratch_;
 };
 
 }  // namespace
 
 size_t pass_bytes_per_token(const ModelConfig& config) { return Layout(config).floats_per_token() * sizeof(float); }
 
-void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
-              int first_row, int end_row, const Outputs& outputs) {
-  Pass pass(team, kernels, config, weights, tokens, first_row, end_row, outputs);
+void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
+              const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs) {
+  Pass pass(team, kernels, config, heads, weights, tokens, first_row, end_row, outputs);
   team.run([&pass](int thread) { pass(thread); });
 }
 

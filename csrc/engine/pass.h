@@ -9,7 +9,7 @@ namespace albert {
 size_t pass_bytes_per_token(const ModelConfig& config);
 
 // Rows first_row to end_row of `tokens` through the whole model.
-void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const Weights& weights, const PackedTokens& tokens,
-              int first_row, int end_row, const Outputs& outputs);
+void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
+              const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs);
 
 }  // namespace albert

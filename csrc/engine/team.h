@@ -2,6 +2,7 @@
 // the TeamPool is the process's one store of them, shared by all engines.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -33,6 +34,16 @@ class Team {
     for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < count; i = next_.fetch_add(1, std::memory_order_relaxed))
       task(i);
     barrier();
+  }
+
+  // Inside work: the same for `count` rows, a few to a task.
+  template <typename Work>
+  void for_rows(int count, Work&& row_work) {
+    constexpr int kMostRowsPerTask = 32, kTasksPerThread = 3;
+    const int size = std::clamp(count / (kTasksPerThread * size_), 1, kMostRowsPerTask);
+    for_each((count + size - 1) / size, [&](int task) {
+      for (int row = task * size; row < std::min(count, (task + 1) * size); ++row) row_work(row);
+    });
   }
 
   // Memory that keeps its size from run to run.

@@ -45,6 +45,20 @@ void PackedMatrix::place(const std::byte* w, int columns, int first_column) {
   }
 }
 
+void PackedMatrix::place_transposed(const std::byte* w) {
+  std::vector<float> column(static_cast<size_t>(depth_));
+  for (int c = 0; c < panels() * panel_columns_; ++c) {
+    const int panel = c / panel_columns_, inside = c % panel_columns_, panel_width = width(panel);
+    if (inside >= panel_width) continue;
+    if (c < columns_)
+      std::memcpy(column.data(), w + static_cast<size_t>(c) * column.size() * sizeof(float), column.size() * sizeof(float));
+    else
+      std::fill(column.begin(), column.end(), 0.0f);
+    float* to = data_.get() + offset(panel) + inside;
+    for (size_t k = 0; k < column.size(); ++k) to[k * static_cast<size_t>(panel_width)] = column[k];
+  }
+}
+
 namespace {
 
 // Reads tensors by name, checked against the shapes that the config demands.
@@ -62,6 +76,16 @@ class Reader {
     uint64_t length = sizeof(float);
     for (const int size : shape) length *= static_cast<uint64_t>(size);
     return file_.bytes(place.offset, length);
+  }
+
+  // The columns of the matrix `name`, which only its tensor knows.
+  int columns(const std::string& name) const {
+    const auto entry = tensors_.find(name);
+    if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
+    const std::vector<uint64_t>& shape = entry->second.shape;
+    if (shape.size() != 2 || shape[1] < 1 || shape[1] > kLargestSize)
+      throw std::invalid_argument("tensor " + name + " is not a matrix of a usable size");
+    return static_cast<int>(shape[1]);
   }
 
   void read(float* to, const std::string& name, std::initializer_list<int> shape) const {
@@ -96,7 +120,9 @@ class Reader {
 
 }  // namespace
 
-Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, int panel_columns) : file(path) {
+Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, const HeadConfig& heads,
+                 int panel_columns)
+    : file(path) {
   const Reader reader(file, tensors);
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
   embedding_size = e;
@@ -134,6 +160,21 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
     }
   }
   if (c.add_pooling_layer) pooler = pack("pooler", h, h);
+
+  const auto pack_classifier = [&](const std::string& name) { return pack(name, h, reader.columns(name + ".weight")); };
+  if (!heads.token_classifier.empty()) token_classifier = pack_classifier(heads.token_classifier);
+  if (!heads.pooled_classifier.empty()) pooled_classifier = pack_classifier(heads.pooled_classifier);
+  if (heads.vocabulary) {
+    const bool tied = !tensors.contains("predictions.decoder.weight");
+    vocabulary.dense = pack("predictions.dense", h, e);
+    vocabulary.norm = reader.norm("predictions.layer_norm", e);
+    vocabulary.decoder = PackedMatrix(e, c.vocab_size, panel_columns);
+    vocabulary.decoder.place_transposed(
+        reader.bytes(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight", {c.vocab_size, e}));
+    reader.read(vocabulary.decoder.bias(), "predictions.bias", {c.vocab_size});
+    packed_bytes += vocabulary.decoder.bytes();
+    file.drop_pages();
+  }
 }
 
 }  // namespace albert

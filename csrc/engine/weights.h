@@ -19,6 +19,8 @@ class PackedMatrix {
 
   // Copies w, floats [depth, columns] row by row at any alignment, to the columns from first_column on.
   void place(const std::byte* w, int columns, int first_column);
+  // Copies the transpose of w, floats [columns, depth].
+  void place_transposed(const std::byte* w);
 
   int depth() const { return depth_; }
   int columns() const { return columns_; }
@@ -53,9 +55,17 @@ struct LayerWeights {
   NormWeights full_norm;
 };
 
+// Masked LM: LayerNorm(activation(x dense)) decoder. The decoder is the word embedding table, transposed, or a table of its own.
+struct VocabularyHead {
+  PackedMatrix dense;    // [H, E]
+  NormWeights norm;      // [E]
+  PackedMatrix decoder;  // [E, V]
+};
+
 struct Weights {
-  // Reads and packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit `config`.
-  Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, int panel_columns);
+  // Reads and packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
+  Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
+          int panel_columns);
 
   const std::byte* word_embedding(int id) const {
     return word_embeddings + static_cast<size_t>(id) * static_cast<size_t>(embedding_size) * sizeof(float);
@@ -69,8 +79,11 @@ struct Weights {
   NormWeights embedding_norm;
   PackedMatrix mapping_in;                        // [E, H]
   std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
-  PackedMatrix pooler;                            // [H, H], empty without a pooler
-  size_t packed_bytes = 0;                        // of all but the word embeddings
+  PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there
+  PackedMatrix token_classifier;                  // [H, n]
+  PackedMatrix pooled_classifier;                 // [H, n]
+  VocabularyHead vocabulary;
+  size_t packed_bytes = 0;  // of all but the word embeddings
 };
 
 }  // namespace albert

@@ -54,6 +54,10 @@ class Engine:
         layer_norm_eps: float,
         padding_idx: int,
         add_pooling_layer: bool,
+        token_classifier: str = "",
+        pooled_classifier: str = "",
+        vocabulary_head: bool = False,
+        decoder_norm_eps: float = 1e-5,
     ) -> None: ...
     def run(
         self,
@@ -65,6 +69,12 @@ class Engine:
         hidden: _Float | None,
         pooled: _Float | None,
         num_threads: int,
+        *,
+        token_logits: _Float | None = None,
+        pooled_logits: _Float | None = None,
+        scores: _Float | None = None,
+        score_tokens: _Int | None = None,
+        score_slots: _Int | None = None,
     ) -> None: ...
     @property
     def isa(self) -> str: ...
