@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -22,6 +23,8 @@ void demand_shape(const Array& array, const char* name, const std::vector<pybind
   bool same = array.ndim() == static_cast<pybind11::ssize_t>(shape.size());
   for (size_t i = 0; same && i < shape.size(); ++i)
     same = shape[i] == -1 || array.shape(static_cast<pybind11::ssize_t>(i)) == shape[i];
+  if (reinterpret_cast<uintptr_t>(array.data()) % alignof(typename Array::value_type) != 0)
+    throw std::invalid_argument(std::string(name) + " is not aligned");
   if (same) return;
   std::string message = std::string(name) + " must have shape [";
   for (size_t i = 0; i < shape.size(); ++i) {

@@ -71,11 +71,17 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   }
   const auto address = [](std::optional<FloatArray>& array) { return array ? array->mutable_data() : nullptr; };
 
-  const albert::PackedTokens packed{.input_ids = input_ids.data(),
-                                    .positions = positions.data(),
-                                    .token_type_ids = token_type_ids.data(),
-                                    .row_starts = row_starts.data(),
-                                    .first_key = first_key.data(),
+  // Copies: another thread may write to the arrays once the GIL is released, after they were checked.
+  const auto copy = [](const IntArray& array) { return std::vector<int32_t>(array.data(), array.data() + array.size()); };
+  const std::vector<int32_t> ids = copy(input_ids), places = copy(positions), types = copy(token_type_ids),
+                             starts = copy(row_starts), keys = copy(first_key);
+  const std::vector<int32_t> chosen = scores ? copy(*score_tokens) : std::vector<int32_t>(),
+                             slots = scores ? copy(*score_slots) : std::vector<int32_t>();
+  const albert::PackedTokens packed{.input_ids = ids.data(),
+                                    .positions = places.data(),
+                                    .token_type_ids = types.data(),
+                                    .row_starts = starts.data(),
+                                    .first_key = keys.data(),
                                     .rows = static_cast<int>(rows)};
   const albert::Outputs outputs{.hidden = address(hidden),
                                 .width = static_cast<int>(hidden         ? hidden->shape(1)
@@ -85,9 +91,9 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
                                 .token_logits = address(token_logits),
                                 .pooled_logits = address(pooled_logits),
                                 .scores = address(scores),
-                                .score_tokens = scores ? score_tokens->data() : nullptr,
-                                .score_slots = scores ? score_slots->data() : nullptr,
-                                .score_count = scores ? static_cast<int>(score_tokens->size()) : 0};
+                                .score_tokens = chosen.data(),
+                                .score_slots = slots.data(),
+                                .score_count = static_cast<int>(chosen.size())};
   const py::gil_scoped_release unlocked;
   engine.run(packed, outputs, num_threads);
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "bindings/bindings.h"
+#include "engine/default_floats.h"
 #include "engine/linear.h"
 
 namespace py = pybind11;
@@ -34,6 +35,7 @@ FloatArray activate(const FloatArray& x, const std::string& activation, const Is
   float* to = out.mutable_data();
   const auto count = static_cast<size_t>(x.size());
   const py::gil_scoped_release unlocked;
+  const albert::DefaultFloats floats;
   std::copy_n(from, count, to);
   kernels.activate(function, to, count);
   return out;
@@ -64,6 +66,7 @@ FloatArray layer_norm(const FloatArray& x, const FloatArray& scale, const FloatA
                             .rows = static_cast<int>(rows),
                             .columns = static_cast<int>(columns)};
   const py::gil_scoped_release unlocked;
+  const albert::DefaultFloats floats;
   kernels.layer_norm(n);
   return out;
 }
@@ -84,6 +87,7 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
+  const albert::DefaultFloats floats;
   albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns);
   packed.place(reinterpret_cast<const std::byte*>(w), static_cast<int>(columns), 0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
@@ -112,6 +116,7 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
   const float *q_data = q.data(), *k_data = k.data(), *v_data = v.data();
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
+  const albert::DefaultFloats floats;
   const albert::FloatBlock scratch =
       albert::allocate_floats(albert::attention_scratch(static_cast<int>(keys), static_cast<int>(size)));
   for (py::ssize_t head = 0; head < heads; ++head)

@@ -23,7 +23,9 @@ PYBIND11_MODULE(_native, module) {
   module.def("isas", &albert::usable_isas, "The ISAs that this build has and this processor runs, the fastest first.");
   module.def("default_isa", &albert::default_isa,
              "ALBERT_FORCE_ISA where it is set, else the fastest of isas(). Raises ValueError if it names none of them.");
-  module.def("available_cpus", &albert::available_cpus, "The CPUs this process may use: affinity and cgroup quota, at least 1.");
+  module.def(
+      "available_cpus", [] { return albert::whole_cpus(albert::usable_cpus()); },
+      "The CPUs this process may use: affinity and cgroup quota, at least 1.");
   register_engine(module);
   register_kernels(module);
 }

@@ -1,6 +1,7 @@
 #include "engine/cpu.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,8 +15,9 @@ namespace {
 int affinity_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  // A machine of more than 1024 CPUs needs a larger set than the fixed one.
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  return CPU_COUNT(&set);
 }
 
 // The folder of this process in a cgroup hierarchy: the path after the second colon of the line of /proc/self/cgroup that names it.
@@ -59,12 +61,14 @@ double quota_v1(const std::string& folder) {
 
 }  // namespace
 
-int available_cpus() {
-  int cpus = affinity_cpus();
+double usable_cpus() {
+  double cpus = affinity_cpus();
   for (const double quota :
        {tightest("/sys/fs/cgroup", cgroup_folder(""), quota_v2), tightest("/sys/fs/cgroup/cpu", cgroup_folder("cpu"), quota_v1)})
-    if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(std::ceil(quota))));
+    if (quota > 0) cpus = std::min(cpus, quota);
   return cpus;
 }
+
+int whole_cpus(double cpus) { return std::max(1, static_cast<int>(std::ceil(cpus))); }
 
 }  // namespace albert

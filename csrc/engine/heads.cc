@@ -83,19 +83,19 @@ void score_vocabulary(const PassView& p) {
     const VocabularyHead& head = p.weights.vocabulary;
     linear(p.team, p.kernels, head.dense, p.spare, p.hidden_stride, count, p.embedded, p.embedding_stride, true,
            p.config.hidden_act);
-    p.team.for_rows(count, [&](int i) {
-      float* row = p.embedded + static_cast<size_t>(i) * p.embedding_stride;
-      p.kernels.layer_norm({.x = row,
-                            .x_stride = 0,
+    p.team.for_ranges(count, [&](int from, int to) {
+      float* x = p.embedded + static_cast<size_t>(from) * p.embedding_stride;
+      p.kernels.layer_norm({.x = x,
+                            .x_stride = p.embedding_stride,
                             .bias = nullptr,
                             .residual = nullptr,
                             .residual_stride = 0,
                             .scale = head.norm.scale.get(),
                             .shift = head.norm.shift.get(),
                             .epsilon = p.heads.decoder_norm_eps,
-                            .out = row,
-                            .out_stride = 0,
-                            .rows = 1,
+                            .out = x,
+                            .out_stride = p.embedding_stride,
+                            .rows = to - from,
                             .columns = p.config.embedding_size});
     });
     const int* slots = out.score_slots + (first - out.score_tokens);

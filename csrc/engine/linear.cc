@@ -18,8 +18,8 @@ void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const flo
   const int panel_count = panels.end - panels.first;
   const int wanted_chunks = (kTasksPerThread * team.size() + panel_count - 1) / panel_count;
   const int chunks = std::max((rows + kRowsPerChunk - 1) / kRowsPerChunk, std::min(wanted_chunks, rows / kLeastRowsPerChunk));
-  const int tile = 6;  // whole tiles in all chunks but the last
-  const int chunk_rows = ((rows + chunks - 1) / std::max(chunks, 1) + tile - 1) / tile * tile;
+  const int tiles = (rows + chunks * kMostTileRows - 1) / (chunks * kMostTileRows);
+  const int chunk_rows = tiles * kMostTileRows;  // whole tiles in all chunks but the last
   const int used_chunks = (rows + chunk_rows - 1) / chunk_rows;
   team.for_each(used_chunks * panel_count, [&](int task) {
     const int row = task / panel_count * chunk_rows;

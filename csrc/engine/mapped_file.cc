@@ -12,19 +12,20 @@
 namespace albert {
 
 MappedFile::MappedFile(const std::string& path) {
-  const auto fail = [&](int error) -> std::system_error { return {error, std::generic_category(), path}; };
+  const auto fail = [&](int number) -> std::system_error { return {number, std::generic_category(), path}; };
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) throw fail(errno);
-  struct stat status{};
-  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const int error = S_ISREG(status.st_mode) || status.st_mode == 0 ? errno : EINVAL;
+  struct stat status = {};
+  int error = fstat(file, &status) != 0 ? errno : 0;
+  if (error == 0 && !S_ISREG(status.st_mode)) error = EINVAL;
+  if (error != 0) {
     close(file);
     throw fail(error);
   }
   size_ = static_cast<uint64_t>(status.st_size);
   if (size_ > 0) {
     void* data = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    const int error = errno;
+    error = errno;
     close(file);
     if (data == MAP_FAILED) throw fail(error);
     data_ = static_cast<const std::byte*>(data);

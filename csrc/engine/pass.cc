@@ -62,7 +62,10 @@ class Pass {
       const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
       for (const LayerWeights& w : group) {
         const bool last = depth + 1 == config_.num_hidden_layers && &w == &group.back();
-        last && !outputs_.for_tokens() ? layer_for_first_tokens(w, thread) : layer(w, thread);
+        if (last && !outputs_.for_tokens())
+          layer_for_first_tokens(w, thread);
+        else
+          layer(w, thread);
       }
     }
     run_heads({.team = team_,
@@ -160,27 +163,27 @@ class Pass {
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
   void finish_layer(const LayerWeights& w, int count) {
     linear(team_, kernels_, w.dense, attended_, stride_.hidden, count, spare_, stride_.hidden, false);
-    add_and_normalize(spare_, w.dense_bias.get(), hidden_, w.attention_norm, spare_, count);
+    add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
     linear(team_, kernels_, w.ffn, spare_, stride_.hidden, count, wide_, stride_.wide, true, config_.hidden_act);
     linear(team_, kernels_, w.ffn_output, wide_, stride_.wide, count, attended_, stride_.hidden, false);
-    add_and_normalize(attended_, w.ffn_output_bias.get(), spare_, w.full_norm, hidden_, count);
+    add_and_normalize(attended_, w.ffn_output.bias(0), spare_, w.full_norm, hidden_, count);
   }
 
   // out = LayerNorm((x + bias) + residual), all [count, H]
   void add_and_normalize(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count) {
-    team_.for_rows(count, [&](int token) {
-      const size_t at = static_cast<size_t>(token) * stride_.hidden;
+    team_.for_ranges(count, [&](int first, int end) {
+      const size_t at = static_cast<size_t>(first) * stride_.hidden;
       kernels_.layer_norm({.x = x + at,
-                           .x_stride = 0,
+                           .x_stride = stride_.hidden,
                            .bias = bias,
                            .residual = residual + at,
-                           .residual_stride = 0,
+                           .residual_stride = stride_.hidden,
                            .scale = norm.scale.get(),
                            .shift = norm.shift.get(),
                            .epsilon = config_.layer_norm_eps,
                            .out = out + at,
-                           .out_stride = 0,
-                           .rows = 1,
+                           .out_stride = stride_.hidden,
+                           .rows = end - first,
                            .columns = config_.hidden_size});
     });
   }
@@ -189,9 +192,9 @@ class Pass {
   void keep_first_tokens() {
     team_.for_each(1, [&](int) {
       for (int row = 1; row < rows_; ++row)
-        std::memcpy(hidden_ + static_cast<size_t>(row) * stride_.hidden,
-                    hidden_ + static_cast<size_t>(tokens_.row_starts[first_row_ + row] - first_token_) * stride_.hidden,
-                    static_cast<size_t>(config_.hidden_size) * sizeof(float));
+        std::memmove(hidden_ + static_cast<size_t>(row) * stride_.hidden,
+                     hidden_ + static_cast<size_t>(tokens_.row_starts[first_row_ + row] - first_token_) * stride_.hidden,
+                     static_cast<size_t>(config_.hidden_size) * sizeof(float));
     });
   }
 

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
+#include <string>
 
 #include "engine/cpu.h"
+#include "engine/default_floats.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,7 +20,7 @@ namespace {
 // Waking a parked thread costs tens of microseconds, as much as a small GEMM: a waiting thread spins this long first.
 constexpr auto kSpin = std::chrono::microseconds(50);
 
-void pause() {
+void relax_cpu() {
 #if defined(__x86_64__)
   _mm_pause();
 #elif defined(__aarch64__)
@@ -32,21 +35,17 @@ void wait_while(const std::atomic<uint32_t>& value, uint32_t old, bool spin) {
     do {
       for (int i = 0; i < 64; ++i) {
         if (value.load(std::memory_order_acquire) != old) return;
-        pause();
+        relax_cpu();
       }
     } while (std::chrono::steady_clock::now() < end);
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-bool may_spin(int size) {
-  static const int cpus = available_cpus();
-  return size <= cpus;
-}
-
 }  // namespace
 
 Team::Team(int size) : size_(size) {
+  CPU_ZERO(&affinity_);
   try {
     for (int thread = 1; thread < size; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
   } catch (...) {  // the system's limit on threads
@@ -64,9 +63,20 @@ void Team::dismiss() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+void Team::prepare(bool spin) {
+  spin_.store(spin, std::memory_order_relaxed);
+  // The workers follow the caller to its CPUs: they were started by another, who may have been bound to fewer.
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (workers_.empty() || sched_getaffinity(0, sizeof mask, &mask) != 0 || CPU_EQUAL(&mask, &affinity_)) return;
+  for (std::thread& worker : workers_) pthread_setaffinity_np(worker.native_handle(), sizeof mask, &mask);
+  affinity_ = mask;
+}
+
 void Team::serve(int thread) {
+  const DefaultFloats floats;
   for (uint32_t turn = 0;; ++turn) {
-    wait_while(turn_, turn, may_spin(size_));
+    wait_while(turn_, turn, spin_.load(std::memory_order_relaxed));
     if (stop_) return;
     (*work_)(thread);
     barrier();
@@ -74,6 +84,7 @@ void Team::serve(int thread) {
 }
 
 void Team::run(const std::function<void(int)>& work) {
+  const DefaultFloats floats;
   if (size_ == 1) return work(0);
   work_ = &work;
   turn_.fetch_add(1, std::memory_order_release);
@@ -94,7 +105,7 @@ void Team::barrier() {
     phase_.fetch_add(1, std::memory_order_release);
     phase_.notify_all();
   } else {
-    wait_while(phase_, phase, may_spin(size_));
+    wait_while(phase_, phase, spin_.load(std::memory_order_relaxed));
   }
 }
 
@@ -110,17 +121,43 @@ TeamPool& TeamPool::instance() {
   return *pool;
 }
 
+double TeamPool::cpus() {
+  constexpr auto kValid = std::chrono::seconds(1);  // reading affinity and quota takes longer than a small model
+  const auto now = std::chrono::steady_clock::now();
+  if (cpus_ == 0 || now - cpus_read_ > kValid) {
+    cpus_ = usable_cpus();
+    cpus_read_ = now;
+  }
+  return cpus_;
+}
+
 TeamPool::Lease::Lease(TeamPool& pool, int size) : pool_(pool) {
+  if (size > kMostThreads) throw std::invalid_argument("num_threads must be at most " + std::to_string(kMostThreads));
   std::unique_lock lock(pool_.mutex_);
-  const int cpus = available_cpus();
-  pool_.returned_.wait(lock, [&] { return pool_.lent_threads_ == 0 || pool_.lent_threads_ + size <= cpus; });
+  const double usable = pool_.cpus();
+  const int cpus = whole_cpus(usable);
+  const uint64_t ticket = pool_.tickets_++;
+  // In turn: a wide team would wait for ever behind narrow ones that follow each other.
+  pool_.returned_.wait(lock,
+                       [&] { return ticket == pool_.served_ && (pool_.lent_threads_ == 0 || pool_.lent_threads_ + size <= cpus); });
+  ++pool_.served_;
+  pool_.returned_.notify_all();  // the next in turn may fit too
   const auto fits = std::find_if(pool_.idle_.begin(), pool_.idle_.end(), [&](const auto& team) { return team->size() == size; });
   if (fits != pool_.idle_.end()) {
     team_ = std::move(*fits);
     pool_.idle_.erase(fits);
   } else {
+    // Teams of sizes no longer asked for go first: idle threads and their workspaces stay bounded.
+    int idle = 0;
+    for (const auto& team : pool_.idle_) idle += team->size();
+    while (!pool_.idle_.empty() && idle + size > 2 * cpus) {
+      idle -= pool_.idle_.front()->size();
+      pool_.idle_.erase(pool_.idle_.begin());
+    }
     team_ = std::make_unique<Team>(size);
   }
+  pool_.idle_.reserve(pool_.idle_.size() + 1);  // so that the team's return cannot fail
+  team_->prepare(size <= usable);
   pool_.lent_threads_ += size;
 }
 

@@ -2,8 +2,11 @@
 // the TeamPool is the process's one store of them, shared by all engines.
 #pragma once
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -36,15 +39,24 @@ class Team {
     barrier();
   }
 
-  // Inside work: the same for `count` rows, a few to a task.
-  template <typename Work>
-  void for_rows(int count, Work&& row_work) {
+  // Inside work: task(first, end) for ranges that make up 0..count-1, a few rows each.
+  template <typename Task>
+  void for_ranges(int count, Task&& task) {
     constexpr int kMostRowsPerTask = 32, kTasksPerThread = 3;
     const int size = std::clamp(count / (kTasksPerThread * size_), 1, kMostRowsPerTask);
-    for_each((count + size - 1) / size, [&](int task) {
-      for (int row = task * size; row < std::min(count, (task + 1) * size); ++row) row_work(row);
+    for_each((count + size - 1) / size, [&](int i) { task(i * size, std::min(count, (i + 1) * size)); });
+  }
+
+  // Inside work: the same a row at a time.
+  template <typename Task>
+  void for_rows(int count, Task&& task) {
+    for_ranges(count, [&](int first, int end) {
+      for (int row = first; row < end; ++row) task(row);
     });
   }
+
+  // Before a run: whether waiting threads spin before they park; the workers move to the CPUs of the caller.
+  void prepare(bool spin);
 
   // Memory that keeps its size from run to run.
   Workspace workspace;
@@ -60,6 +72,8 @@ class Team {
   std::atomic<uint32_t> phase_{0};  // barriers passed
   std::atomic<uint32_t> turn_{0};   // runs begun
   std::atomic<bool> stop_{false};
+  std::atomic<bool> spin_{false};
+  cpu_set_t affinity_;  // of the workers, as far as known
   const std::function<void(int)>* work_ = nullptr;
   std::vector<std::thread> workers_;
 };
@@ -69,8 +83,12 @@ class TeamPool {
   // The pool of this process: after a fork the child has a fresh one, because the parent's workers are not in it.
   static TeamPool& instance();
 
+  static constexpr int kMostThreads = 1024;
+
   // Lends a team of `size` threads for as long as the lease lives. While teams are out, another is lent only if all their threads
-  // together fit the CPUs of the process; else the caller waits. So memory and load stay bounded however many threads call.
+  // together fit the CPUs of the process; else the caller waits in turn. Teams of sizes no longer asked for are dismissed. So
+  // memory and load stay bounded however many threads call. std::invalid_argument beyond kMostThreads, std::system_error if threads
+  // cannot start.
   class Lease {
    public:
     Lease(TeamPool& pool, int size);
@@ -86,8 +104,13 @@ class TeamPool {
   };
 
  private:
+  double cpus();
+
   std::mutex mutex_;
   std::condition_variable returned_;
+  uint64_t tickets_ = 0, served_ = 0;  // callers are served in the order of their tickets
+  double cpus_ = 0;                    // as of cpus_read_
+  std::chrono::steady_clock::time_point cpus_read_;
   std::vector<std::unique_ptr<Team>> idle_;
   int lent_threads_ = 0;
 };

@@ -8,8 +8,7 @@ namespace albert {
 
 PackedMatrix::PackedMatrix(int depth, int columns, int panel_columns)
     : depth_(depth), columns_(columns), panel_columns_(panel_columns) {
-  const size_t floats = offset(panels() - 1) + static_cast<size_t>(depth) * static_cast<size_t>(width(panels() - 1));
-  data_ = allocate_floats(floats);
+  data_ = allocate_floats(bytes() / sizeof(float));
   const auto padded = static_cast<size_t>(panels()) * static_cast<size_t>(panel_columns);
   bias_ = allocate_floats(padded);
   std::fill_n(bias_.get(), padded, 0.0f);
@@ -24,7 +23,6 @@ size_t PackedMatrix::offset(int panel) const {  // every panel before it is a fu
 const float* PackedMatrix::panel(int index) const { return data_.get() + offset(index); }
 
 size_t PackedMatrix::bytes() const {
-  if (depth_ == 0) return 0;
   return (offset(panels() - 1) + static_cast<size_t>(depth_) * static_cast<size_t>(width(panels() - 1))) * sizeof(float);
 }
 
@@ -151,11 +149,9 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
       reader.linear(w.qkv, layer + "attention.value", h, 2 * h);
       packed_bytes += w.qkv.bytes();
       w.dense = pack(layer + "attention.dense", h, h);
-      w.dense_bias = reader.block(layer + "attention.dense.bias", {h});
       w.attention_norm = reader.norm(layer + "attention.layer_norm", h);
       w.ffn = pack(layer + "ffn", h, i);
       w.ffn_output = pack(layer + "ffn_output", i, h);
-      w.ffn_output_bias = reader.block(layer + "ffn_output.bias", {h});
       w.full_norm = reader.norm(layer + "full_layer_layer_norm", h);
     }
   }

@@ -43,15 +43,13 @@ struct NormWeights {
   FloatBlock scale, shift;  // [columns]
 };
 
-// One ALBERT layer. The biases of `dense` and `ffn_output` are added by the LayerNorm that follows, so they stand apart.
+// One ALBERT layer. The biases of `dense` and `ffn_output` are added by the LayerNorm that follows.
 struct LayerWeights {
   PackedMatrix qkv;    // [H, 3H]: query, key, value side by side, one GEMM
-  PackedMatrix dense;  // [H, H], bias unused
-  FloatBlock dense_bias;
+  PackedMatrix dense;  // [H, H]
   NormWeights attention_norm;
   PackedMatrix ffn;         // [H, I]
-  PackedMatrix ffn_output;  // [I, H], bias unused
-  FloatBlock ffn_output_bias;
+  PackedMatrix ffn_output;  // [I, H]
   NormWeights full_norm;
 };
 
@@ -83,7 +81,7 @@ struct Weights {
   PackedMatrix token_classifier;                  // [H, n]
   PackedMatrix pooled_classifier;                 // [H, n]
   VocabularyHead vocabulary;
-  size_t packed_bytes = 0;  // of all but the word embeddings
+  size_t packed_bytes = 0;  // of the packed matrices
 };
 
 }  // namespace albert

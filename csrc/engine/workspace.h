@@ -8,6 +8,8 @@
 #include <memory>
 #include <new>
 
+#include "kernels/gemm.h"
+
 namespace albert {
 
 struct FreeDeleter {
@@ -28,7 +30,9 @@ inline FloatBlock allocate_floats(size_t count) {
 
 // Floats between rows of `columns` floats: room for whole panels, and an odd number of cache lines, because rows a power of two
 // apart would share a few cache sets.
-constexpr size_t row_stride(int columns) { return (static_cast<size_t>(columns) + 63) / 64 * 64 + 16; }
+constexpr size_t row_stride(int columns) {
+  return (static_cast<size_t>(columns) + kMostPanelColumns - 1) / kMostPanelColumns * kMostPanelColumns + 16;
+}
 
 class Workspace {
  public:

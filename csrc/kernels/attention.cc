@@ -95,7 +95,10 @@ void attention_head(const AttentionHead& h) {
       for (int i = 0; i < h.head_size; i += kLanes) {
         const int count = h.head_size - i < kLanes ? h.head_size - i : kLanes;
         const F32x16 x = load(from + i) * splat(factor[r]);
-        count == kLanes ? store(to + i, x) : store_first(to + i, x, count);
+        if (count == kLanes)
+          store(to + i, x);
+        else
+          store_first(to + i, x, count);
       }
     }
   }

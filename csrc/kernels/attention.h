@@ -4,6 +4,8 @@
 
 #include <cstddef>
 
+#include "kernels/gemm.h"
+
 namespace albert {
 
 struct AttentionHead {
@@ -21,11 +23,12 @@ struct AttentionHead {
   float* scratch;  // attention_scratch(keys, head_size) floats
 };
 
-// Floats of scratch: K transposed, V packed, and for a tile of at most 6 queries their scores and results.
+// Floats of scratch: K transposed, V packed, and the scores and results of a tile of queries.
 constexpr size_t attention_scratch(int keys, int head_size) {
   const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
   const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
-  return padded_keys * static_cast<size_t>(head_size) + static_cast<size_t>(keys) * padded_head + 6 * (padded_keys + padded_head);
+  return padded_keys * static_cast<size_t>(head_size) + static_cast<size_t>(keys) * padded_head +
+         kMostTileRows * (padded_keys + padded_head);
 }
 
 }  // namespace albert

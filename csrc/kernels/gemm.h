@@ -18,6 +18,10 @@ namespace albert {
 // cache while the rows of A pass it, a tile's rows of A over one block (6 KB) in the first.
 constexpr int kDepthBlock = 256;
 
+// What callers may rely on for every ISA's tile; kernels/tile.h asserts it.
+constexpr int kMostTileRows = 6;       // rows that a tile computes together
+constexpr int kMostPanelColumns = 64;  // a panel is this wide or a divisor of it
+
 struct GemmPanel {
   const float* a;  // [rows, depth], a row every a_stride floats
   size_t a_stride;

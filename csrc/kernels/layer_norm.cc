@@ -14,7 +14,12 @@ ALBERT_INLINE void for_lanes(int columns, Body&& body) {
 }
 
 ALBERT_INLINE F32x16 load_lanes(const float* p, int count) { return count == kLanes ? load(p) : load_first(p, count); }
-ALBERT_INLINE void store_lanes(float* p, F32x16 x, int count) { count == kLanes ? store(p, x) : store_first(p, x, count); }
+ALBERT_INLINE void store_lanes(float* p, F32x16 x, int count) {
+  if (count == kLanes)
+    store(p, x);
+  else
+    store_first(p, x, count);
+}
 
 }  // namespace
 

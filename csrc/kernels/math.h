@@ -64,6 +64,7 @@ ALBERT_INLINE F32x16 gelu(F32x16 x) {
 
 // gelu_tanh(x) = x * (1 + tanh u) / 2 = x / (1 + e^-2u), u = sqrt(2 / pi) * (x + 0.044715 x^3)
 ALBERT_INLINE F32x16 gelu_tanh(F32x16 x) {
+  x = max(splat(-20.0f), x);  // nothing is left of it there; further down exp's own limit would show
   const F32x16 inner = fma(x * x, splat(0.044715f) * x, x);
   return x / (splat(1.0f) + exp(splat(-1.5957691216057308f) * inner));
 }

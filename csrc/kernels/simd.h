@@ -2,6 +2,10 @@
 // 256 bits, or four of 128 bits. Every operation gives the same bits whatever the registers are, so a kernel does too.
 #pragma once
 
+#if defined(__FAST_MATH__)
+#error "-ffast-math reorders sums: the ISAs would no longer give the same bits"
+#endif
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

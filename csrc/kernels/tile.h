@@ -3,6 +3,7 @@
 // power of two apart fall into the same cache sets.
 #pragma once
 
+#include "kernels/gemm.h"
 #include "kernels/simd.h"
 
 namespace albert::ALBERT_ISA {
@@ -15,6 +16,7 @@ constexpr int kTileRows = 6, kTileVectors = 1;  // 12 accumulators of 16 registe
 constexpr int kTileRows = 2, kTileVectors = 1;  // 8 accumulators of 16 registers
 #endif
 constexpr int kPanelColumns = kTileVectors * kLanes;
+static_assert(kTileRows <= kMostTileRows && kMostPanelColumns % kPanelColumns == 0);
 
 struct Tile {
   const float* a;

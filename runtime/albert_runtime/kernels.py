@@ -37,9 +37,9 @@ def linear(
     """``activation(x @ weight + bias)``.
 
     x [N, K], weight [K, M] (Paddle's layout, input first), bias [M] -> [N, M]. ``activation``: none, gelu
-    (erf), gelu_tanh, relu or tanh. Each element is one chain of fused multiply-adds over K, so a row's bits
-    do not depend on the other rows or on ``num_threads``. The weight is packed anew in each call; the engine
-    packs it once.
+    (erf), gelu_tanh, relu or tanh. Each element is the ordered sum of one chain of fused multiply-adds for
+    every 256 steps of K, so a row's bits do not depend on the other rows or on ``num_threads``. The weight is
+    packed anew in each call; the engine packs it once.
     """
     return _call(
         _native.linear,

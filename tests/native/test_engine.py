@@ -1,6 +1,7 @@
 """The engine: against ALBERT in float64, and a row's bits against the same row in any company."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -145,6 +146,49 @@ def test_run_releases_the_gil(model: Model) -> None:
     worker.join()
     # Had the run held the GIL, this thread would have stood still for as long as it took.
     assert np.diff(ticks).max() < (span[1] - span[0]) / 2
+
+
+ROUNDING_HOST = """
+import ctypes, sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {tests!r})
+from native.model import config, make_model, run, tokens
+from albert_runtime import kernels
+model = make_model(Path({folder!r}), config())
+engine, batch = model.engine(), tokens([30, 5])
+tiny = np.full((9, 300), 1e-20, np.float32), np.full((300, 70), 1e-20, np.float32)
+def answers():
+    found = [*run(engine, 64, batch, 1), *run(engine, 64, batch, 3)]
+    found += [kernels.linear(*tiny, num_threads=t) for t in (1, 2)]
+    return [*found, kernels.gelu(np.full(50, 1e-40, np.float32))]
+expected = answers()
+toward_zero = 0xC00
+assert ctypes.CDLL("libm.so.6").fesetround(toward_zero) == 0
+assert np.float32(1) + np.float32(2**-24) * np.float32(1.5) == 1, "the host's rounding did not change"
+assert all(np.array_equal(a, b) for a, b in zip(expected, answers(), strict=True))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the rounding mode's number is x86's")
+def test_the_hosts_floating_point_state_changes_nothing(tmp_path: Path) -> None:
+    script = ROUNDING_HOST.format(folder=str(tmp_path), tests=str(Path(__file__).parents[1]))
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
+
+
+def threads_alive() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_teams_of_sizes_no_longer_used_are_dismissed(model: Model) -> None:
+    engine, batch = model.engine(), tokens([30])
+    run(engine, 64, batch)
+    before = threads_alive()
+    for threads in range(1, 17):
+        run(engine, 64, batch, threads)
+    assert threads_alive() <= before + 16 + 2 * _native.available_cpus()
+    with pytest.raises(ValueError, match="num_threads must be at most"):
+        run(engine, 64, batch, 5000)
 
 
 FORK = """
