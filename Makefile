@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 # The native sources and the metadata: when they change, the package is installed again.
 SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
 
-.PHONY: demo test test-slow test-asan lint format clean
+.PHONY: demo test test-slow test-real test-asan lint format clean
 
 demo: $(VENV)/installed  ## export a variant, run it, compare the backends
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed lint  ## lint and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" --durations=15
+	$(BIN)/python -m pytest -m "not slow and not real" --durations=15
 
 test-slow: $(VENV)/installed  ## the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow --durations=15
+
+test-real: $(VENV)/installed  ## the published weights, where there is a network
+	$(BIN)/python -m pytest -m real
 
 test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	BIN=$(abspath $(BIN)) tools/test_asan.sh

@@ -20,11 +20,18 @@ WriteCheckpoint = Callable[..., Path]
 
 
 def write_checkpoint(
-    folder: Path, config: AlbertConfig, tensors: Mapping[str, np.ndarray] | None = None
+    folder: Path,
+    config: AlbertConfig,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    architecture: str = "AlbertModel",
+    **more: object,
 ) -> Path:
-    """A PaddleNLP folder of config.json and, with ``tensors``, model_state.pdparams; returns ``folder``."""
+    """A PaddleNLP folder of config.json and, with ``tensors``, model_state.pdparams; returns ``folder``.
+
+    ``more`` are further fields of the config.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    values = {**config.to_dict(), "model_type": "albert", "architectures": ["AlbertModel"]}
+    values = {**config.to_dict(), "model_type": "albert", "architectures": [architecture], **more}
     del values["padding_idx"]
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
     if tensors is not None:
@@ -34,13 +41,14 @@ def write_checkpoint(
 
 @pytest.fixture(scope="session", name="write_checkpoint")
 def write_checkpoint_fixture() -> WriteCheckpoint:
-    """write_checkpoint(folder, config, tensors=None) -> ``folder``, made a PaddleNLP checkpoint."""
+    """write_checkpoint(folder, config, tensors=None, architecture=..., **more) -> ``folder``, a PaddleNLP
+    checkpoint with ``more`` in its config."""
     return write_checkpoint
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The folder of golden cases: model-gelu, model-gelu_new, model-relu, model-groups."""
+    """The folder of golden cases, which its README.md lists: four bare models and five tasks."""
     return GOLDEN
 
 

@@ -1,127 +1,137 @@
-"""Local checkpoints: a PaddleNLP folder (config.json + model_state.pdparams) or a bare .pdparams file."""
+"""Local checkpoints, folders of PaddleNLP or Hugging Face or bare weight files, and what to export."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
-
+from albert_runtime import tasks
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import ArtifactError
+from albert_runtime.tasks import Head
 
+from .configs import (
+    HUGGING_FACE,
+    LIBRARY_TITLES,
+    PADDLENLP,
+    PADDLENLP_DECODER_NORM_EPS,
+    Description,
+    default_labels,
+    library_of_config,
+    parse_config,
+    read_config,
+)
+from .containers import PDPARAMS, SUFFIXES, WEIGHT_NAMES, read_stored, weight_files
 from .errors import ExportError
-from .tensor_pickle import read_state_dict
+from .name_map import (
+    HEADS,
+    PRETRAINED,
+    Placed,
+    arrange,
+    by_model_name,
+    is_tied,
+    turn_old_decoder,
+    written_by_paddlenlp,
+)
+from .weights import CheckpointWeights, RandomWeights, WeightSource
 
-WEIGHTS_NAME = "model_state.pdparams"
 CONFIG_NAMES = ("config.json", "model_config.json")
-TOKENIZER_NAME = "tokenizer.json"
-
-_MAX_CONFIG_BYTES = 1 << 20
-_PREFIXES = ("transformer.", "albert.")
-_IGNORED = ("StructuredToParameterName@@", "embeddings.position_ids")
-# A pretraining checkpoint carries these heads; the plain encoder has no use for them.
-_PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
-
-# PaddleNLP's own class defaults, for fields that a config leaves out. padding_idx is not among a config's
-# fields: every model of PaddleNLP origin looks word 0 up as zeros.
-_PADDLENLP_DEFAULTS: dict[str, object] = {
-    "vocab_size": 30000,
-    "embedding_size": 128,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_hidden_groups": 1,
-    "inner_group_num": 1,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-    "add_pooling_layer": True,
-    "initializer_range": 0.02,
-}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A PaddleNLP folder: its model, and the files that are there."""
+    """A folder: what its config says, and its weight file or index of shards, if there is one."""
 
     folder: Path
-    config: AlbertConfig
+    description: Description
     weights: Path | None
-    tokenizer: Path | None
 
     def weights_file(self) -> Path:
-        """The weight file; ExportError naming what is missing if there is none."""
-        if self.weights is not None:
-            return self.weights
-        if any(self.folder.glob("*.safetensors")) or any(self.folder.glob("*.bin")):
-            raise ExportError(
-                f"{self.folder} holds a Hugging Face checkpoint; "
-                f"this version reads PaddleNLP's {WEIGHTS_NAME} only"
-            )
-        raise ExportError(
-            f"{self.folder} holds no {WEIGHTS_NAME}; name the file with --weights or use --random-weights"
-        )
+        """The weight file or index; ExportError naming what is missing if there is none."""
+        return find_weights(self.folder) if self.weights is None else self.weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to export: the model, its head, the labels of its columns, and where the tensors come from."""
+
+    config: AlbertConfig
+    head: Head
+    labels: tuple[str, ...] | None
+    weights: WeightSource
+
+
+def has_config(folder: Path) -> bool:
+    """Whether the folder says what model it holds."""
+    return any((folder / name).is_file() for name in CONFIG_NAMES)
+
+
+def find_weights(folder: Path) -> Path:
+    """The weight file or index of a folder; ExportError naming what is missing if there is none."""
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ExportError(
+        f"{folder} holds none of {', '.join(WEIGHT_NAMES)}; "
+        "name the file with --weights or use --random-weights"
+    )
 
 
 def read_folder(folder: Path) -> Checkpoint:
-    """Read a PaddleNLP folder's config. Raises ArtifactError or ExportError naming the file and the field."""
+    """Read a folder's config. Raises ArtifactError or ExportError naming the file and the field.
+
+    The library is the one whose weight file is there: PaddleNLP's .pdparams or torch's .bin. Both write
+    .safetensors: the names within tell. Without weights, or with both, the config's own mark decides.
+    """
     config_file = next((folder / name for name in CONFIG_NAMES if (folder / name).is_file()), None)
     if config_file is None:
         raise ExportError(f"{folder} is no checkpoint folder: it holds no {' or '.join(CONFIG_NAMES)}")
     try:
-        config = parse_config(_read_json(config_file))
+        values = read_config(config_file)
+        mark = library_of_config(values)
+        present = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
+        if mark == HUGGING_FACE:
+            present.sort(key=lambda path: path.suffix == PDPARAMS)
+        weights = present[0] if present else None
     except (ArtifactError, ExportError) as error:
         raise type(error)(f"{config_file}: {error}") from None
-    weights, tokenizer = folder / WEIGHTS_NAME, folder / TOKENIZER_NAME
-    return Checkpoint(
-        folder, config, weights if weights.is_file() else None, tokenizer if tokenizer.is_file() else None
-    )
+    library = (mark or PADDLENLP) if weights is None else library_of_weights(weights)
+    try:
+        return Checkpoint(folder, parse_config(values, library), weights)
+    except (ArtifactError, ExportError) as error:
+        raise type(error)(f"{config_file}: {error}") from None
 
 
-def parse_config(values: Mapping[str, object]) -> AlbertConfig:
-    """AlbertConfig of a PaddleNLP config: today's flat form or the older one that nests ``init_args``."""
-    architecture = _architecture(values)
-    match values.get("init_args"):
-        case [dict(inner), *_]:
-            values = inner
-        case None:
-            pass
-        case _:
-            raise ArtifactError("init_args is not a list that starts with the encoder's arguments")
-    model_type = values.get("model_type", "albert")
-    if model_type != "albert":
-        raise ExportError(f"model_type is {model_type!r}; only albert checkpoints can be exported")
-    if architecture not in (None, "AlbertModel"):
-        raise ExportError(
-            f"architecture {architecture} has a task head, which this version does not support yet; "
-            "only AlbertModel can be exported"
-        )
-    known = {name: values.get(name, default) for name, default in _PADDLENLP_DEFAULTS.items()}
-    return AlbertConfig.from_dict({**known, "padding_idx": 0})
+def library_of_weights(path: Path) -> str:
+    """The library that wrote a weight file or the shards of an index; AlbertError for no such file."""
+    files = weight_files(path)
+    if path.suffix == PDPARAMS:
+        return PADDLENLP
+    if files[0].suffix not in SUFFIXES:
+        raise ExportError(f"{path} is no weight file ({', '.join(SUFFIXES)} or an index of shards)")
+    if files[0].suffix == ".bin":
+        return HUGGING_FACE
+    return PADDLENLP if written_by_paddlenlp(read_stored(files)) else HUGGING_FACE
 
 
-def _architecture(values: Mapping[str, object]) -> str | None:
-    """The class a config was written by; None if it does not say."""
-    architectures = values.get("architectures")
-    if architectures:
-        if not isinstance(architectures, list) or not isinstance(architectures[0], str):
-            raise ArtifactError("architectures is not a list of class names")
-        return architectures[0]
-    name = values.get("init_class")
-    return name if isinstance(name, str) else None
+def describe_variant(config: AlbertConfig, library: str) -> Description:
+    """The description of a published variant whose weights ``library`` wrote."""
+    return written_by(Description(config, library, None, default_labels()), library)
+
+
+def written_by(description: Description, library: str) -> Description:
+    """The same model with weights of ``library``: PaddleNLP's models look word 0 up as zeros."""
+    padding_idx = 0 if library == PADDLENLP else None
+    return replace(description, library=library, config=replace(description.config, padding_idx=padding_idx))
 
 
 def check_same_model(variant: str, wanted: AlbertConfig, checkpoint: Checkpoint) -> None:
     """Refuse weights whose folder describes another model: equal shapes could hide another activation."""
-    ignored = {"initializer_range", "pad_token_id"}
+    # What neither the shapes nor the arithmetic depend on, or what the weights' library decides.
+    ignored = {"initializer_range", "pad_token_id", "padding_idx", "add_pooling_layer"}
+    found = checkpoint.description.config
     differences = [
-        f"{field.name} {getattr(checkpoint.config, field.name)!r} instead of {getattr(wanted, field.name)!r}"
+        f"{field.name} {getattr(found, field.name)!r} instead of {getattr(wanted, field.name)!r}"
         for field in fields(AlbertConfig)
-        if field.name not in ignored and getattr(checkpoint.config, field.name) != getattr(wanted, field.name)
+        if field.name not in ignored and getattr(found, field.name) != getattr(wanted, field.name)
     ]
     if differences:
         raise ExportError(
@@ -130,70 +140,54 @@ def check_same_model(variant: str, wanted: AlbertConfig, checkpoint: Checkpoint)
         )
 
 
-def read_weights(path: Path, config: AlbertConfig) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Every tensor of ``config`` from a .pdparams file as float32, and the pretraining heads left out.
+def plan_random(description: Description, task: str, seed: int) -> Plan:
+    """A model of ``description`` with seeded weights."""
+    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library == HUGGING_FACE)
+    pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
+    config = replace(description.config, add_pooling_layer=pooled)
+    return Plan(config, head, _labels(description, task), RandomWeights(seed))
 
-    Raises ExportError that lists what is missing, unexpected, mis-shaped, of another type or not finite.
+
+def plan_weights(description: Description, path: Path, task: str, *, chosen: bool) -> Plan:
+    """The model of a weight file or index, every tensor accounted for.
+
+    ``chosen``: the user named the task, so that a checkpoint's own head of another kind may be left out.
+    Raises AlbertError if the files are damaged, or listing the tensors that do not fit.
     """
-    tensors: dict[str, np.ndarray] = {}
-    heads: list[str] = []
-    unexpected: list[str] = []
-    shapes = config.tensor_shapes()
-    for raw_name, value in read_state_dict(path).items():
-        name = _strip_prefix(raw_name)
-        if name in _IGNORED:
-            continue
-        if name in shapes and isinstance(value, np.ndarray) and name not in tensors:
-            tensors[name] = value
-        elif name.startswith(_PRETRAINING_HEADS):
-            heads.append(name)
-        else:
-            unexpected.append(raw_name)
-    problems = {
-        "missing": [name for name in shapes if name not in tensors],
-        "unexpected": unexpected,
-        "of another shape": [
-            f"{name} {list(value.shape)} instead of {list(shapes[name])}"
-            for name, value in tensors.items()
-            if value.shape != shapes[name]
-        ],
-        "of another type": [
-            f"{name} {value.dtype}"
-            for name, value in tensors.items()
-            if value.dtype.newbyteorder("=") not in (np.float32, np.float16)
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in problems.items() if names)
-        raise ExportError(f"{path} does not fit this model: {listed}")
-    for name, value in tensors.items():
-        tensors[name] = np.ascontiguousarray(value, np.float32)
-        if not np.isfinite(value).all():
-            raise ExportError(
-                f"{path} holds a value in {name} that is no finite number; the checkpoint is damaged"
-            )
-    return tensors, heads
-
-
-def _strip_prefix(name: str) -> str:
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            return name[len(prefix) :]
-    return name
-
-
-def _shorten(names: list[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def _read_json(path: Path) -> Mapping[str, object]:
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ArtifactError("the file is far larger than a config can be")
+    files = weight_files(path.absolute())
+    stored = read_stored(files)
+    placed, _ = by_model_name(stored, description.library)
+    turn_old_decoder(placed, description.config)
+    tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
+        placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
+    )
+    head = _head(description, task, tied=tied)
+    config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
+    spare = HEADS if chosen else PRETRAINED
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"not readable as JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ArtifactError("holds no JSON object")
-    return values
+        arrange(stored, description.library, config, head, spare)
+    except ExportError as error:
+        title = LIBRARY_TITLES[description.library]
+        raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
+    weights = CheckpointWeights(files, description.library, spare)
+    return Plan(config, head, _labels(description, task), weights)
+
+
+def _head(description: Description, task: str, *, tied: bool) -> Head:
+    eps = PADDLENLP_DECODER_NORM_EPS
+    if description.library == HUGGING_FACE:
+        eps = description.config.layer_norm_eps
+    return Head.of(task, num_labels=len(description.labels), tied_decoder=tied, decoder_norm_eps=eps)
+
+
+def _has_pooler(description: Description, head: Head, placed: dict[str, Placed]) -> bool:
+    if head.task != tasks.MODEL:
+        return head.reads_pooled
+    if description.library == HUGGING_FACE:
+        # transformers' configs do not say whether there is one.
+        return any(name.startswith("pooler.") for name in placed)
+    return description.config.add_pooling_layer
+
+
+def _labels(description: Description, task: str) -> tuple[str, ...] | None:
+    return description.labels if task in tasks.LABELLED else None

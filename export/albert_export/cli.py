@@ -13,13 +13,14 @@ from pathlib import Path
 from types import FrameType
 
 from albert_runtime.errors import AlbertError
+from albert_runtime.tasks import TASKS
 
-from .checkpoint import TOKENIZER_NAME, Checkpoint, check_same_model, read_folder
 from .errors import ExportError, UsageError
-from .publish import STAGING_PREFIX, is_plain_stem
+from .publish import STAGING_PREFIX, check_target
 from .request import Request
-from .variants import VARIANTS, nearest_variants
-from .weights import CheckpointWeights, RandomWeights, WeightSource
+from .sources import choose
+from .variants import VARIANTS
+from .weights import RandomWeights
 
 _PROGRAM = "albert-export"
 _FAILED, _USAGE = 1, 2
@@ -27,11 +28,14 @@ _INTERRUPTED = 130
 # A serving machine has the command without the extra that it needs.
 _NEEDED = ("paddle", "onnx", "onnxruntime", "rich")
 _MAX_SEED = 2**63
+_SOURCES = ("paddlenlp", "huggingface")
 _EPILOG = """\
 examples:
+  albert-export ./my-checkpoint -o artifacts           a folder saved by PaddleNLP or transformers
+  albert-export albert-base-v2                         fetches the published weights
+  albert-export albert-base-v2 --task masked-lm        the same with its masked-LM head
   albert-export albert-base-v2 --random-weights        seeded weights, to try things out
-  albert-export albert-base-v2 --weights DIR           PaddleNLP weights of this variant
-  albert-export ./my-checkpoint -o artifacts           a PaddleNLP folder of any ALBERT config
+  albert-export albert-base-v2 --weights PATH          your weights of this variant
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after a failure nothing is left behind
 """
 
@@ -65,18 +69,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    request = _request(options)
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f"{', '.join(missing)} not installed; pip install 'albert-runtime[export]'")
+    choice = choose(options, lambda variant: _download(options, variant))
+    _check_extra()
     from .pipeline import export  # noqa: PLC0415  (only now is it known that its imports work)
     from .report import Report  # noqa: PLC0415
 
+    plan = choice.plan
     report = Report(quiet=options.quiet)
-    if isinstance(request.weights, RandomWeights):
-        seed = request.weights.seed
+    report.say(f"{choice.stem}: {choice.note}")
+    if isinstance(plan.weights, RandomWeights):
+        seed = plan.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
+    request = Request(
+        config=plan.config,
+        head=plan.head,
+        labels=plan.labels,
+        weights=plan.weights,
+        tokenizer_json=choice.tokenizer_json,
+        directory=options.output,
+        stem=choice.stem,
+        format=options.format,
+        force=options.force,
+    )
     export(request, report)
+
+
+def _download(options: argparse.Namespace, variant: str) -> Path:
+    """The folder of a published variant's files, fetched unless the cache has them."""
+    _check_extra()
+    # A refusal costs less before hundreds of megabytes than after them.
+    check_target(options.output.absolute(), options.name or variant, force=options.force)
+    from .fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
+    from .report import Report  # noqa: PLC0415
+
+    report = Report(quiet=options.quiet)
+    file = ""
+
+    def progress(name: str, done: int, total: int | None) -> None:
+        nonlocal file
+        if name != file:
+            file = name
+            report.start("fetch", name)
+        report.progress(done, done if total is None else total)
+
+    try:
+        folder = fetch(
+            variant, source=options.source or _SOURCES[0], revision=options.revision, progress=progress
+        )
+    finally:
+        report.stop()
+    if file:
+        report.say(f"fetched {variant} into {folder}")
+    return folder
+
+
+def _check_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"{', '.join(missing)} not installed; pip install 'albert-runtime[export]'")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,14 +138,20 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="variant name, or a PaddleNLP checkpoint folder (./NAME)"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="variant name, or a checkpoint folder of PaddleNLP or Hugging Face (./NAME)",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: here)"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--weights", metavar="PATH", type=Path, help="PaddleNLP checkpoint folder or .pdparams file"
+        "--weights",
+        metavar="PATH",
+        type=Path,
+        help="checkpoint folder, or a .pdparams, .safetensors or .bin file",
     )
     source.add_argument(
         "--random-weights",
@@ -105,6 +161,21 @@ def _parser() -> argparse.ArgumentParser:
         const=0,
         help="seeded random weights (default seed 0); outputs mean nothing",
     )
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        metavar="TASK",
+        help=f"{', '.join(TASKS)} (default: a folder's architecture; model for a variant)",
+    )
+    parser.add_argument(
+        "--lowercase",
+        action=argparse.BooleanOptionalAction,
+        help="fold case when making tokenizer.json (default: as the checkpoint's files say)",
+    )
+    parser.add_argument(
+        "--source", choices=_SOURCES, help=f"where to fetch a variant's weights (default: {_SOURCES[0]})"
+    )
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit to fetch from huggingface")
     parser.add_argument(
         "--format",
         choices=("pdmodel", "json"),
@@ -125,60 +196,6 @@ def _seed(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) >= _MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is no seed (a whole number); MODEL comes first")
     return int(text)
-
-
-def _request(options: argparse.Namespace) -> Request:
-    """Options to a request; UsageError for what cannot be understood, ExportError for what cannot be done."""
-    name: str = options.model
-    if name in VARIANTS:
-        config, folder = VARIANTS[name], None
-    else:
-        folder = _model_folder(name)
-        config = folder.config
-    weights, tokenizer = _weights(options, folder)
-    stem = (
-        options.name if options.name is not None else name if folder is None else folder.folder.resolve().name
-    )
-    if not is_plain_stem(stem):
-        raise UsageError(f"{stem!r} cannot start a file name; give a plain one with --name")
-    return Request(config, weights, tokenizer, options.output, stem, options.format, options.force)
-
-
-def _model_folder(name: str) -> Checkpoint:
-    path = Path(name)
-    if path.is_dir():
-        return read_folder(path)
-    if path.exists():
-        raise UsageError(
-            f"{name} is a file; MODEL is a variant name or a folder (a .pdparams goes to --weights)"
-        )
-    nearest = nearest_variants(name)
-    hint = f"did you mean {', '.join(nearest)}?" if nearest else f"see {_PROGRAM} --list"
-    raise UsageError(f"{name!r} is no variant and no folder; {hint}")
-
-
-def _weights(options: argparse.Namespace, folder: Checkpoint | None) -> tuple[WeightSource, Path | None]:
-    """The source of the tensors, and the tokenizer.json that belongs to it."""
-    own_tokenizer = folder.tokenizer if folder is not None else None
-    if options.random_weights is not None:
-        return RandomWeights(options.random_weights), own_tokenizer
-    if options.weights is None:
-        if folder is None:
-            raise ExportError(
-                f"{options.model}: this version does not download published weights yet; give them with "
-                "--weights PATH (a PaddleNLP folder or .pdparams file) or try --random-weights"
-            )
-        return CheckpointWeights(folder.weights_file().absolute()), own_tokenizer
-    path: Path = options.weights
-    if path.is_dir():
-        checkpoint = read_folder(path)
-        config = folder.config if folder is not None else VARIANTS[options.model]
-        check_same_model(options.model, config, checkpoint)
-        return CheckpointWeights(checkpoint.weights_file().absolute()), own_tokenizer or checkpoint.tokenizer
-    if not path.is_file():
-        raise ExportError(f"--weights {path} does not exist; give a PaddleNLP folder or a .pdparams file")
-    beside = path.parent / TOKENIZER_NAME
-    return CheckpointWeights(path.absolute()), own_tokenizer or (beside if beside.is_file() else None)
 
 
 def _print_variants() -> None:

@@ -25,20 +25,23 @@ def gelu_new(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "gelu_new": gelu_new, "relu": F.relu}
 
 
-def _named(name: str) -> paddle.ParamAttr:
+def named(name: str) -> paddle.ParamAttr:
+    """The attributes of a parameter called ``name``."""
     # The constant is a placeholder that costs little: every parameter gets its value by set_value.
     return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(0.0))
 
 
-def _linear(inputs: int, outputs: int, prefix: str) -> nn.Linear:
+def linear(inputs: int, outputs: int, prefix: str) -> nn.Linear:
+    """x W + b, W [inputs, outputs], its parameters named ``prefix``.weight and .bias."""
     return nn.Linear(
-        inputs, outputs, weight_attr=_named(f"{prefix}.weight"), bias_attr=_named(f"{prefix}.bias")
+        inputs, outputs, weight_attr=named(f"{prefix}.weight"), bias_attr=named(f"{prefix}.bias")
     )
 
 
-def _layer_norm(size: int, epsilon: float, prefix: str) -> nn.LayerNorm:
+def layer_norm(size: int, epsilon: float, prefix: str) -> nn.LayerNorm:
+    """LayerNorm over the last ``size`` columns, its parameters named ``prefix``.weight and .bias."""
     return nn.LayerNorm(
-        size, epsilon, weight_attr=_named(f"{prefix}.weight"), bias_attr=_named(f"{prefix}.bias")
+        size, epsilon, weight_attr=named(f"{prefix}.weight"), bias_attr=named(f"{prefix}.bias")
     )
 
 
@@ -47,7 +50,7 @@ class Table(nn.Layer):
 
     def __init__(self, rows: int, columns: int, prefix: str) -> None:
         super().__init__()
-        self.weight = self.create_parameter([rows, columns], attr=_named(f"{prefix}.weight"))
+        self.weight = self.create_parameter([rows, columns], attr=named(f"{prefix}.weight"))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows for ids [B, S]: [B, S, columns]."""
@@ -66,7 +69,7 @@ class AlbertEmbeddings(nn.Layer):
             config.max_position_embeddings, size, "embeddings.position_embeddings"
         )
         self.token_type_embeddings = Table(config.type_vocab_size, size, "embeddings.token_type_embeddings")
-        self.layer_norm = _layer_norm(size, config.layer_norm_eps, "embeddings.layer_norm")
+        self.layer_norm = layer_norm(size, config.layer_norm_eps, "embeddings.layer_norm")
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Ids and types [B, S] to [B, S, E]."""
@@ -87,11 +90,11 @@ class AlbertAttention(nn.Layer):
         super().__init__()
         hidden = config.hidden_size
         self.heads, self.head_size, self.hidden = config.num_attention_heads, config.head_size, hidden
-        self.query = _linear(hidden, hidden, f"{prefix}query")
-        self.key = _linear(hidden, hidden, f"{prefix}key")
-        self.value = _linear(hidden, hidden, f"{prefix}value")
-        self.dense = _linear(hidden, hidden, f"{prefix}dense")
-        self.layer_norm = _layer_norm(hidden, config.layer_norm_eps, f"{prefix}layer_norm")
+        self.query = linear(hidden, hidden, f"{prefix}query")
+        self.key = linear(hidden, hidden, f"{prefix}key")
+        self.value = linear(hidden, hidden, f"{prefix}value")
+        self.dense = linear(hidden, hidden, f"{prefix}dense")
+        self.layer_norm = layer_norm(hidden, config.layer_norm_eps, f"{prefix}layer_norm")
 
     def _split(self, x: Tensor) -> Tensor:
         # 0 keeps a dimension: no Shape/Slice chain is traced. [B, S, H] -> [B, heads, S, head size]
@@ -113,9 +116,9 @@ class AlbertLayer(nn.Layer):
         super().__init__()
         self.activation = ACTIVATIONS[config.hidden_act]
         self.attention = AlbertAttention(config, f"{prefix}attention.")
-        self.ffn = _linear(config.hidden_size, config.intermediate_size, f"{prefix}ffn")
-        self.ffn_output = _linear(config.intermediate_size, config.hidden_size, f"{prefix}ffn_output")
-        self.full_layer_layer_norm = _layer_norm(
+        self.ffn = linear(config.hidden_size, config.intermediate_size, f"{prefix}ffn")
+        self.ffn_output = linear(config.intermediate_size, config.hidden_size, f"{prefix}ffn_output")
+        self.full_layer_layer_norm = layer_norm(
             config.hidden_size, config.layer_norm_eps, f"{prefix}full_layer_layer_norm"
         )
 
@@ -147,7 +150,7 @@ class AlbertEncoder(nn.Layer):
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding_hidden_mapping_in = _linear(
+        self.embedding_hidden_mapping_in = linear(
             config.embedding_size, config.hidden_size, "encoder.embedding_hidden_mapping_in"
         )
         self.albert_layer_groups = nn.LayerList(
@@ -170,9 +173,8 @@ class AlbertModel(nn.Layer):
         self.embeddings = AlbertEmbeddings(config)
         self.encoder = AlbertEncoder(config)
         self.pooler = (
-            _linear(config.hidden_size, config.hidden_size, "pooler") if config.add_pooling_layer else None
+            linear(config.hidden_size, config.hidden_size, "pooler") if config.add_pooling_layer else None
         )
-        self.eval()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor

@@ -12,7 +12,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from albert_runtime.config import AlbertConfig, layer_prefix
-from albert_runtime.manifest import INPUTS, TensorRecord, expected_outputs
+from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes
+from albert_runtime.tasks import (
+    MODEL,
+    MULTIPLE_CHOICE,
+    PRETRAINING,
+    QUESTION_ANSWERING,
+    TOKEN_CLASSIFICATION,
+    Head,
+)
 
 from .errors import ExportError
 
@@ -23,47 +31,47 @@ _MASKED = -10000.0
 
 
 def write_onnx(
-    path: Path, config: AlbertConfig, tensors: Sequence[TensorRecord], weights_name: str, version: str
+    path: Path,
+    config: AlbertConfig,
+    head: Head,
+    tensors: Sequence[TensorRecord],
+    weights_name: str,
+    version: str,
 ) -> None:
     """Write the graph to ``path``, its weights being ranges of ``weights_name`` in the same folder.
 
     The written file is checked in full, shapes and weight references included; ExportError if it fails.
     """
-    model = build_graph(config, tensors, weights_name, version)
+    model = build_graph(config, head, tensors, weights_name, version)
     path.write_bytes(model.SerializeToString())
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name} did not pass onnx.checker: {error}") from None
     external = {item.name for item in model.graph.initializer if item.data_location == TensorProto.EXTERNAL}
-    if external != config.tensor_shapes().keys():
+    if external != tensor_shapes(config, head).keys():
         raise ExportError(f"internal: {path.name} does not name every tensor of the weight file exactly once")
 
 
 def build_graph(
-    config: AlbertConfig, tensors: Iterable[TensorRecord], weights_name: str, version: str
+    config: AlbertConfig, head: Head, tensors: Iterable[TensorRecord], weights_name: str, version: str
 ) -> onnx.ModelProto:
-    """The model: int64 [batch, sequence] inputs, float32 outputs as the manifest names them."""
-    graph = _Graph(config)
-    graph.encode()
-    hidden = ["batch", "sequence", config.hidden_size]
-    shapes = {"last_hidden_state": hidden, "pooled_output": ["batch", config.hidden_size]}
+    """The model: int64 [batch, sequence] inputs, float32 outputs as the manifest names them.
+
+    Inputs of multiple choice are [batch, choices, sequence].
+    """
+    graph = _Graph(config, head)
+    graph.build()
+    many = head.task == MULTIPLE_CHOICE
+    inputs = ["batch", "choices", "sequence"] if many else ["batch", "sequence"]
+    shapes = _output_shapes(config, head)
     proto = helper.make_graph(
         graph.nodes,
         "albert",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in INPUTS],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])
-            for name in expected_outputs(config)
-        ],
+        [helper.make_tensor_value_info(name, TensorProto.INT64, inputs) for name in INPUTS],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [_external(tensor, weights_name) for tensor in tensors] + list(graph.constants.values()),
-        # Shape inference cannot see how long the slice of the position table is; without this, "sequence" is
-        # lost behind it, and ONNX Runtime fuses a residual with its LayerNormalization for known shapes only.
-        value_info=[
-            helper.make_tensor_value_info(
-                "embeddings/positions", TensorProto.FLOAT, ["sequence", config.embedding_size]
-            )
-        ],
+        value_info=graph.shapes,
     )
     return helper.make_model(
         proto,
@@ -72,6 +80,22 @@ def build_graph(
         producer_name="albert-runtime",
         producer_version=version,
     )
+
+
+def _output_shapes(config: AlbertConfig, head: Head) -> dict[str, list[str | int]]:
+    tokens: list[str | int] = ["batch", "sequence"]
+    per_token = head.task == TOKEN_CLASSIFICATION
+    columns = "choices" if head.task == MULTIPLE_CHOICE else head.num_labels
+    shapes: dict[str, list[str | int]] = {
+        "last_hidden_state": [*tokens, config.hidden_size],
+        "pooled_output": ["batch", config.hidden_size],
+        "prediction_scores": [*tokens, config.vocab_size],
+        "logits": [*tokens, columns] if per_token else ["batch", columns],
+        "start_logits": tokens,
+        "end_logits": tokens,
+        "sop_logits": ["batch", 2],
+    }
+    return {name: shapes[name] for name in head.outputs(config)}
 
 
 def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
@@ -89,10 +113,13 @@ def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
 class _Graph:
     """Nodes in order, and the small constants they use. A node and its one output share a readable name."""
 
-    def __init__(self, config: AlbertConfig) -> None:
-        self.config = config
+    def __init__(self, config: AlbertConfig, head: Head) -> None:
+        self.config, self.head = config, head
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
+        self.shapes: list[onnx.ValueInfoProto] = []
+        # Tensors [rows, sequence]: the inputs themselves, but for multiple choice.
+        self.inputs = {name: name for name in INPUTS}
 
     def add(self, operator: str, name: str, *inputs: str, **attributes: object) -> str:
         """Append a node and return its output's name."""
@@ -106,11 +133,17 @@ class _Graph:
             self.constants[full_name] = numpy_helper.from_array(np.array(value, dtype), full_name)
         return full_name
 
-    def linear(self, name: str, x: str, weights: str) -> str:
-        product = self.add("MatMul", name, x, f"{weights}.weight")
-        return self.add("Add", f"{name}_bias", product, f"{weights}.bias")
+    def known(self, name: str, dtype: int, shape: list[str | int]) -> None:
+        """State a shape that shape inference cannot see."""
+        # Else "sequence" is lost behind it, and ONNX Runtime fuses a residual with its LayerNormalization for
+        # known shapes only.
+        self.shapes.append(helper.make_tensor_value_info(name, dtype, shape))
 
-    def layer_norm(self, name: str, x: str, weights: str) -> str:
+    def linear(self, name: str, x: str, weights: str, result: str = "") -> str:
+        product = self.add("MatMul", name, x, f"{weights}.weight")
+        return self.add("Add", result or f"{name}_bias", product, f"{weights}.bias")
+
+    def layer_norm(self, name: str, x: str, weights: str, epsilon: float | None = None) -> str:
         return self.add(
             "LayerNormalization",
             name,
@@ -118,11 +151,60 @@ class _Graph:
             f"{weights}.weight",
             f"{weights}.bias",
             axis=-1,
-            epsilon=self.config.layer_norm_eps,
+            epsilon=self.config.layer_norm_eps if epsilon is None else epsilon,
         )
 
-    def encode(self) -> None:
+    def build(self) -> None:
+        """The encoder and the task's head, down to the outputs."""
+        task, classifier = self.head.task, self.head.classifier
+        if task == MULTIPLE_CHOICE:
+            self.flatten_choices()
+        hidden, pooled = self.encode()
+        if self.head.reads_vocabulary:
+            self.score_vocabulary(hidden)
+        if task == PRETRAINING:
+            self.linear("sop", pooled, classifier, "sop_logits")
+        elif task == QUESTION_ANSWERING:
+            spans = self.linear("spans", hidden, classifier)
+            for column, name in enumerate(("start_logits", "end_logits")):
+                self.add("Gather", name, spans, self.constant(name, column, np.int64), axis=2)
+        elif task == MULTIPLE_CHOICE:
+            rows = self.linear("classifier", pooled, classifier)
+            shape = self.add("Shape", "choices/shape", "input_ids", start=0, end=2)
+            self.add("Reshape", "logits", rows, shape)
+        elif classifier:
+            self.linear(
+                "classifier", hidden if task == TOKEN_CLASSIFICATION else pooled, classifier, "logits"
+            )
+
+    def flatten_choices(self) -> None:
+        """[batch, choices, sequence] to [rows, sequence]: every choice is a row of its own."""
+        for name in INPUTS:
+            self.inputs[name] = self.add("Flatten", f"choices/{name}", name, axis=2)
+            self.known(self.inputs[name], TensorProto.INT64, ["rows", "sequence"])
+
+    def score_vocabulary(self, hidden: str) -> None:
+        """prediction_scores. Gemm reads a decoder [V, E] as stored: a Transpose would be a second copy."""
+        config, head = self.config, self.head
+        dense = self.linear("predictions/dense", hidden, "predictions.dense")
+        active = self.activation("predictions/activation", dense)
+        features = self.layer_norm(
+            "predictions/norm", active, "predictions.layer_norm", head.decoder_norm_eps
+        )
+        tokens = self.constant("token_rows", [-1, config.embedding_size], np.int64)
+        flat = self.add("Reshape", "predictions/tokens", features, tokens)
+        words = "embeddings.word_embeddings.weight"
+        decoder = words if head.tied_decoder else "predictions.decoder.weight"
+        scores = self.add("Gemm", "predictions/decoder", flat, decoder, "predictions.bias", transB=1)
+        rows = self.constant("any", [-1], np.int64)
+        columns = self.constant("vocabulary", [config.vocab_size], np.int64)
+        shape = self.add("Concat", "predictions/shape", rows, "embeddings/length", columns, axis=0)
+        self.add("Reshape", "prediction_scores", scores, shape)
+
+    def encode(self) -> tuple[str, str]:
+        """Names of the hidden states and of the pooled output (empty without a pooler)."""
         config = self.config
+        bare = self.head.task == MODEL
         x = self.embeddings()
         mask = self.mask()
         x = self.linear("embeddings/to_hidden", x, "encoder.embedding_hidden_mapping_in")
@@ -133,19 +215,21 @@ class _Graph:
         ]
         for layer, inner in steps:
             scope = f"layer{layer}" if config.inner_group_num == 1 else f"layer{layer}/inner{inner}"
-            last = (layer, inner) == steps[-1]
+            last = bare and (layer, inner) == steps[-1]
             prefix = layer_prefix(config.group_of_layer(layer), inner)
             x = self.layer(scope, x, mask, prefix, "last_hidden_state" if last else f"{scope}/output_norm")
-        if config.add_pooling_layer:
-            first = self.add("Gather", "pooler/first_token", x, self.constant("first", 0, np.int64), axis=1)
-            self.add("Tanh", "pooled_output", self.linear("pooler/dense", first, "pooler"))
+        if not config.add_pooling_layer:
+            return x, ""
+        first = self.add("Gather", "pooler/first_token", x, self.constant("first", 0, np.int64), axis=1)
+        dense = self.linear("pooler/dense", first, "pooler")
+        return x, self.add("Tanh", "pooled_output" if bare else "pooler/output", dense)
 
     def embeddings(self) -> str:
-        config = self.config
-        words = self.add("Gather", "embeddings/words", "embeddings.word_embeddings.weight", "input_ids")
+        config, input_ids = self.config, self.inputs["input_ids"]
+        words = self.add("Gather", "embeddings/words", "embeddings.word_embeddings.weight", input_ids)
         if config.padding_idx is not None:
             padding = self.constant("padding_idx", config.padding_idx, np.int64)
-            is_padding = self.add("Equal", "embeddings/is_padding", "input_ids", padding)
+            is_padding = self.add("Equal", "embeddings/is_padding", input_ids, padding)
             column = self.add(
                 "Unsqueeze",
                 "embeddings/is_padding_row",
@@ -155,9 +239,12 @@ class _Graph:
             zero = self.constant("zero", 0.0, np.float32)
             words = self.add("Where", "embeddings/words_kept", column, zero, words)
         types = self.add(
-            "Gather", "embeddings/types", "embeddings.token_type_embeddings.weight", "token_type_ids"
+            "Gather",
+            "embeddings/types",
+            "embeddings.token_type_embeddings.weight",
+            self.inputs["token_type_ids"],
         )
-        length = self.add("Shape", "embeddings/length", "input_ids", start=1, end=2)
+        length = self.add("Shape", "embeddings/length", input_ids, start=1, end=2)
         positions = self.add(
             "Slice",
             "embeddings/positions",
@@ -166,13 +253,14 @@ class _Graph:
             length,
             self.constant("start", [0], np.int64),
         )
+        self.known(positions, TensorProto.FLOAT, ["sequence", config.embedding_size])
         words_types = self.add("Add", "embeddings/words_types", words, types)
         total = self.add("Add", "embeddings/sum", words_types, positions)
         return self.layer_norm("embeddings/norm", total, "embeddings.layer_norm")
 
     def mask(self) -> str:
         """0 where a key counts and -10000 where it is masked, [batch, 1, 1, sequence]."""
-        as_float = self.add("Cast", "mask/float", "attention_mask", to=TensorProto.FLOAT)
+        as_float = self.add("Cast", "mask/float", self.inputs["attention_mask"], to=TensorProto.FLOAT)
         masked = self.add("Sub", "mask/inverted", self.constant("one", 1.0, np.float32), as_float)
         bias = self.add("Mul", "mask/bias", masked, self.constant("masked", _MASKED, np.float32))
         return self.add("Unsqueeze", "mask/broadcast", bias, self.constant("head_axes", [1, 2], np.int64))

@@ -1,6 +1,7 @@
 """One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
 
 import json
+import math
 import platform
 import time
 from dataclasses import replace
@@ -8,10 +9,9 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord, expected_outputs
+from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord, tensor_shapes
 
 from . import verify
-from .checkpoint import TOKENIZER_NAME
 from .errors import ExportError
 from .names import (
     MANIFEST_SUFFIX,
@@ -28,8 +28,8 @@ from .request import Request
 from .weights import RandomWeights, file_sha256, source_to_json
 
 DEMO_TOKENIZER = "demo-tokenizer.json"
-# Room for program, graph, manifest and the verification's answers, beside the weights.
-_EXTRA_BYTES = 16_000_000
+# Room for program, graph and manifest, beside the weights and the verification's answers.
+_EXTRA_BYTES = 8_000_000
 _REFERENCE = ".reference.npz"
 _ANSWERS = ".answers.npz"
 
@@ -42,7 +42,9 @@ def export(request: Request, report: Report) -> Path:
     began = time.perf_counter()
     directory = request.directory.absolute()
     check_target(directory, request.stem, force=request.force)
-    check_space(directory, request.config.parameter_count() * 4 + _EXTRA_BYTES)
+    parameters = sum(map(math.prod, tensor_shapes(request.config, request.head).values()))
+    answers = verify.answer_bytes(request.config, request.head)
+    check_space(directory, parameters * 4 + answers + _EXTRA_BYTES)
     with staging_folder(directory) as folder:
         try:
             manifest = _Build(request, folder, report).run()
@@ -108,8 +110,8 @@ class _Build:
         self.report.start("onnx", "writing and checking the graph")
         from .onnx_graph import write_onnx  # noqa: PLC0415  (onnx is not needed to refuse a bad request)
 
-        path = self.folder / self.names["onnx"]
-        write_onnx(path, self.request.config, tensors, self.names["weights"], tool_version())
+        path, request = self.folder / self.names["onnx"], self.request
+        write_onnx(path, request.config, request.head, tensors, self.names["weights"], tool_version())
         detail = f"{path.name}, weights by reference into {self.names['weights']}"
         self.report.done(detail, path.stat().st_size)
 
@@ -117,14 +119,13 @@ class _Build:
         """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
         request = self.request
         self.report.start("tokenizer", "copying")
-        if request.tokenizer is not None:
-            data = request.tokenizer.read_bytes()
-            _vocabulary(request.tokenizer, data)
-            detail = f"{TOKENIZER_NAME} of the checkpoint"
+        if request.tokenizer_json is not None:
+            data = request.tokenizer_json
+            detail = "that of the checkpoint"
         elif isinstance(request.weights, RandomWeights):
             demo = resources.files(__package__).joinpath("data", DEMO_TOKENIZER)
             data = demo.read_bytes()
-            if _vocabulary(Path(DEMO_TOKENIZER), data) > request.config.vocab_size:
+            if len(json.loads(data)["model"]["vocab"]) > request.config.vocab_size:
                 return
             detail = "a small one trained on this project's own text, to try strings with"
         else:
@@ -141,7 +142,7 @@ class _Build:
             files[role] = FileRecord(name, path.stat().st_size, file_sha256(path))
         manifest = Manifest(
             name=self.request.stem,
-            task="model",
+            task=self.request.head.task,
             precision="fp32",
             created_by={
                 "albert-runtime": tool_version(),
@@ -151,12 +152,13 @@ class _Build:
             },
             weights_origin=traced["origin"],
             config=self.request.config,
-            labels=None,
+            labels=self.request.labels,
             inputs=INPUTS,
-            outputs=expected_outputs(self.request.config),
+            outputs=self.request.head.outputs(self.request.config),
             files=files,
             tensors=tuple(tensors),
             verification={},
+            head=self.request.head,
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
@@ -167,7 +169,7 @@ class _Build:
 
     def verify(self, manifest: Manifest, eager_error: float) -> dict[str, object]:
         """Every backend against the reference; ExportError if one is off by more than the tolerance."""
-        batches = verify.make_batches(manifest.config)
+        batches = verify.make_batches(manifest.config, manifest.head)
         reference = verify.load_answers(self.folder / _REFERENCE)
         results = {}
         for backend in verify.BACKENDS:
@@ -181,7 +183,8 @@ class _Build:
                 },
                 f"verify {backend}",
             )
-            results[backend] = verify.measure(reference, verify.load_answers(self.folder / _ANSWERS), batches)
+            answers = verify.load_answers(self.folder / _ANSWERS)
+            results[backend] = verify.measure(reference, answers, batches, manifest.head)
             self.report.done(f"{backend} answered {len(batches)} batches")
         allowed = verify.tolerance(eager_error)
         self.report.table(results, allowed)
@@ -195,18 +198,11 @@ class _Build:
         return verify.record(eager_error, results)
 
     def stage(self, request: dict[str, Any], process: str | None = None) -> dict[str, Any]:
-        full = {**request, "config": self.request.config.to_dict()}
+        model = {"config": self.request.config.to_dict(), "head": self.request.head.to_dict()}
+        full = {**request, **model}
         return run_stage(full, self.folder, self.report, self.flags, process or request["stage"])
 
 
 def tool_version() -> str:
     """The version of this distribution."""
     return metadata.version("albert-runtime")
-
-
-def _vocabulary(path: Path, data: bytes) -> int:
-    """How many pieces a tokenizer.json has; ExportError if it is none."""
-    try:
-        return len(json.loads(data)["model"]["vocab"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise ExportError(f"{path} is no tokenizer.json; remove or replace it") from None

@@ -1,5 +1,6 @@
 """Starts a worker process for one stage, follows its events and turns every way it can end into one line."""
 
+import contextlib
 import json
 import os
 import signal
@@ -39,7 +40,8 @@ def run_stage(
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # a request that was never read
+                    stream.close()
         log.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ Runs in the worker process, where FLAGS_enable_pir_api was set before paddle is 
 """
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 import paddle
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, TensorRecord, expected_outputs
+from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes
+from albert_runtime.tasks import MULTIPLE_CHOICE, Head
 
 from .errors import ExportError
-from .model import AlbertModel
+from .heads import build
 from .pdiparams import read_tensor_ranges
 from .weights import file_sha256, tensor_sha256
 
@@ -23,22 +25,26 @@ Progress = Callable[[int, int], None]
 
 
 def build_model(
-    config: AlbertConfig, tensors: Iterable[tuple[str, np.ndarray]], dtype: str, progress: Progress
-) -> AlbertModel:
-    """The model with its tensors filled in; ``progress(done, total)`` counts float32 values."""
+    config: AlbertConfig,
+    head: Head,
+    tensors: Iterable[tuple[str, np.ndarray]],
+    dtype: str,
+    progress: Progress,
+) -> paddle.nn.Layer:
+    """The model and its head with its tensors filled in; ``progress(done, total)`` counts float32 values."""
     before = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)
     try:
         # Names of parameters are unique within a guard: the reference model repeats those of the first.
         with paddle.utils.unique_name.guard():
-            model = AlbertModel(config)
+            model = build(config, head)
     finally:
         paddle.set_default_dtype(before)
     parameters = {parameter.name: parameter for parameter in model.parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    if shapes != config.tensor_shapes():
+    if shapes != tensor_shapes(config, head):
         raise ExportError("internal: the paddle model's parameters differ from the config's tensor table")
-    done, total = 0, config.parameter_count()
+    done, total = 0, sum(map(math.prod, shapes.values()))
     for name, tensor in tensors:
         parameters[name].set_value(tensor.astype(dtype, copy=False))
         done += tensor.size
@@ -47,21 +53,22 @@ def build_model(
 
 
 def run_eager(
-    model: AlbertModel, config: AlbertConfig, batches: Sequence[Batch]
+    model: paddle.nn.Layer, names: Sequence[str], batches: Sequence[Batch]
 ) -> list[dict[str, np.ndarray]]:
-    """The outputs of each batch by name, in the model's own type."""
+    """The outputs of each batch, ``names`` in the model's order, in the model's own type."""
     answers = []
     with paddle.no_grad():
         for batch in batches:
             outputs = model(*(paddle.to_tensor(batch[name]) for name in INPUTS))
-            named = zip(expected_outputs(config), outputs, strict=True)
+            named = zip(names, outputs, strict=True)
             answers.append({name: output.numpy() for name, output in named})
     return answers
 
 
-def save_program(model: AlbertModel, program_file: Path, weights_file: Path) -> None:
-    """Trace ``model`` with dynamic [batch, sequence] and write both files, whose names share their stem."""
-    spec = [paddle.static.InputSpec([None, None], "int64", name=name) for name in INPUTS]
+def save_program(model: paddle.nn.Layer, head: Head, program_file: Path, weights_file: Path) -> None:
+    """Trace ``model`` with all dimensions dynamic and write both files, whose names share their stem."""
+    dimensions = [None] * (3 if head.task == MULTIPLE_CHOICE else 2)
+    spec = [paddle.static.InputSpec(dimensions, "int64", name=name) for name in INPUTS]
     traced = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
     paddle.jit.save(traced, str(weights_file.with_suffix("")))
     # Names for training frameworks; no predictor reads it.
@@ -82,12 +89,14 @@ def hashed(
         yield name, tensor
 
 
-def check_weight_file(path: Path, config: AlbertConfig, sha256: Mapping[str, str]) -> list[TensorRecord]:
+def check_weight_file(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], sha256: Mapping[str, str]
+) -> list[TensorRecord]:
     """The tensor table of the written file, proven: each range holds the very bytes of its source tensor.
 
     The file has no names, so this is also what proves that Paddle stored the tensors in the order assumed.
     """
-    ranges = read_tensor_ranges(path, config.tensor_shapes())
+    ranges = read_tensor_ranges(path, shapes)
     for tensor in ranges:
         if file_sha256(path, tensor.offset, tensor.length) != sha256[tensor.name]:
             raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} are not those of its source")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from albert_runtime.config import AlbertConfig
+from albert_runtime.tasks import Head
 
 from .weights import WeightSource
 
@@ -12,12 +13,16 @@ from .weights import WeightSource
 class Request:
     """What to export, from which weights, and where to.
 
-    ``tokenizer`` None: the packaged demo's for random weights, else none. ``format`` is pdmodel or json.
+    ``config.add_pooling_layer`` is set for the head: a pooler that nothing reads is left out. ``labels``:
+    names of the head's columns for the tasks whose labels are the user's own, else None. ``tokenizer_json``
+    None: the packaged demo's for random weights, else none. ``format`` is pdmodel or json.
     """
 
     config: AlbertConfig
+    head: Head
+    labels: tuple[str, ...] | None
     weights: WeightSource
-    tokenizer: Path | None
+    tokenizer_json: bytes | None
     directory: Path
     stem: str
     format: str = "pdmodel"

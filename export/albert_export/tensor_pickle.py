@@ -1,15 +1,17 @@
-"""Reads the pickles that hold state dicts (.pdparams) without unpickling them.
+"""Reads the pickles that hold state dicts (.pdparams, and torch's) without unpickling them.
 
 Python's unpickler can call whatever a file names. This one is a small stack machine over pickletools.genops:
-it knows the opcodes that a dict of numpy arrays needs and has none that calls anything. The names a file may
+it knows the opcodes that a dict of arrays needs and has none that calls anything. The names a file may
 mention (numpy's array and dtype constructors, _codecs.encode) are symbols here, never functions.
 """
 
 import pickletools
-from collections.abc import Callable
+import reprlib
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 
@@ -38,12 +40,12 @@ _CONSTANTS: dict[str, Callable[[], object]] = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The pickle holds something that no state dict needs."""
 
 
 @dataclass(frozen=True)
-class _Symbol:
+class Symbol:
     role: str
 
 
@@ -64,15 +66,20 @@ class _Array:
             case (int(), tuple(shape), _DType() as dtype, bool(fortran), bytes(data)):
                 pass
             case _:
-                raise _Refused("an array whose state is not (version, shape, dtype, order, bytes)")
+                raise Refused("an array whose state is not (version, shape, dtype, order, bytes)")
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise _Refused("an array whose shape is not made of whole numbers")
+            raise Refused("an array whose shape is not made of whole numbers")
         flat = np.frombuffer(data, np.dtype(dtype.order + dtype.code))
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-class _Machine:
-    """The stack machine; ``run`` returns the object that STOP finds."""
+class Machine:
+    """The stack machine for pickles of numpy arrays; ``run`` returns the object that STOP finds.
+
+    A subclass gives other ``symbols`` and its own ``reduce`` and ``build``.
+    """
+
+    symbols: ClassVar[Mapping[str, str]] = _SYMBOLS
 
     def __init__(self) -> None:
         self.stack: list[object] = []
@@ -80,11 +87,14 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def run(self, file: BinaryIO) -> object:
-        for opcode, argument, _ in pickletools.genops(file):
-            name = opcode.name
-            if name == "STOP":
-                return self.stack.pop()
-            self.step(name, argument)
+        with warnings.catch_warnings():
+            # Of the escape sequences in a damaged string: the reader's own errors say what matters.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for opcode, argument, _ in pickletools.genops(file):
+                name = opcode.name
+                if name == "STOP":
+                    return self.stack.pop()
+                self.step(name, argument)
         raise ValueError("no end")
 
     def step(self, name: str, argument: object) -> None:
@@ -100,7 +110,7 @@ class _Machine:
         else:
             handler = getattr(self, f"op_{name.lower()}", None)
             if handler is None:
-                raise _Refused(f"the instruction {name}")
+                raise Refused(f"the instruction {name}")
             handler(argument)
 
     def pop_mark(self) -> list[object]:
@@ -129,47 +139,59 @@ class _Machine:
     op_long_binget = op_binget
 
     def op_global(self, argument: str) -> None:
-        if argument not in _SYMBOLS:
-            raise _Refused(f"the name {argument.replace(' ', '.')[:100]!r}")
-        self.stack.append(_Symbol(_SYMBOLS[argument]))
+        if argument not in self.symbols:
+            raise Refused(f"the name {argument.replace(' ', '.')[:100]!r}")
+        self.stack.append(Symbol(self.symbols[argument]))
 
     def op_stack_global(self, _: object) -> None:
         name, module = self.stack.pop(), self.stack.pop()
+        # Formatting something else could take for ever: tuples of one tuple, twice, fifty deep.
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise Refused("a name that is no string")
         self.op_global(f"{module} {name}")
 
     def op_reduce(self, _: object) -> None:
         arguments, symbol = self.stack.pop(), self.stack.pop()
-        match symbol, arguments:
-            case _Symbol("array"), (_Symbol("ndarray"), *_):
-                result: object = _Array()
-            case _Symbol("dtype"), (str(code), *_) if code in _DTYPES:
-                result = _DType(code)
-            case _Symbol("dtype"), (code, *_):
-                raise _Refused(f"the data type {code!r:.40}")
-            case _Symbol("encode"), (str(text), "latin1"):
-                result = text.encode("latin1")
+        if not isinstance(symbol, Symbol) or not isinstance(arguments, tuple):
+            raise Refused("a call that builds no array")
+        self.stack.append(self.reduce(symbol.role, arguments))
+
+    def reduce(self, role: str, arguments: tuple[object, ...]) -> object:
+        """What calling the symbol ``role`` makes; Refused for any call that a state dict does not need."""
+        match role, arguments:
+            case "array", (Symbol("ndarray"), *_):
+                return _Array()
+            case "dtype", (str(code), *_) if code in _DTYPES:
+                return _DType(code)
+            case "dtype", (code, *_):
+                raise Refused(f"the data type {reprlib.repr(code)[:40]}")
+            case "encode", (str(text), "latin1"):
+                return text.encode("latin1")
             case _:
-                raise _Refused("a call that builds no array")
-        self.stack.append(result)
+                raise Refused("a call that builds no array")
 
     def op_build(self, _: object) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
+        state = self.stack.pop()
+        self.build(self.stack[-1], state)
+
+    def build(self, target: object, state: object) -> None:
+        """Give ``target`` its pickled state; Refused for anything but an array's or a data type's."""
         match target, state:
             case _Array(), _:
                 target.build(state)
             case _DType(), (_, ("<" | ">" | "|" | "=") as order, *_):
                 target.order = order
             case _:
-                raise _Refused("a state for something that is no array")
+                raise Refused("a state for something that is no array")
 
     def op_setitems(self, _: object) -> None:
         items = self.pop_mark()
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise _Refused("items for something that is no dict")
+            raise Refused("items for something that is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
-                raise _Refused(f"a dict key that is no string: {key!r:.40}")
+                raise Refused(f"a dict key that is no string: {reprlib.repr(key)[:40]}")
             target[key] = value
 
     def op_setitem(self, _: object) -> None:
@@ -180,7 +202,7 @@ class _Machine:
         items = self.pop_mark()
         target = self.stack[-1]
         if not isinstance(target, list):
-            raise _Refused("items for something that is no list")
+            raise Refused("items for something that is no list")
         target.extend(items)
 
     def op_append(self, _: object) -> None:
@@ -194,10 +216,16 @@ def read_state_dict(path: Path) -> dict[str, object]:
     The arrays are read-only views of the bytes read. Raises ArtifactError for a file that is truncated, is no
     pickle, or holds anything but plain values and numpy arrays; nothing in the file is ever called.
     """
+    with path.open("rb") as file:
+        state = state_dict(run_pickle(Machine(), file, path), path)
+    return {name: value.value if isinstance(value, _Array) else value for name, value in state.items()}
+
+
+def run_pickle(machine: Machine, file: BinaryIO, path: Path) -> object:
+    """What ``machine`` makes of the pickle that ``file`` is at; ArtifactError naming ``path``."""
     try:
-        with path.open("rb") as file:
-            state = _Machine().run(file)
-    except _Refused as error:
+        return machine.run(file)
+    except Refused as error:
         raise ArtifactError(
             f"{path} is refused: a checkpoint of arrays cannot hold {error}; "
             "get the file from a source you trust"
@@ -208,9 +236,13 @@ def read_state_dict(path: Path) -> dict[str, object]:
         raise ArtifactError(
             f"{path} is truncated or no pickle ({_first_line(error)}); fetch the checkpoint again"
         ) from None
+
+
+def state_dict(state: object, path: Path) -> dict[str, object]:
+    """``state``, if it is a dict (its keys are then strings); ArtifactError naming ``path`` if not."""
     if not isinstance(state, dict):
         raise ArtifactError(f"{path} holds a {type(state).__name__}, not a state dict of named arrays")
-    return {name: value.value if isinstance(value, _Array) else value for name, value in state.items()}
+    return state
 
 
 def _first_line(error: Exception) -> str:

@@ -1,9 +1,10 @@
 """Verification: seeded batches, errors against eager Paddle in float64, the tolerance and the record of it.
 
-Hidden states are compared where the mask is 1. Errors of one output over all batches:
+Outputs per token are compared where the mask is 1. Errors of one output over all batches:
   max_abs   greatest |answer - reference|
   max_rel   max_abs over the greatest |reference|
-  cosine    least cosine between an answer's vector (one token's, one row's) and the reference's
+  cosine    least cosine between an answer's vector (one token's; one row's, also of a number per token) and
+            the reference's
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
+from albert_runtime.tasks import MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, Head
 
 from .errors import ExportError
 
@@ -30,6 +32,7 @@ _USABLE_REL = 1e-2
 _SEED = 20240229
 # (padded width, lengths of the rows): one row past 64 tokens, and four that differ much.
 _SHAPES = ((72, (67,)), (24, (24, 17, 8, 1)))
+_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,14 @@ class Errors:
     cosine: float
 
 
-def make_batches(config: AlbertConfig) -> list[Batch]:
-    """The padded random batches of a model: int64 [1, 72] and [4, 24], narrower if it has fewer positions."""
+_INFINITE = Errors(float("inf"), float("inf"), -1.0)
+
+
+def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
+    """The padded random batches of a model: int64 [1, 72] and [4, 24], narrower if it has fewer positions.
+
+    For multiple choice the same rows as [1, 1, 72] and [2, 2, 24].
+    """
     generator = np.random.default_rng(_SEED)
     batches = []
     for full_width, full_lengths in _SHAPES:
@@ -55,41 +64,43 @@ def make_batches(config: AlbertConfig) -> list[Batch]:
             # An unmasked padding id: the one word whose lookup differs from its stored row.
             ids[0, 2] = config.padding_idx
         ids = np.where(mask == 1, ids, config.pad_token_id)
-        batches.append({"input_ids": ids, "attention_mask": mask, "token_type_ids": types * mask})
+        batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types * mask}
+        if head.task == MULTIPLE_CHOICE:
+            choices = min(2, len(mask))
+            batch = {name: values.reshape(-1, choices, width) for name, values in batch.items()}
+        batches.append(batch)
     return batches
 
 
+def answer_bytes(config: AlbertConfig, head: Head) -> int:
+    """About the bytes of the files that hold the reference and one backend's answers at a time."""
+    tokens = sum(width * len(lengths) for width, lengths in _SHAPES)
+    columns = config.vocab_size if head.reads_vocabulary else config.hidden_size
+    return tokens * columns * 12
+
+
 def measure(
-    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
+    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch], head: Head
 ) -> dict[str, Errors]:
     """Errors per output name; another shape or a value that is not finite counts as infinitely wrong."""
-    result = {}
-    for name in references[0]:
-        expected = [_vectors(name, one[name], batch) for one, batch in zip(references, batches, strict=True)]
-        result[name] = Errors(float("inf"), float("inf"), -1.0)
-        if any(
-            name not in a or a[name].shape != r[name].shape for a, r in zip(answers, references, strict=True)
-        ):
-            continue
-        got = [_vectors(name, one[name], batch) for one, batch in zip(answers, batches, strict=True)]
-        want, have = np.concatenate(expected), np.concatenate(got)
-        if not np.isfinite(have).all():
-            continue
-        norms = np.linalg.norm(want, axis=1) * np.linalg.norm(have, axis=1)
-        cosines = np.einsum("nh,nh->n", want, have) / np.where(norms == 0, 1.0, norms)
-        max_abs = float(np.abs(have - want).max())
-        result[name] = Errors(max_abs, max_abs / max(float(np.abs(want).max()), 1e-30), float(cosines.min()))
-    return result
+    return {
+        name: _errors(
+            [one[name] for one in references],
+            [one.get(name) for one in answers],
+            [batch["attention_mask"] == 1 if _per_token(name, head) else None for batch in batches],
+        )
+        for name in references[0]
+    }
 
 
 def eager_float32_error(
-    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
+    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch], head: Head
 ) -> float:
     """The greatest max_abs of eager float32 over the outputs; it sets the tolerance of the backends.
 
     Raises ExportError if float32 fails on this model altogether: then any answer would be within tolerance.
     """
-    errors = measure(references, answers, batches).values()
+    errors = measure(references, answers, batches, head).values()
     worst = max(one.max_rel for one in errors)
     if not worst <= _USABLE_REL:
         raise ExportError(
@@ -135,8 +146,35 @@ def load_answers(path: Path) -> list[dict[str, np.ndarray]]:
     return [answers[index] for index in sorted(answers)]
 
 
-def _vectors(name: str, values: np.ndarray, batch: Batch) -> np.ndarray:
-    """Float64 [N, H]: the unmasked tokens of a hidden state, or the rows of a pooled output."""
-    if name == "last_hidden_state":
-        values = values[batch["attention_mask"] == 1]
+def _per_token(name: str, head: Head) -> bool:
+    return name in _PER_TOKEN or (name == "logits" and head.task == TOKEN_CLASSIFICATION)
+
+
+def _errors(
+    references: Sequence[np.ndarray],
+    answers: Sequence[np.ndarray | None],
+    masks: Sequence[np.ndarray | None],
+) -> Errors:
+    max_abs, size, cosine = 0.0, 1e-30, 1.0
+    for reference, answer, mask in zip(references, answers, masks, strict=True):
+        if answer is None or answer.shape != reference.shape:
+            return _INFINITE
+        want, have = _vectors(reference, mask), _vectors(answer, mask)
+        if not (np.isfinite(want).all() and np.isfinite(have).all()):
+            return _INFINITE
+        norms = np.linalg.norm(want, axis=1) * np.linalg.norm(have, axis=1)
+        cosines = np.einsum("nh,nh->n", want, have) / np.where(norms == 0, 1.0, norms)
+        cosine = min(cosine, float(cosines.min()))
+        size = max(size, float(np.abs(want).max()))
+        max_abs = max(max_abs, float(np.abs(have - want).max()))
+    return Errors(max_abs, max_abs / size, cosine)
+
+
+def _vectors(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Float64 [N, columns]: the unmasked tokens of an output per token, the rows of another (no mask).
+
+    An output of one number per token is taken by row, masked places as 0.
+    """
+    if mask is not None:
+        values = values[mask] if values.ndim > mask.ndim else np.where(mask, values, 0.0)
     return values.astype(np.float64)

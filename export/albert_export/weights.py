@@ -5,12 +5,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
+from albert_runtime.tasks import Head
 
-from .checkpoint import read_weights
+from .containers import read_stored
+from .name_map import arrange
 
 _BLOCK = 1 << 22
 
@@ -29,12 +32,12 @@ class RandomWeights:
         """The manifest's ``weights_origin``."""
         return {"kind": "random", "seed": self.seed}
 
-    def load(self, config: AlbertConfig) -> Loaded:
+    def load(self, config: AlbertConfig, head: Head) -> Loaded:
         """Every tensor; each depends on seed, name and shape only, not on the model's depth."""
-        return self._tensors(config), []
+        return self._tensors(config, head), []
 
-    def _tensors(self, config: AlbertConfig) -> Tensors:
-        for name, shape in config.tensor_shapes().items():
+    def _tensors(self, config: AlbertConfig, head: Head) -> Tensors:
+        for name, shape in {**config.tensor_shapes(), **head.tensor_shapes(config)}.items():
             yield name, self._tensor(name, shape, config.initializer_range)
 
     def _tensor(self, name: str, shape: tuple[int, ...], deviation: float) -> np.ndarray:
@@ -50,18 +53,27 @@ class RandomWeights:
 
 @dataclass(frozen=True)
 class CheckpointWeights:
-    """The tensors of a .pdparams file."""
+    """The tensors of a checkpoint's files, which ``library`` wrote.
 
-    path: Path
+    ``spare``: starts of the names of tensors that the model may leave unread.
+    """
+
+    files: tuple[Path, ...]
+    library: str
+    spare: tuple[str, ...]
 
     def origin(self) -> dict[str, object]:
-        """The manifest's ``weights_origin``; reads the whole file for its sha256."""
-        return {"kind": "checkpoint", "format": "paddlenlp", "sha256": file_sha256(self.path)}
+        """The manifest's ``weights_origin``; reads the files for their sha256 (shards one after another)."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            _update(digest, path, 0, path.stat().st_size)
+        names = [path.name for path in self.files]
+        return {"kind": "checkpoint", "format": self.library, "files": names, "sha256": digest.hexdigest()}
 
-    def load(self, config: AlbertConfig) -> Loaded:
-        """Every tensor, each released as the next is asked for; AlbertError if the file does not fit."""
-        tensors, left_out = read_weights(self.path, config)
-        return ((name, tensors.pop(name)) for name in config.tensor_shapes()), left_out
+    def load(self, config: AlbertConfig, head: Head) -> Loaded:
+        """Every tensor, each released as the next is asked for; AlbertError if the files do not fit."""
+        placed, left_out = arrange(read_stored(self.files), self.library, config, head, self.spare)
+        return ((name, placed.pop(name).values()) for name in list(placed)), left_out
 
 
 WeightSource = RandomWeights | CheckpointWeights
@@ -71,14 +83,19 @@ def source_to_json(source: WeightSource) -> dict[str, object]:
     """A source as a request to the worker process."""
     if isinstance(source, RandomWeights):
         return {"seed": source.seed}
-    return {"path": str(source.path)}
+    return {
+        "files": [str(path) for path in source.files],
+        "library": source.library,
+        "spare": list(source.spare),
+    }
 
 
-def source_from_json(values: dict[str, object]) -> WeightSource:
+def source_from_json(values: dict[str, Any]) -> WeightSource:
     """The inverse of ``source_to_json``."""
-    if "path" in values:
-        return CheckpointWeights(Path(str(values["path"])))
-    return RandomWeights(int(str(values["seed"])))
+    if "files" in values:
+        files = tuple(Path(name) for name in values["files"])
+        return CheckpointWeights(files, values["library"], tuple(values["spare"]))
+    return RandomWeights(values["seed"])
 
 
 def tensor_sha256(tensor: np.ndarray) -> str:
@@ -89,7 +106,11 @@ def tensor_sha256(tensor: np.ndarray) -> str:
 def file_sha256(path: Path, offset: int = 0, length: int | None = None) -> str:
     """sha256 of ``length`` bytes of a file from ``offset`` on (None: to its end)."""
     digest = hashlib.sha256()
-    left = path.stat().st_size - offset if length is None else length
+    _update(digest, path, offset, path.stat().st_size - offset if length is None else length)
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", path: Path, offset: int, left: int) -> None:
     with path.open("rb") as file:
         file.seek(offset)
         while left > 0:
@@ -98,4 +119,3 @@ def file_sha256(path: Path, offset: int = 0, length: int | None = None) -> str:
                 break
             digest.update(block)
             left -= len(block)
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ error. Whatever paddle prints goes to stderr.
 """
 
 import json
+import math
 import os
 import resource
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import AlbertError
+from albert_runtime.manifest import tensor_shapes
+from albert_runtime.tasks import Head
 
 from .errors import ExportError
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
@@ -54,6 +57,10 @@ class Events:
         self.send("progress", done=done, total=total)
 
 
+def _model(request: Request) -> tuple[AlbertConfig, Head]:
+    return AlbertConfig.from_dict(request["config"]), Head.from_dict(request["head"])
+
+
 def trace(request: Request, events: Events) -> dict[str, object]:
     """Weights, eager float32, program, proof of the weight file, eager float64: the reference answers."""
     events.send("stage", name="paddle", text="importing paddle")
@@ -66,42 +73,43 @@ def trace(request: Request, events: Events) -> dict[str, object]:
         )
     from . import program  # noqa: PLC0415
 
-    config = AlbertConfig.from_dict(request["config"])
+    config, head = _model(request)
+    shapes = tensor_shapes(config, head)
     folder, stem = Path(request["folder"]), request["stem"]
     source = source_from_json(request["weights"])
-    batches = make_batches(config)
+    batches = make_batches(config, head)
 
     events.send("stage", name="weights", text="filling the model")
     sha256: dict[str, str] = {}
-    tensors, left_out = source.load(config)
-    model = program.build_model(config, program.hashed(tensors, sha256), "float32", events.progress)
-    unused = f"; left out, no part of the encoder: {', '.join(left_out)}" if left_out else ""
-    count = config.parameter_count()
+    tensors, left_out = source.load(config, head)
+    model = program.build_model(config, head, program.hashed(tensors, sha256), "float32", events.progress)
+    unused = f"; left out, no part of this model: {', '.join(left_out)}" if left_out else ""
+    count = sum(map(math.prod, shapes.values()))
     events.done(f"{count:,} parameters in {len(sha256)} tensors{unused}", 4 * count)
 
     events.send("stage", name="eager", text="eager Paddle in float32")
-    eager32 = program.run_eager(model, config, batches)
+    eager32 = program.run_eager(model, head.outputs(config), batches)
     events.done("eager Paddle in float32 answered the verification batches")
 
     events.send("stage", name="program", text="tracing")
     suffix = PROGRAM_SUFFIXES[request["format"]]
     program_file, weights_file = folder / f"{stem}{suffix}", folder / f"{stem}{WEIGHTS_SUFFIX}"
-    program.save_program(model, program_file, weights_file)
+    program.save_program(model, head, program_file, weights_file)
     events.done(program_file.name, program_file.stat().st_size)
 
     events.send("stage", name="proof", text="comparing the weight file with its source")
-    ranges = program.check_weight_file(weights_file, config, sha256)
+    ranges = program.check_weight_file(weights_file, shapes, sha256)
     events.done(f"{weights_file.name}, every tensor once, byte for byte", weights_file.stat().st_size)
 
     events.send("stage", name="reference", text="eager Paddle in float64")
     del model
     program.release()
     reference = program.build_model(
-        config, program.read_tensors(weights_file, ranges), "float64", lambda done, total: None
+        config, head, program.read_tensors(weights_file, ranges), "float64", lambda done, total: None
     )
-    answers = program.run_eager(reference, config, batches)
+    answers = program.run_eager(reference, head.outputs(config), batches)
     save_answers(Path(request["reference"]), answers)
-    eager_error = eager_float32_error(answers, eager32, batches)
+    eager_error = eager_float32_error(answers, eager32, batches, head)
     events.done("eager Paddle in float64 answered the verification batches")
     return {
         "tensors": [asdict(tensor) for tensor in ranges],
@@ -116,7 +124,7 @@ def answer(request: Request, events: Events) -> dict[str, object]:
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
     predictor = Predictor(request["manifest"], backend=request["backend"])
-    batches = make_batches(AlbertConfig.from_dict(request["config"]))
+    batches = make_batches(*_model(request))
     save_answers(Path(request["answers"]), [predictor.run(dict(batch)) for batch in batches])
     return {}
 

@@ -36,7 +36,8 @@ class PackedBatch:
     column in the padded array. ``row_starts``: int32 [B + 1], row b holds tokens ``row_starts[b]:row_starts[b
     + 1]``. ``first_key``: int32 [B], 0, or 1 where position 0 is masked: the row's first token is then a
     query only, nobody attends to it and its hidden state is not returned. ``shape``: (B, T) of the padded
-    outputs.
+    outputs. ``choices``: C where every C rows after one another are the choices of one question, so that the
+    padded form is [B / C, C, T]; None elsewhere.
     """
 
     input_ids: Int32
@@ -45,6 +46,7 @@ class PackedBatch:
     row_starts: Int32
     first_key: Int32
     shape: tuple[int, int]
+    choices: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -66,7 +68,18 @@ class PackedBatch:
             self.row_starts[start : stop + 1] - first,
             self.first_key[start:stop],
             (stop - start, self.shape[1]),
+            self.choices,
         )
+
+    def cells(self, width: int) -> Int64:
+        """Of each packed token, its place in a flattened padded array of ``width`` columns; int64 [N]."""
+        return np.repeat(np.arange(self.shape[0]) * width, np.diff(self.row_starts)) + self.positions
+
+    def answered(self) -> NDArray[np.bool_]:
+        """Of each packed token, whether it is unmasked, so that its state is returned; bool [N]."""
+        kept = np.ones(self.tokens, np.bool_)
+        kept[self.row_starts[:-1][self.first_key != 0]] = False
+        return kept
 
     def to_padded(self, width: int | None = None) -> tuple[Int64, Int64, Int64]:
         """(input_ids, attention_mask, token_type_ids), int64 [B, width], width = T unless given.
@@ -85,7 +98,7 @@ class PackedBatch:
             types.reshape(-1)[:] = self.token_type_ids
             mask[:] = 1
         else:
-            flat = np.repeat(np.arange(count) * width, np.diff(self.row_starts)) + self.positions
+            flat = self.cells(width)
             ids.reshape(-1)[flat] = self.input_ids
             types.reshape(-1)[flat] = self.token_type_ids
             mask.reshape(-1)[flat] = 1

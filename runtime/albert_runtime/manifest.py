@@ -15,16 +15,17 @@ from typing import Any, NoReturn
 
 from .config import AlbertConfig
 from .errors import ArtifactError
+from .tasks import LABELLED, MODEL, TASKS, Head
 
 SCHEMA = 1
 SUFFIX = ".manifest.json"
 MAX_BYTES = 16 * 2**20
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-TASKS = ("model",)
 PRECISIONS = ("fp32",)
 ROLES = ("program", "weights", "onnx", "tokenizer")
 ITEM_SIZES = {"float32": 4}
 
+_BARE = Head()
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -51,7 +52,11 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything STEM.manifest.json says; the fields are those of the file."""
+    """Everything STEM.manifest.json says; the fields are those of the file.
+
+    ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
+    is null in the file of a bare model; its task is always ``task``.
+    """
 
     name: str
     task: str
@@ -65,6 +70,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     tensors: tuple[TensorRecord, ...]
     verification: Mapping[str, Any]
+    head: Head = _BARE
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -98,10 +104,12 @@ class Manifest:
             files=_files(_get(data, "files", dict)),
             tensors=tuple(_tensor(i, item) for i, item in enumerate(_get(data, "tensors", list))),
             verification=_get(data, "verification", dict),
+            head=_head(data),
         )
+        _check_head(manifest)
         if manifest.inputs != INPUTS:
             _bad("inputs", f"is {list(manifest.inputs)!r}, not {list(INPUTS)!r}")
-        expected = expected_outputs(manifest.config)
+        expected = manifest.head.outputs(manifest.config)
         if manifest.outputs != expected:
             _bad("outputs", f"is {list(manifest.outputs)!r}, not {list(expected)!r}")
         _check_tensors(manifest)
@@ -109,16 +117,18 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""
-        return {"schema": SCHEMA, **asdict(self)}
+        values = {**asdict(self), "head": None if self.head.task == MODEL else self.head.to_dict()}
+        first = {name: values.pop(name) for name in ("name", "task", "head")}
+        return {"schema": SCHEMA, **first, **values}
 
     def write(self, path: Path) -> None:
         """Write the manifest as JSON (UTF-8)."""
         path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def expected_outputs(config: AlbertConfig) -> tuple[str, ...]:
-    """Names of a bare model's outputs, in the program's order."""
-    return ("last_hidden_state", "pooled_output") if config.add_pooling_layer else ("last_hidden_state",)
+def tensor_shapes(config: AlbertConfig, head: Head) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a model with its head by name, in model order."""
+    return {**config.tensor_shapes(), **head.tensor_shapes(config)}
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -196,6 +206,35 @@ def _files(data: Mapping[str, Any]) -> dict[str, FileRecord]:
     return files
 
 
+def _head(data: Mapping[str, Any]) -> Head:
+    """The head; a bare model has null, and manifests written before there were heads have no such field."""
+    value = data.get("head")
+    if value is None:
+        return _BARE
+    if not isinstance(value, dict):
+        _bad("head", f"must be an object or null, not {_clip(value)}")
+    try:
+        return Head.from_dict(value)
+    except ArtifactError as error:
+        _bad("head", f"is wrong: {error}")
+
+
+def _check_head(manifest: Manifest) -> None:
+    head, config, labels = manifest.head, manifest.config, manifest.labels
+    if head.task != manifest.task:
+        _bad("head", f"is that of {head.task}, the task is {manifest.task}")
+    if head.task != MODEL and config.add_pooling_layer != head.reads_pooled:
+        _bad("config", f"must have add_pooling_layer {str(head.reads_pooled).lower()} for {head.task}")
+    if head.task not in LABELLED:
+        if labels is not None:
+            _bad("labels", f"must be null for {head.task}")
+    elif labels is None or len(labels) != head.num_labels:
+        count = "null" if labels is None else f"{len(labels)} names"
+        _bad("labels", f"is {count}, the head has {head.num_labels} columns")
+    elif any("\ud800" <= letter <= "\udfff" for letter in "".join(labels)):
+        _bad("labels", "holds a lone surrogate, which is no text")
+
+
 def _tensor(index: int, data: Any) -> TensorRecord:
     where = f"tensors[{index}]"
     if not isinstance(data, dict):
@@ -217,7 +256,7 @@ def _check_tensors(manifest: Manifest) -> None:
     # Ahead of building the table of names, which a hostile config could make huge.
     if config.num_hidden_groups * config.inner_group_num > len(tensors):
         _bad("tensors", f"holds {len(tensors)} tensors, fewer than the config's layer groups need")
-    expected = config.tensor_shapes()
+    expected = tensor_shapes(config, manifest.head)
     missing = expected.keys() - {tensor.name for tensor in tensors}
     if missing:
         _bad("tensors", f"lacks {min(missing)}")

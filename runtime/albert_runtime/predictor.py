@@ -2,19 +2,23 @@
 
 import logging
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .answers import Answer, Setting, answer_all, stream
 from .artifact import Artifact
 from .backends import available_cpus, choose
+from .backends.base import SCORES
 from .batch import Limits
 from .errors import BackendError, InputError
 from .manifest import SUFFIX, Manifest
-from .packing import pack
-from .tokenizer import TextEncoder
+from .packing import NO_TOKENIZER, pack
+from .positions import tokens_at
+from .tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
+from .tokenizer import Text, TextEncoder
 
 _log = logging.getLogger("albert_runtime")
 _MAX_THREADS = 1024
@@ -58,12 +62,22 @@ class Predictor:
             _log.warning("%s", self._without_manifest())
         self._precision = known
         self._limits = Limits() if manifest is None else Limits.of(manifest.config)
+        self._hidden_size = 0 if manifest is None else manifest.config.hidden_size
+        self._task = None if manifest is None else manifest.task
+        self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
         longest = self._limits.max_position_embeddings
-        self._encoder = None if tokenizer is None else TextEncoder(tokenizer, longest)
+        # A question must stay whole; of other pairs the longer text is cut.
+        keep_first = self._task == QUESTION_ANSWERING
+        self._encoder = None if tokenizer is None else TextEncoder(tokenizer, longest, keep_first=keep_first)
 
     def run(
-        self, batch: object, outputs: Iterable[str] | None = None, *, truncate: bool = False
+        self,
+        batch: object,
+        outputs: Iterable[str] | None = None,
+        *,
+        truncate: bool = False,
+        positions: object = None,
     ) -> dict[str, NDArray[np.float32]]:
         """Answer a batch: a dict from output name to a new float32 array.
 
@@ -80,16 +94,112 @@ class Predictor:
         positions are an error unless ``truncate`` cuts them: padded columns and token-id lists at their end,
         texts before their last [SEP].
 
+        A multiple-choice model takes every form one level deeper, [B, C, T]: a list holds, for every
+        question, the list of its choices as token-id lists or (prompt, choice) pairs; logits are [B, C].
+        start_logits and end_logits are -10000 at masked positions. ``positions``, for models that score the
+        vocabulary, lists for every row the columns wanted, as in ``[[3], [1, 4]]``: prediction_scores is then
+        [P, V], row after row in the order listed, and only these P are computed by the C++ engine.
+
         Raises InputError naming the row, the value and the limit that the batch breaks.
         """
         names = self._names(outputs)
-        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate)
-        return self._backend.run(packed, names)
+        if positions is not None and SCORES not in names:
+            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
+        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+        return self._backend.run(packed, names, None if positions is None else tokens_at(packed, positions))
+
+    @overload
+    def classify(self, texts: str, *, top_k: int | None = None, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(
+        self, texts: Iterable[Text], *, top_k: int | None = None, truncate: bool = False
+    ) -> list[Answer]: ...
+    def classify(self, texts: Any, *, top_k: int | None = None, truncate: bool = False) -> Any:
+        """The label of each text or (text, text) pair: {"label", "score"}, the score a probability.
+
+        ``top_k`` adds "probabilities", that many labels to theirs, the likeliest first. A model of one label
+        was trained by regression: its score is the logit itself. One string gives one answer, a list or any
+        iterable a list, here and in all methods that take texts; long ones run in batches bounded by tokens,
+        with a progress bar on a terminal. ``truncate`` cuts texts that are too long, which are an error
+        otherwise. Raises InputError naming the row, or the method that fits the model.
+        """
+        return self._answer("classify", texts, top_k=top_k, truncate=truncate)
+
+    @overload
+    def tag(self, texts: str, *, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]
+    @overload
+    def tag(self, texts: Iterable[str], *, truncate: bool = False) -> list[list[Answer]]: ...
+    def tag(self, texts: Any, *, truncate: bool = False) -> Any:
+        """The entities in each text, in order: {"label", "text", "start", "end", "score"}.
+
+        ``start`` and ``end`` are characters of the text. A word has the label of its first token. Labels such
+        as B-PER and I-PER, or PER and O, merge neighbours into one entity, its score the mean of its words';
+        where no label says what is outside, every word is tagged by itself.
+        """
+        return self._answer("tag", texts, truncate=truncate)
+
+    @overload
+    def fill_mask(self, text: str, *, top_k: int = 5, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def fill_mask(self, text: Iterable[str], *, top_k: int = 5, truncate: bool = False) -> list[Answer]: ...
+    def fill_mask(self, text: Any, *, top_k: int = 5, truncate: bool = False) -> Any:
+        """What stands best for each [MASK]: {"text", "masks"}, the text filled with the likeliest tokens.
+
+        "masks" has for each mask {"start", "end", "candidates"}, its characters in the given text and
+        ``top_k`` times {"token", "score", "text"}: the probability, and the text with this token in this
+        place.
+        """
+        return self._answer("fill_mask", text, top_k=top_k, truncate=truncate)
+
+    def embed(
+        self,
+        texts: str | Iterable[Text],
+        *,
+        pooling: str = "mean",
+        normalize: bool = True,
+        truncate: bool = False,
+    ) -> NDArray[np.float32]:
+        """A vector [H] of one string, or vectors [B, H] of texts or (text, text) pairs.
+
+        ``pooling`` is mean (of all tokens, [CLS] and [SEP] too), cls (the first token's state) or pooler (the
+        model's pooled output). ``normalize`` scales each to length 1.
+        """
+        options = {"pooling": pooling, "normalize": normalize, "truncate": truncate}
+        vectors = self._answer("embed", texts, **options)
+        if isinstance(texts, str):
+            return vectors  # type: ignore[no-any-return]
+        return np.array(vectors, np.float32).reshape(len(vectors), self._hidden_size)
+
+    def answer(self, question: str, context: str, *, stride: int = 128, max_tokens: int = 30) -> Answer:
+        """The span of the context that answers: {"text", "score", "start", "end"}, characters of the context.
+
+        A context longer than the model's positions runs in windows that share ``stride`` tokens. The span, of
+        at most ``max_tokens`` tokens widened to whole words, is the likeliest of all windows, and ``score``
+        its probability.
+        """
+        return next(self.stream("answer", [(question, context)], stride=stride, max_tokens=max_tokens))
+
+    def choose(self, prompt: str, choices: Sequence[str], *, truncate: bool = False) -> Answer:
+        """The choice that fits the prompt best: {"choice", "index", "score", "probabilities"}."""
+        return next(self.stream("choose", [(prompt, choices)], truncate=truncate))
+
+    def stream(self, method: str, items: Iterable[object], **options: Any) -> Iterator[Any]:
+        """Answers of any number of items, one after another in their order, without keeping them in memory.
+
+        ``method`` is classify, tag, fill_mask, embed, answer or choose, ``options`` are its keywords. Items
+        are texts; pairs (question, context) for answer; pairs (prompt, choices) for choose.
+        """
+        return stream(self._setting(method), method, items, options)
 
     @property
     def backend(self) -> str:
         """The backend in use: native, onnxruntime or paddle."""
         return self._backend.name
+
+    @property
+    def task(self) -> str | None:
+        """The model's task as in the manifest; None if the program has none."""
+        return self._task
 
     @property
     def manifest(self) -> Manifest | None:
@@ -131,6 +241,23 @@ class Predictor:
             what = f"output {unknown[0]!r} is unknown" if unknown else "outputs is empty"
             raise InputError(f"{what}; this model has {', '.join(known)}")
         return tuple(dict.fromkeys(names))
+
+    def _answer(self, method: str, texts: object, **options: Any) -> Any:
+        return answer_all(self._setting(method), method, texts, options)
+
+    def _setting(self, method: str) -> Setting:
+        manifest = self.manifest
+        if manifest is None:
+            raise InputError(
+                f"{method} needs to know the model's task, and {self._artifact.stem} has no "
+                f"{self._artifact.stem}{SUFFIX}; export the model again, or use run"
+            )
+        if self._encoder is None:
+            raise InputError(NO_TOKENIZER)
+        labels = manifest.labels or ()
+        return Setting(
+            manifest.name, manifest.task, labels, self._backend.outputs, self._limits, self._encoder, self.run
+        )
 
     def _without_manifest(self) -> str:
         return (

@@ -1,66 +1,114 @@
 """Whole exports: golden outputs, what lies in the folder, what is refused, what is left after a failure."""
 
+import dataclasses
 import json
 import math
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
 from albert_export import pipeline, verify
-from albert_export.checkpoint import read_folder, read_weights
 from albert_export.pdiparams import read_tensor_ranges
+from albert_export.tensor_pickle import read_state_dict
 from albert_export.weights import RandomWeights
 from albert_runtime import Predictor
 from albert_runtime.artifact import Artifact
+from albert_runtime.config import AlbertConfig
+from albert_runtime.manifest import tensor_shapes
+from albert_runtime.tasks import Head
 
-CASES = ["model-gelu", "model-gelu_new", "model-relu", "model-groups"]
+HEADS = {
+    "masked-lm": Head.of("masked-lm"),
+    "sequence-classification": Head.of("sequence-classification", num_labels=3),
+    "token-classification": Head.of("token-classification", num_labels=9),
+    "question-answering": Head.of("question-answering"),
+    "multiple-choice": Head.of("multiple-choice"),
+}
+CASES = ["model-gelu", "model-gelu_new", "model-relu", "model-groups", *HEADS]
 BACKENDS = ["native", "onnxruntime", "paddle"]
+
+
+def stored_tensors(folder):
+    """The tensors of a golden case under the names of the manifest."""
+    state = read_state_dict(folder / "model_state.pdparams")
+    return {name.removeprefix("transformer."): value for name, value in state.items()}
+
+
+def golden_model(folder):
+    """The config of a bare golden model and its tensors, free to be changed."""
+    said = json.loads((folder / "config.json").read_text())
+    fields = {
+        field.name: said[field.name] for field in dataclasses.fields(AlbertConfig) if field.name in said
+    }
+    config = AlbertConfig.from_dict({**fields, "padding_idx": 0})
+    state = stored_tensors(folder)
+    return config, {name: state[name].copy() for name in config.tensor_shapes()}
+
+
+def check_golden(predictor, folder):
+    with np.load(folder / "io.npz") as stored:
+        expected = dict(stored)
+    inputs = {name: expected.pop(name) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    outputs = predictor.run(inputs)
+    assert list(outputs) == list(predictor.manifest.outputs) and outputs.keys() == expected.keys()
+    mask = inputs["attention_mask"] == 1
+    for name, values in outputs.items():
+        assert values.shape == expected[name].shape
+        kept = mask if values.shape[: mask.ndim] == mask.shape else slice(None)
+        np.testing.assert_allclose(values[kept], expected[name][kept], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_golden_outputs(export_artifact, golden, backend, case):
-    predictor = Predictor(export_artifact(golden / case), backend=backend)
-    with np.load(golden / case / "io.npz") as stored:
-        expected = dict(stored)
-    inputs = {name: expected[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    outputs = predictor.run(inputs)
-    assert list(outputs) == ["last_hidden_state", "pooled_output"]
-    mask = inputs["attention_mask"] == 1
-    np.testing.assert_allclose(
-        outputs["last_hidden_state"][mask], expected["last_hidden_state"][mask], rtol=0, atol=2e-5
-    )
-    np.testing.assert_allclose(outputs["pooled_output"], expected["pooled_output"], rtol=0, atol=2e-5)
+    check_golden(Predictor(export_artifact(golden / case), backend=backend), golden / case)
 
 
-@pytest.mark.parametrize("program_format", ["pdmodel", "json"])
-def test_the_folder_and_its_manifest(export_artifact, golden, program_format):
-    program = export_artifact(golden / "model-gelu", format=program_format)
-    stem = "model-gelu"
+@pytest.mark.parametrize("case", HEADS)
+def test_golden_outputs_of_the_other_program_format(export_artifact, golden, case):
+    program = export_artifact(golden / case, format="json")
+    check_golden(Predictor(program, backend="paddle"), golden / case)
+
+
+@pytest.mark.parametrize(
+    ("case", "program_format"), [("model-gelu", "json"), *((case, "pdmodel") for case in CASES)]
+)
+def test_the_folder_and_its_manifest(export_artifact, golden, case, program_format):
+    program = export_artifact(golden / case, format=program_format)
     suffixes = [f".{program_format}", ".pdiparams", ".onnx", ".manifest.json"]
     assert sorted(path.name for path in program.parent.iterdir()) == sorted(
-        stem + suffix for suffix in suffixes
+        case + suffix for suffix in suffixes
     )
     artifact = Artifact.open(program)
     artifact.verify()
     manifest = artifact.manifest
-    source = read_folder(golden / stem)
-    assert manifest.config == source.config
-    assert manifest.name == stem and manifest.weights_origin["format"] == "paddlenlp"
+    said = json.loads((golden / case / "config.json").read_text())
+    config, head = manifest.config, manifest.head
+    assert {key: said[key] for key in said.keys() & config.to_dict().keys()} == {
+        **{key: getattr(config, key) for key in said.keys() & config.to_dict().keys()},
+        "add_pooling_layer": True,
+    }
+    assert config.padding_idx == 0
+    assert config.add_pooling_layer == (head.reads_pooled or case not in HEADS)
+    assert head == HEADS.get(case, Head()) and manifest.task == head.task
+    assert manifest.labels == (tuple(said["id2label"].values()) if "id2label" in said else None)
+    assert manifest.name == case and manifest.weights_origin["format"] == "paddlenlp"
     assert manifest.created_by["paddlepaddle"].startswith("3.1.")
-    assert program.with_suffix(".onnx").stat().st_size < 30_000
+    assert program.with_suffix(".onnx").stat().st_size < (60_000 if case == "model-groups" else 30_000)
 
     record = manifest.verification
     assert record["reference"] == "paddle eager float64" and record["tolerance"] == 2e-5
     assert 0 < record["eager_float32_max_abs"] < 5e-6
     assert list(record["backends"]) == BACKENDS
     for outputs in record["backends"].values():
+        assert list(outputs) == list(manifest.outputs)
         for errors in outputs.values():
             assert 0 < errors["max_abs"] <= 2e-5 and errors["max_rel"] < 1e-4 and errors["cosine"] > 0.999999
 
     # Every byte of the weight file is a header or one tensor's data, and the data are the checkpoint's.
-    tensors, _ = read_weights(source.weights_file(), source.config)
+    tensors = stored_tensors(golden / case)
     data = program.with_suffix(".pdiparams").read_bytes()
     position = 0
     for tensor in manifest.tensors:
@@ -68,9 +116,78 @@ def test_the_folder_and_its_manifest(export_artifact, golden, program_format):
         position = tensor.offset + tensor.length
         assert data[tensor.offset : position] == tensors[tensor.name].tobytes()
     assert position == len(data)
-    assert len(manifest.tensors) == len(source.config.tensor_shapes())
-    payload = 4 * sum(math.prod(shape) for shape in source.config.tensor_shapes().values())
+    shapes = tensor_shapes(config, head)
+    assert len(manifest.tensors) == len(shapes)
+    payload = 4 * sum(math.prod(shape) for shape in shapes.values())
     assert len(data) < payload + 40 * len(manifest.tensors)
+
+
+@pytest.fixture
+def pretraining(tiny):
+    """Random tensors of a pretraining model, its decoder apart from the word table."""
+    generator = np.random.default_rng(6)
+    head = Head.of("pretraining", tied_decoder=False)
+    return {
+        name: generator.normal(1.0 if name.endswith("layer_norm.weight") else 0.0, 0.2, shape).astype(
+            np.float32
+        )
+        for name, shape in tensor_shapes(tiny, head).items()
+    }
+
+
+def test_a_tied_decoder_reads_the_stored_row_of_the_padding_id(
+    run, tmp_path, tiny, pretraining, write_checkpoint
+):
+    """The word table as decoder gives what an equal matrix of its own gives, in less space."""
+    words = pretraining["embeddings.word_embeddings.weight"]
+    other = words.copy()
+    other[5] = words[0]
+    scores, sizes = {}, {}
+    for name, decoder in (("tied", words), ("untied", other)):
+        folder = write_checkpoint(
+            tmp_path / name,
+            tiny,
+            {**pretraining, "predictions.decoder.weight": decoder},
+            "AlbertForPretraining",
+        )
+        outcome = run(folder, "-o", tmp_path / "out", "--quiet")
+        assert (outcome.code, outcome.err) == (0, "")
+        program = tmp_path / "out" / f"{name}.pdmodel"
+        sizes[name] = program.with_suffix(".pdiparams").stat().st_size
+        for backend in BACKENDS:
+            predictor = Predictor(program, backend=backend)
+            assert predictor.manifest.head == Head.of("pretraining", tied_decoder=name == "tied")
+            outputs = predictor.run([[1, 7, 0, 9], [5, 4]])
+            assert list(outputs) == ["prediction_scores", "sop_logits"]
+            scores[name, backend] = outputs["prediction_scores"][0]
+    assert 4 * words.size < sizes["untied"] - sizes["tied"] < 4 * words.size + 100
+    bias = pretraining["predictions.bias"]
+    kept = np.arange(60) != 5
+    for backend in BACKENDS:
+        tied, untied = scores["tied", backend], scores["untied", backend]
+        np.testing.assert_allclose(tied[:, kept], untied[:, kept], rtol=0, atol=2e-5)
+        row = untied[:, 5] - bias[5]
+        assert np.abs(row).max() > 0.1
+        np.testing.assert_allclose(tied[:, 0] - bias[0], row, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("batch", "choices", "width"), [(1, 1, 1), (3, 2, 9), (2, 5, 16)])
+def test_any_number_of_choices(export_artifact, golden, batch, choices, width):
+    """Every choice is answered as if it were alone."""
+    program = export_artifact(golden / "multiple-choice")
+    generator = np.random.default_rng(7)
+    ids = generator.integers(1, 500, (batch, choices, width))
+    mask = np.arange(width) < generator.integers(1, width + 1, (batch, choices, 1))
+    inputs = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    for backend in BACKENDS:
+        predictor = Predictor(program, backend=backend)
+        logits = predictor.run(inputs)["logits"]
+        assert logits.shape == (batch, choices)
+        for row, choice in np.ndindex(batch, choices):
+            alone = {name: value[row : row + 1, choice : choice + 1] for name, value in inputs.items()}
+            np.testing.assert_allclose(
+                predictor.run(alone)["logits"], logits[row : row + 1, choice : choice + 1], rtol=0, atol=2e-5
+            )
 
 
 def test_both_program_formats_have_the_same_weight_file(export_artifact, golden):
@@ -88,7 +205,7 @@ def test_a_variant_with_random_weights_takes_strings(export_artifact):
     assert predictor.manifest.weights_origin == {"kind": "random", "seed": 0}
     outputs = predictor.run(["The engine reads the weight file.", ("A question?", "An answer.")])
     assert outputs["pooled_output"].shape == (2, 312)
-    weights, _ = RandomWeights(0).load(predictor.manifest.config)
+    weights, _ = RandomWeights(0).load(predictor.manifest.config, Head())
     written = program.with_suffix(".pdiparams").read_bytes()
     ranges = {tensor.name: tensor for tensor in predictor.manifest.tensors}
     for name, value in weights:
@@ -100,11 +217,13 @@ def test_no_pooler_and_a_tokenizer_of_its_own(run, tmp_path, tiny, tiny_tensors,
     config = replace(tiny, add_pooling_layer=False)
     tensors = {name: value for name, value in tiny_tensors.items() if not name.startswith("pooler")}
     folder = write_checkpoint(tmp_path / "no pooler", config, tensors)
-    (folder / "tokenizer.json").write_text('{"model": {"vocab": {}}}')
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "word": 1}, unk_token="<unk>"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     outcome = run(folder, "-o", tmp_path / "out", "--name", "my model.v1")
     assert outcome.code == 0, outcome.err
     assert "verify" in outcome.err and "max abs" in outcome.err and "published" in outcome.err
-    assert (tmp_path / "out" / "my model.v1.tokenizer.json").read_text() == '{"model": {"vocab": {}}}'
+    written = tmp_path / "out" / "my model.v1.tokenizer.json"
+    assert written.read_bytes() == (folder / "tokenizer.json").read_bytes()
     manifest = Artifact.open(tmp_path / "out" / "my model.v1.onnx").manifest
     assert manifest.outputs == ("last_hidden_state",)
     assert list(manifest.verification["backends"]["paddle"]) == ["last_hidden_state"]
@@ -112,15 +231,13 @@ def test_no_pooler_and_a_tokenizer_of_its_own(run, tmp_path, tiny, tiny_tensors,
 
 def test_outlier_channels_widen_the_tolerance(run, tmp_path, golden, write_checkpoint):
     """LayerNorm weights of 15, as real checkpoints have them: any float32 is off by far more than 2e-5."""
-    source = read_folder(golden / "model-gelu_new")
-    tensors, _ = read_weights(source.weights_file(), source.config)
-    tensors = {name: value.copy() for name, value in tensors.items()}
+    config, tensors = golden_model(golden / "model-gelu_new")
     for name, value in tensors.items():
         if name.endswith("layer_norm.weight") and "albert_layers" in name:
             value[:4] = 15.0
         elif name.endswith("ffn_output.weight"):
             value[:, :4] *= 30.0
-    folder = write_checkpoint(tmp_path / "outliers", source.config, tensors)
+    folder = write_checkpoint(tmp_path / "outliers", config, tensors)
     outcome = run(folder, "-o", tmp_path / "out", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     record = Artifact.open(tmp_path / "out").manifest.verification
@@ -135,7 +252,7 @@ def test_weights_for_a_variants_shape(run, tmp_path, tiny, tiny_tensors, write_c
     weights = write_checkpoint(tmp_path / "published", tiny, prefixed) / "model_state.pdparams"
     outcome = run(model, "--weights", weights, "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
-    assert "left out, no part of the encoder: predictions.bias" in outcome.err
+    assert "left out, no part of this model: predictions.bias" in outcome.err
     ranges = read_tensor_ranges(tmp_path / "out" / "model.pdiparams", tiny.tensor_shapes())
     assert [asdict(tensor) for tensor in ranges] == [
         asdict(tensor) for tensor in Artifact.open(tmp_path / "out").manifest.tensors
@@ -169,13 +286,12 @@ def test_force_replaces_and_a_failure_keeps_the_old_artifact(
 
 @pytest.mark.parametrize("damage", ["truncated", "hostile", "spare", "overflow", "tokenizer"])
 def test_bad_checkpoints_leave_nothing(run, tmp_path, golden, write_checkpoint, damage):
-    source = read_folder(golden / "model-gelu")
-    tensors, _ = read_weights(source.weights_file(), source.config)
+    config, tensors = golden_model(golden / "model-gelu")
     if damage == "spare":
         tensors["classifier.weight"] = np.zeros((12, 2), np.float32)
     elif damage == "overflow":
         tensors["embeddings.layer_norm.weight"] = np.full(32, 3e38, np.float32)
-    folder = write_checkpoint(tmp_path / "m", source.config, tensors)
+    folder = write_checkpoint(tmp_path / "m", config, tensors)
     file = folder / "model_state.pdparams"
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
@@ -188,7 +304,7 @@ def test_bad_checkpoints_leave_nothing(run, tmp_path, golden, write_checkpoint, 
         "hostile": "'posix.system'",
         "spare": "unexpected: classifier.weight",
         "overflow": "float32 is not enough for this model",
-        "tokenizer": "tokenizer.json is no tokenizer.json",
+        "tokenizer": "tokenizer.json is no tokenizer",
     }
     outcome = run(folder, "-o", tmp_path / "out", "--quiet")
     assert outcome.code == 1

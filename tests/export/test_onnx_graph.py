@@ -15,19 +15,20 @@ import pytest
 from albert_export.onnx_graph import build_graph
 from albert_export.variants import VARIANTS
 from albert_export.verify import make_batches
-from albert_runtime.manifest import Manifest, TensorRecord
+from albert_runtime.manifest import Manifest, TensorRecord, tensor_shapes
+from albert_runtime.tasks import TASKS, Head
 
 
-def build(config, folder):
+def build(config, folder, head=Head()):  # noqa: B008 - frozen
     """The graph, checked, over a made-up weight file with a hole for each tensor, at odd offsets."""
     offset, tensors = 31, []
-    for name, shape in sorted(config.tensor_shapes().items()):
+    for name, shape in sorted(tensor_shapes(config, head).items()):
         length = 4 * int(np.prod(shape))
         tensors.append(TensorRecord(name, "float32", shape, offset, length))
         offset += length + 27
     (folder / "m.pdiparams").touch()
     os.truncate(folder / "m.pdiparams", offset)
-    model = build_graph(config, tensors, "m.pdiparams", "1")
+    model = build_graph(config, head, tensors, "m.pdiparams", "1")
     onnx.save(model, folder / "m.onnx")
     onnx.checker.check_model(str(folder / "m.onnx"), full_check=True)
     return model, tensors
@@ -120,9 +121,76 @@ def test_groups_inner_layers_and_no_pooler(tiny, tmp_path):
     assert "Where" not in {node.op_type for node in model.graph.node}
 
 
-def test_layers_are_fused_by_onnxruntime(export_artifact, golden, tmp_path):
+def task_model(tiny, task, tied=True):
+    head = Head.of(task, num_labels=3, tied_decoder=tied)
+    return replace(tiny, add_pooling_layer=head.reads_pooled or task == "model"), head
+
+
+OUTPUTS = {
+    "model": {"last_hidden_state": ["batch", "sequence", 12], "pooled_output": ["batch", 12]},
+    "masked-lm": {"prediction_scores": ["batch", "sequence", 60]},
+    "sequence-classification": {"logits": ["batch", 3]},
+    "token-classification": {"logits": ["batch", "sequence", 3]},
+    "question-answering": {
+        "start_logits": ["batch", "sequence"],
+        "end_logits": ["batch", "sequence"],
+    },
+    "multiple-choice": {"logits": ["batch", "choices"]},
+    "pretraining": {"prediction_scores": ["batch", "sequence", 60], "sop_logits": ["batch", 2]},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_inputs_and_outputs_of_every_task(tiny, tmp_path, task):
+    config, head = task_model(tiny, task)
+    model, _ = build(config, tmp_path, head)
+    shapes = inferred_shapes(model)
+    assert [value.name for value in model.graph.output] == list(OUTPUTS[task])
+    assert {name: shapes[name] for name in OUTPUTS[task]} == OUTPUTS[task]
+    inputs = ["batch", "choices", "sequence"] if task == "multiple-choice" else ["batch", "sequence"]
+    assert all(
+        shapes[value.name] == inputs and value.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        for value in model.graph.input
+    )
+    produced = [name for node in model.graph.node for name in node.output]
+    read = {name for node in model.graph.node for name in node.input} | set(OUTPUTS[task])
+    assert len(produced) == len(set(produced)) and read.issuperset(produced)
+    assert read.issuperset(item.name for item in model.graph.initializer)
+
+
+@pytest.mark.parametrize("task", ["masked-lm", "pretraining"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_decoder_is_read_as_stored(tiny, tmp_path, task, tied):
+    config, head = task_model(tiny, task, tied)
+    model, _ = build(config, tmp_path, head)
+    external = {item.name for item in model.graph.initializer if item.external_data}
+    assert external == tensor_shapes(config, head).keys()
+    words = "embeddings.word_embeddings.weight"
+    (decoder,) = [node for node in model.graph.node if node.op_type == "Gemm"]
+    assert list(decoder.input)[1:] == [words if tied else "predictions.decoder.weight", "predictions.bias"]
+    uses = [node.op_type for node in model.graph.node if words in node.input]
+    assert uses == (["Gather", "Gemm"] if tied else ["Gather"])
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert operators["Shape"] == 1  # the one that cuts the position table
+    assert operators["Transpose"] == 4 * config.num_hidden_layers  # those of the attention
+
+
+def test_the_vocabulary_head_has_its_own_epsilon(tiny, tmp_path):
+    config, head = task_model(tiny, "masked-lm")
+    model, _ = build(config, tmp_path, replace(head, decoder_norm_eps=0.25))
+    epsilons = {
+        node.input[1]: {attribute.name: attribute.f for attribute in node.attribute}["epsilon"]
+        for node in model.graph.node
+        if node.op_type == "LayerNormalization"
+    }
+    assert epsilons.pop("predictions.layer_norm.weight") == 0.25
+    assert set(epsilons.values()) == {np.float32(1e-12)}
+
+
+@pytest.mark.parametrize("case", ["model-gelu_new", "multiple-choice"])
+def test_layers_are_fused_by_onnxruntime(export_artifact, golden, tmp_path, case):
     """Known shapes let ONNX Runtime merge each residual with its norm and each bias with its activation."""
-    program = export_artifact(golden / "model-gelu_new")
+    program = export_artifact(golden / case)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
@@ -133,7 +201,9 @@ def test_layers_are_fused_by_onnxruntime(export_artifact, golden, tmp_path):
     assert operators["FastGelu"] == 3
 
 
-@pytest.mark.parametrize("case", ["model-gelu", "model-groups"])
+@pytest.mark.parametrize(
+    "case", ["model-gelu", "model-groups", "masked-lm", "question-answering", "multiple-choice"]
+)
 def test_paddle2onnx_agrees(export_artifact, golden, tmp_path, case):
     """Another converter's graph of the same program gives the same numbers."""
     if importlib.util.find_spec("paddle2onnx") is None:
@@ -154,7 +224,7 @@ def test_paddle2onnx_agrees(export_artifact, golden, tmp_path, case):
     )
     ours = onnxruntime.InferenceSession(str(program.with_suffix(".onnx")))
     theirs = onnxruntime.InferenceSession(str(converted))
-    config = Manifest.read(program.with_suffix(".manifest.json")).config
-    for batch in make_batches(config):
+    manifest = Manifest.read(program.with_suffix(".manifest.json"))
+    for batch in make_batches(manifest.config, manifest.head):
         for one, other in zip(ours.run(None, batch), theirs.run(None, batch), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)

@@ -141,6 +141,33 @@ def test_not_a_dict(tmp_path):
         read(tmp_path, pickle.dumps([1, 2], 4))
 
 
+# A tuple of one tuple, twice, sixty deep: small in memory, endless to print, hash or compare.
+BOMB = b"N" + b"q\x00h\x00\x86" * 60
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        BOMB + b"\x8c\x01a\x93.",  # as a module's name
+        b"\x8c\x05numpy" + BOMB + b"\x93.",  # as a name
+        b"}" + BOMB + b"Ns.",  # as a key
+        b"cnumpy\ndtype\n" + BOMB + b"\x85R.",  # as a data type
+        BOMB + BOMB + b"R.",  # as a function
+        b"cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R" + BOMB + b"b.",  # as a state
+        b"cnumpy\ncore\n" + b"(" * 10_000 + b".",
+    ],
+)
+def test_bombs_of_tuples(tmp_path, data):
+    with pytest.raises(ArtifactError) as caught:
+        read(tmp_path, b"\x80\x04" + data)
+    assert len(str(caught.value)) < 400
+
+
 def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_state_dict(tmp_path / "none.pdparams")
+
+
+def test_a_damaged_escape_sequence_is_no_warning(tmp_path):
+    with pytest.raises(ArtifactError):  # of Python itself, and warnings are errors here
+        read(tmp_path, b"S'\\o'\n.")

@@ -8,13 +8,16 @@ import pytest
 from albert_export import verify
 from albert_export.errors import ExportError
 from albert_export.variants import VARIANTS
+from albert_runtime.tasks import TASKS, Head
+
+BARE = Head()
 
 
 def test_batches_are_padded_valid_and_seeded():
     config = VARIANTS["albert-base-v2"]
-    batches = verify.make_batches(config)
+    batches = verify.make_batches(config, BARE)
     assert [batch["input_ids"].shape for batch in batches] == [(1, 72), (4, 24)]
-    for batch, again in zip(batches, verify.make_batches(config), strict=True):
+    for batch, again in zip(batches, verify.make_batches(config, BARE), strict=True):
         mask = batch["attention_mask"]
         assert all(value.dtype == np.int64 for value in batch.values())
         assert all(np.array_equal(batch[name], again[name]) for name in batch)
@@ -28,14 +31,23 @@ def test_batches_are_padded_valid_and_seeded():
 
 @pytest.mark.parametrize("positions", [1, 2, 30])
 def test_batches_respect_the_positions(tiny, positions):
-    for batch in verify.make_batches(replace(tiny, max_position_embeddings=positions, padding_idx=None)):
+    for batch in verify.make_batches(
+        replace(tiny, max_position_embeddings=positions, padding_idx=None), BARE
+    ):
         assert batch["input_ids"].shape[1] <= positions
         assert (batch["attention_mask"].sum(1) >= 1).all()
 
 
+def test_batches_of_multiple_choice_are_the_same_rows(tiny):
+    flat, grouped = verify.make_batches(tiny, BARE), verify.make_batches(tiny, Head.of("multiple-choice"))
+    assert [batch["input_ids"].shape for batch in grouped] == [(1, 1, 40), (2, 2, 24)]
+    for one, other in zip(flat, grouped, strict=True):
+        assert all(np.array_equal(one[name], other[name].reshape(one[name].shape)) for name in one)
+
+
 @pytest.fixture
 def answers(tiny):
-    batches = verify.make_batches(tiny)
+    batches = verify.make_batches(tiny, BARE)
     generator = np.random.default_rng(0)
     reference = [
         {
@@ -53,7 +65,7 @@ def copy(answers):
 
 def test_equal_answers(answers):
     batches, reference = answers
-    for errors in verify.measure(reference, copy(reference), batches).values():
+    for errors in verify.measure(reference, copy(reference), batches, BARE).values():
         assert (
             errors.max_abs < 1e-6 and errors.max_rel < 1e-6 and errors.cosine == pytest.approx(1, abs=1e-12)
         )
@@ -64,7 +76,7 @@ def test_an_error_at_one_unmasked_place_counts_and_a_masked_one_does_not(answers
     wrong = copy(reference)
     wrong[1]["last_hidden_state"][3, 0, 5] += 0.5
     wrong[1]["last_hidden_state"][3, 20] = np.nan
-    errors = verify.measure(reference, wrong, batches)
+    errors = verify.measure(reference, wrong, batches, BARE)
     assert errors["last_hidden_state"].max_abs == pytest.approx(0.5, rel=1e-5)
     assert errors["last_hidden_state"].cosine < 0.999
     assert errors["pooled_output"].max_abs < 1e-6
@@ -74,24 +86,67 @@ def test_the_error_of_eager_float32(answers):
     batches, reference = answers
     answer = copy(reference)
     answer[0]["pooled_output"][0, 0] += 1e-3
-    assert verify.eager_float32_error(reference, answer, batches) == pytest.approx(1e-3, rel=1e-3)
+    assert verify.eager_float32_error(reference, answer, batches, BARE) == pytest.approx(1e-3, rel=1e-3)
     for value in (1.0, np.inf, np.nan):
         answer[0]["pooled_output"][0, 0] = value
         with pytest.raises(ExportError, match="float32 is not enough for this model"):
-            verify.eager_float32_error(reference, answer, batches)
+            verify.eager_float32_error(reference, answer, batches, BARE)
 
 
-@pytest.mark.parametrize("damage", ["nan", "shape", "missing"])
+def task_answers(tiny, head):
+    """Made-up outputs of a task for the verification's batches."""
+    generator = np.random.default_rng(0)
+    inner = {"prediction_scores": (60,), "last_hidden_state": (12,), "pooled_output": (12,)}
+    batches, reference = verify.make_batches(tiny, head), []
+    for batch in batches:
+        shape = batch["input_ids"].shape
+        shapes = {"sop_logits": (shape[0], 2), "pooled_output": (shape[0], 12)}
+        shapes["logits"] = {
+            "token-classification": (*shape, 3),
+            "multiple-choice": shape[:2],
+        }.get(head.task, (shape[0], 3))
+        reference.append(
+            {
+                name: generator.normal(size=shapes.get(name, (*shape, *inner.get(name, ()))))
+                for name in head.outputs(tiny)
+            }
+        )
+    return batches, reference
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_outputs_per_token_count_where_unmasked_and_others_everywhere(tiny, task):
+    head = Head.of(task, num_labels=3)
+    batches, reference = task_answers(tiny, head)
+    mask = batches[1]["attention_mask"]
+    for name in reference[1]:
+        per_token = name in ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
+        wrong = copy(reference)
+        if per_token or task == "token-classification":
+            wrong[1][name][mask == 0] = -10000.0
+            errors = verify.measure(reference, wrong, batches, head)[name]
+            assert errors.max_abs < 1e-6 and errors.cosine == pytest.approx(1, abs=1e-12)
+            wrong[1][name][2, 7] += 0.25
+        else:
+            wrong[1][name][-1, -1] += 0.25
+        errors = verify.measure(reference, wrong, batches, head)
+        assert errors.pop(name).max_abs == pytest.approx(0.25, rel=1e-5)
+        assert all(other.max_abs < 1e-6 for other in errors.values())
+
+
+@pytest.mark.parametrize("damage", ["nan", "shape", "missing", "reference"])
 def test_damaged_answers_are_infinitely_wrong(answers, damage):
     batches, reference = answers
     wrong = copy(reference)
-    if damage == "nan":
+    if damage == "reference":
+        reference[1]["pooled_output"][0, 0] = np.nan
+    elif damage == "nan":
         wrong[0]["pooled_output"][0, 0] = np.nan
     elif damage == "shape":
         wrong[0]["pooled_output"] = wrong[0]["pooled_output"][:, :5]
     else:
         del wrong[0]["pooled_output"]
-    assert verify.measure(reference, wrong, batches)["pooled_output"].max_abs == float("inf")
+    assert verify.measure(reference, wrong, batches, BARE)["pooled_output"].max_abs == float("inf")
 
 
 def test_tolerance_and_record():

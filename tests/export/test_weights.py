@@ -1,6 +1,7 @@
 """Seeded weights and hashes."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,12 @@ from albert_export.weights import (
     source_to_json,
     tensor_sha256,
 )
+from albert_runtime import tasks
+from albert_runtime.tasks import Head
 
 
-def load(config, seed):
-    tensors, left_out = RandomWeights(seed).load(config)
+def load(config, seed, head=Head()):  # noqa: B008  (frozen)
+    tensors, left_out = RandomWeights(seed).load(config, head)
     assert left_out == []
     return dict(tensors)
 
@@ -59,9 +62,32 @@ def test_depth_does_not_change_values(tiny):
         np.testing.assert_array_equal(shallow[name], deep[name])
 
 
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_heads_come_last_and_leave_the_encoder_alone(tiny, task):
+    head = Head.of(task, num_labels=3, tied_decoder=False)
+    tensors = load(tiny, 7, head)
+    assert list(tensors) == [*tiny.tensor_shapes(), *head.tensor_shapes(tiny)]
+    for name, value in load(tiny, 7).items():
+        np.testing.assert_array_equal(value, tensors[name])
+
+
 def test_sources_survive_json(tmp_path):
-    for source in (RandomWeights(3), CheckpointWeights(tmp_path / "x.pdparams")):
-        assert source_from_json(source_to_json(source)) == source
+    shards = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    for source in (RandomWeights(3), CheckpointWeights(shards, "huggingface", ("pooler.",))):
+        assert source_from_json(json.loads(json.dumps(source_to_json(source)))) == source
+
+
+def test_origins(tmp_path):
+    assert RandomWeights(3).origin() == {"kind": "random", "seed": 3}
+    shards = (tmp_path / "a.bin", tmp_path / "b.bin")
+    for path in shards:
+        path.write_bytes(path.name.encode() * 1000)
+    assert CheckpointWeights(shards, "huggingface", ()).origin() == {
+        "kind": "checkpoint",
+        "format": "huggingface",
+        "files": ["a.bin", "b.bin"],
+        "sha256": hashlib.sha256(b"a.bin" * 1000 + b"b.bin" * 1000).hexdigest(),
+    }
 
 
 def test_hashes(tmp_path):

@@ -1,6 +1,6 @@
 """A small artifact made by hand: real weights and manifest, stand-ins for the program and the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import pytest
 
 from albert_runtime.artifact import FileRecord, Manifest, TensorRecord, sha256_of
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, expected_outputs
+from albert_runtime.manifest import INPUTS, tensor_shapes
+from albert_runtime.tasks import LABELLED, Head
 
 TINY = AlbertConfig(
     vocab_size=50,
@@ -33,12 +34,12 @@ TINY = AlbertConfig(
 MakeArtifact = Callable[..., Path]
 
 
-def write_weights(path: Path, config: AlbertConfig, seed: int) -> list[TensorRecord]:
+def write_weights(path: Path, shapes: dict[str, tuple[int, ...]], seed: int) -> list[TensorRecord]:
     """Random tensors one after another, each behind a header, at odd offsets as Paddle has them."""
     generator = np.random.default_rng(seed)
     records = []
     with path.open("wb") as file:
-        for name, shape in config.tensor_shapes().items():
+        for name, shape in shapes.items():
             data = generator.normal(0, 0.3, shape).astype(np.float32)
             file.write(b"header!" if file.tell() % 2 == 0 else b"header")
             records.append(TensorRecord(name, "float32", shape, file.tell(), data.nbytes))
@@ -47,32 +48,43 @@ def write_weights(path: Path, config: AlbertConfig, seed: int) -> list[TensorRec
 
 
 def write_artifact(
-    folder: Path, stem: str = "tiny", *, seed: int = 0, tokenizer: Path | None = None, **changes: object
+    folder: Path,
+    stem: str = "tiny",
+    *,
+    seed: int = 0,
+    tokenizer: Path | None = None,
+    task: str = "model",
+    labels: Sequence[str] = (),
+    tied_decoder: bool = True,
+    **changes: object,
 ) -> Path:
     """STEM.manifest.json and all its files in ``folder``; returns the path of the manifest."""
-    config = replace(TINY, **changes)  # type: ignore[arg-type]
+    head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder)
+    config = replace(TINY, add_pooling_layer=task == "model" or head.reads_pooled)
+    config = replace(config, **changes)  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
     names = {"program": f"{stem}.pdmodel", "weights": f"{stem}.pdiparams", "onnx": f"{stem}.onnx"}
     (folder / names["program"]).write_bytes(b"no program")
     (folder / names["onnx"]).write_bytes(b"no graph")
-    tensors = write_weights(folder / names["weights"], config, seed)
+    tensors = write_weights(folder / names["weights"], tensor_shapes(config, head), seed)
     if tokenizer is not None:
         names["tokenizer"] = f"{stem}.tokenizer.json"
         (folder / names["tokenizer"]).write_bytes(tokenizer.read_bytes())
     paths = {role: folder / name for role, name in names.items()}
     manifest = Manifest(
         name=stem,
-        task="model",
+        task=task,
         precision="fp32",
         created_by={"albert-runtime": "0.1.0"},
         weights_origin={"kind": "random", "seed": seed},
         config=config,
-        labels=None,
+        labels=tuple(labels) if task in LABELLED else None,
         inputs=INPUTS,
-        outputs=expected_outputs(config),
+        outputs=head.outputs(config),
         files={role: FileRecord(p.name, p.stat().st_size, sha256_of(p)) for role, p in paths.items()},
         tensors=tuple(tensors),
         verification={},
+        head=head,
     )
     path = folder / f"{stem}.manifest.json"
     manifest.write(path)
@@ -109,3 +121,41 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     tokenizer.save(str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def piece_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json of SentencePiece's form, as ALBERT's: pieces of words, lower-case, no accents."""
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+    words = ["\u2581" + word for word in ("", "anna", "smith", "lives", "in", "paris", "who", "a", "b")]
+    pieces = [*special, *words, *"abcdefghijklmnopqrstuvwxyz.,?"]
+    scores = [-1.0 if len(piece) > 2 else -9.0 for piece in pieces]
+    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=1))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(piece, lstrip=piece == "[MASK]", normalized=False) for piece in special]
+    )
+    path = tmp_path_factory.mktemp("pieces") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.fixture
+def make_task(make_artifact: MakeArtifact, piece_tokenizer: Path, tmp_path: Path) -> MakeArtifact:
+    """make_task(task, **changes): an artifact of a task with a tokenizer, in a folder of the task's name."""
+
+    def make(task: str, **changes: object) -> Path:
+        options = {"max_position_embeddings": 64, "tokenizer": piece_tokenizer, **changes}
+        return make_artifact(folder=tmp_path / task, task=task, **options)
+
+    return make

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact import Artifact
-from albert_runtime.backends import NAMES, available_cpus, choose
+from albert_runtime.backends import NAMES, available_cpus, base, choose
 from albert_runtime.backends.base import TOKENS_PER_PASS, PaddedBackend, check_inputs, one_line
 from albert_runtime.batch import Limits
 from albert_runtime.errors import ArtifactError, BackendError
@@ -32,6 +32,7 @@ class Echo(PaddedBackend):
             "hidden": np.stack([ids, types, np.full_like(ids, 7)], axis=2).astype(np.float64),
             "pooled": np.stack([(ids * mask).sum(axis=1), ids[:, 0]], axis=1).astype(np.float32),
             "scalar": np.float32(3),
+            "flat": ids.astype(np.float32),
         }
         return [values[name] for name in outputs]
 
@@ -72,6 +73,13 @@ def test_an_output_that_is_not_per_row():
         BackendError, match=r"output scalar has shape .* for 1 rows; it is not one result a row"
     ):
         Echo().run(pack([[5]], Limits()), ("scalar",))
+
+
+def test_an_unknown_output_as_wide_as_its_rows(monkeypatch):
+    monkeypatch.setattr(base, "TOKENS_PER_PASS", 1)
+    packed = pack([[5], [6, 7]], Limits())
+    with pytest.raises(BackendError, match=r"output flat has shape \(1, 2\), as wide as its rows; run"):
+        Echo().run(packed, ("flat",))
 
 
 def test_programs_with_other_inputs_are_refused():

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import math
 import re
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 
 from albert_runtime.artifact import Artifact, Manifest
 from albert_runtime.errors import ArtifactError
-from albert_runtime.manifest import MAX_BYTES
+from albert_runtime.manifest import MAX_BYTES, TensorRecord, tensor_shapes
+from albert_runtime.tasks import LABELLED, Head
 
 REMOVED = object()
 
@@ -69,9 +72,14 @@ BAD_VALUES = [
     ("schema", True, "schema must be a whole number"),
     ("schema", REMOVED, "schema is missing"),
     ("name", 3, "name must be a string"),
-    ("task", "translation", "task is translation; this albert-runtime knows model"),
+    ("task", "translation", "task is translation; this albert-runtime knows model, masked-lm"),
+    ("task", "masked-lm", "head is that of model, the task is masked-lm"),
+    ("task", ["model"], "task must be a string"),
+    ("head", [], "head must be an object or null, not []"),
+    ("head", {"task": "model"}, "head is wrong: head must have exactly the fields task, num_labels"),
     ("precision", "int2", "precision is int2; this albert-runtime knows fp32; upgrade it or export again"),
     ("labels", ["a", 1], "labels must hold strings"),
+    ("labels", ["a", "b"], "labels must be null for model"),
     ("inputs", ["input_ids"], "inputs is ['input_ids'], not"),
     ("outputs", ["last_hidden_state"], "outputs is ['last_hidden_state'], not"),
     ("outputs", "last_hidden_state", "outputs must be a list"),
@@ -130,6 +138,88 @@ BAD_VALUES = [
 def test_bad_values(path, data, where, value, message):
     keys = [int(key) if key.isdigit() else key for key in where.split(".")]
     path.write_text(json.dumps(changed(data, keys, value)))
+    assert message in refusal(path)
+
+
+HEADS = {
+    "masked-lm": Head.of("masked-lm"),
+    "untied": Head.of("masked-lm", tied_decoder=False, decoder_norm_eps=1e-12),
+    "sequence-classification": Head.of("sequence-classification", num_labels=3),
+    "token-classification": Head.of("token-classification", num_labels=1),
+    "question-answering": Head.of("question-answering"),
+    "multiple-choice": Head.of("multiple-choice"),
+    "pretraining": Head.of("pretraining"),
+}
+
+
+def with_head(manifest, head):
+    """The manifest of a model with a head, its tensors one after another."""
+    config = replace(manifest.config, add_pooling_layer=head.reads_pooled)
+    records, offset = [], 0
+    for name, shape in tensor_shapes(config, head).items():
+        records.append(TensorRecord(name, "float32", shape, offset, 4 * math.prod(shape)))
+        offset += records[-1].length
+    weights = replace(manifest.files["weights"], size=offset)
+    return replace(
+        manifest,
+        task=head.task,
+        head=head,
+        config=config,
+        labels=tuple(f"LABEL_{i}" for i in range(head.num_labels)) if head.task in LABELLED else None,
+        outputs=head.outputs(config),
+        tensors=tuple(records),
+        files={**manifest.files, "weights": weights},
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_round_trip_with_a_head(path, tmp_path, name):
+    manifest = with_head(Manifest.read(path), HEADS[name])
+    manifest.write(tmp_path / "again.manifest.json")
+    again = Manifest.read(tmp_path / "again.manifest.json")
+    assert again == manifest and again.head == HEADS[name]
+    written = json.loads((tmp_path / "again.manifest.json").read_text())
+    assert list(written)[:4] == ["schema", "name", "task", "head"]
+    assert written["head"]["tied_decoder"] is (name in ("masked-lm", "pretraining"))
+
+
+def test_a_manifest_from_before_there_were_heads(path, data):
+    assert data.pop("head") is None
+    path.write_text(json.dumps(data))
+    assert Artifact.open(path).manifest.head == Head()
+
+
+BAD_HEADS = [
+    ("sequence-classification", "labels", None, "labels is null, the head has 3 columns"),
+    ("sequence-classification", "labels", ["a", "b"], "labels is 2 names, the head has 3 columns"),
+    ("sequence-classification", "labels", ["a", "b", "\ud800"], "labels holds a lone surrogate"),
+    ("sequence-classification", "head.num_labels", 4, "labels is 3 names, the head has 4 columns"),
+    ("sequence-classification", "head.num_labels", 2**40, "head is wrong: num_labels of sequence"),
+    ("sequence-classification", "head.num_labels", True, "num_labels must be a whole number"),
+    ("sequence-classification", "head.task", "token-classification", "head is that of token-class"),
+    ("sequence-classification", "head.task", ["model"], "head is wrong: task ['model'] is unknown"),
+    ("sequence-classification", "head.task", "x" * 10**6, "head is wrong: task 'xxxx"),
+    ("sequence-classification", "head", None, "head is that of model, the task is sequence-class"),
+    ("sequence-classification", "head", REMOVED, "head is that of model, the task is sequence-class"),
+    ("sequence-classification", "head.tied_decoder", True, "tied_decoder of sequence-classification must"),
+    ("sequence-classification", "head.extra", 1, "head must have exactly the fields"),
+    ("sequence-classification", "config.add_pooling_layer", False, "must have add_pooling_layer true"),
+    ("sequence-classification", "outputs", ["last_hidden_state"], "outputs is ['last_hidden_state'], not"),
+    ("question-answering", "labels", ["start", "end"], "labels must be null for question-answering"),
+    ("question-answering", "head.num_labels", 3, "num_labels of question-answering must lie between 2 and"),
+    ("question-answering", "config.add_pooling_layer", True, "must have add_pooling_layer false"),
+    ("masked-lm", "head.decoder_norm_eps", 0.0, "decoder_norm_eps must lie between 0 and 1"),
+    ("masked-lm", "head.decoder_norm_eps", "1e-5", "decoder_norm_eps must lie between 0 and 1"),
+    ("masked-lm", "head.tied_decoder", False, "tensors lacks predictions.decoder.weight"),
+    ("masked-lm", "head.tied_decoder", 1, "tied_decoder of masked-lm must be false"),
+    ("untied", "head.tied_decoder", True, "tensors has an unknown tensor predictions.decoder.weight"),
+]
+
+
+@pytest.mark.parametrize(("name", "where", "value", "message"), BAD_HEADS, ids=range(len(BAD_HEADS)))
+def test_bad_heads(path, name, where, value, message):
+    data = with_head(Manifest.read(path), HEADS[name]).to_dict()
+    path.write_text(json.dumps(changed(data, where.split("."), value)))
     assert message in refusal(path)
 
 

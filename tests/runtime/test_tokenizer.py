@@ -25,8 +25,8 @@ def ids_of(packed):
 
 
 def test_texts_get_their_special_tokens(encoder):
-    packed = pack(["a b c", "", "b zebra"], LIMITS, encoder=encoder)
-    assert ids_of(packed) == [[2, 5, 6, 7, 3], [2, 3], [2, 6, 1, 3]]
+    packed = pack(["a b c", "a", "b zebra"], LIMITS, encoder=encoder)
+    assert ids_of(packed) == [[2, 5, 6, 7, 3], [2, 5, 3], [2, 6, 1, 3]]
     assert packed.shape == (3, 5)
     assert not packed.token_type_ids.any()
 
@@ -117,3 +117,39 @@ def test_without_the_package(encoder, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(BackendError, match=r"pip install 'albert-runtime.text.', or pass token ids"):
         encoder(["a"], False)
+
+
+def test_what_tokens_stand_for(piece_tokenizer):
+    encoder = TextEncoder(piece_tokenizer, 16)
+    text = "  Ann\u00e0  lives in"
+    (row,) = encoder.encode([text], False)
+    assert [text[start:end] for start, end in row.spans] == ["", "Ann\u00e0", "lives", "in", ""]
+    assert row.words == [None, 0, 1, 2, None]
+    assert row.parts == [None, 0, 0, 0, None]
+    (row,) = encoder.encode([("who", "in Paris")], False)
+    assert row.parts == [None, 0, None, 1, 1, None]
+    assert row.spans[3:5] == [(0, 2), (3, 8)]
+    assert (row.ids, row.types) == tuple(part[0] for part in encoder([("who", "in Paris")], False))
+
+
+def test_pairs_are_cut_by_their_strategy(piece_tokenizer):
+    pair = ("a " * 9, "b " * 9)
+    parts = TextEncoder(piece_tokenizer, 11).encode([pair], True)[0].parts
+    assert (parts.count(0), parts.count(1)) == (4, 4)
+    encoder = TextEncoder(piece_tokenizer, 15, keep_first=True)
+    parts = encoder.encode([pair], True)[0].parts
+    assert (parts.count(0), parts.count(1)) == (9, 3)
+    for text in ("a " * 30, ("a " * 30, "b")):
+        with pytest.raises(InputError, match="row 5 cannot be tokenized"):
+            encoder.encode(["a", text], True, first_row=4)
+        with pytest.raises(InputError, match="row 1 cannot be tokenized"):
+            encoder(["a", text], True)
+
+
+def test_masks_and_pieces(piece_tokenizer, tokenizer_file):
+    encoder = TextEncoder(piece_tokenizer, 16)
+    assert encoder.mask() == (4, "[MASK]")
+    ids = encoder.encode(["Anna x"], False)[0].ids
+    assert [encoder.piece(token) for token in ids[1:-1]] == [("anna", False), ("", False), ("x", True)]
+    assert TextEncoder(tokenizer_file, 16).piece(5) == ("a", False)
+    assert encoder.piece(10**6) == ("", True)

@@ -9,14 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Int64, PackedBatch
+from ..batch import Int32, Int64, PackedBatch
 from ..errors import BackendError
+from ..tasks import MASKED_SPAN_LOGIT
 
 Array = NDArray[np.float32]
 
 # Bounds the memory of one run, whatever the batch: with 512 columns, attention scores of ALBERT-xxlarge take
 # 0.5 GB a pass.
 TOKENS_PER_PASS = 4096
+# As many values may be scored at a time: 256 MiB, however large the vocabulary.
+SCORES_PER_PASS = 2**26
+SCORES, SPANS = "prediction_scores", ("start_logits", "end_logits")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -26,8 +30,14 @@ class Backend(Protocol):
     name: str
     outputs: tuple[str, ...]
 
-    def run(self, batch: PackedBatch, outputs: Sequence[str]) -> dict[str, Array]:
-        """The named outputs, padded: per token [B, T, ...] with 0 at masked positions, per row [B, ...]."""
+    def run(
+        self, batch: PackedBatch, outputs: Sequence[str], score_tokens: Int32 | None = None
+    ) -> dict[str, Array]:
+        """The named outputs, padded: per token [B, T, ...], per row [B, ...], multiple choice [B / C, C].
+
+        Masked positions hold 0, in start_logits and end_logits -10000. With ``score_tokens``, packed tokens
+        int32 [P], prediction_scores is [P, V] in their order.
+        """
         ...
 
     def info(self) -> dict[str, object]:
@@ -40,38 +50,88 @@ class PaddedBackend(ABC):
 
     name: str
     outputs: tuple[str, ...]
+    vocab_size: int | None = None  # where known
 
     @abstractmethod
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """The named outputs for one padded pass, in new arrays; any number of threads may call it."""
 
-    def run(self, batch: PackedBatch, outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, batch: PackedBatch, outputs: Sequence[str], score_tokens: Int32 | None = None
+    ) -> dict[str, Array]:
         """See Backend.run."""
-        results: dict[str, Array] = {}
-        rows = max(1, TOKENS_PER_PASS // batch.width)
+        results = _Results(batch, score_tokens)
+        rows = self._rows_per_pass(batch, outputs)
         for start in range(0, batch.shape[0], rows):
             stop = min(start + rows, batch.shape[0])
             part = batch.rows(start, stop)
             width = part.width
             arrays = part.to_padded(width)
-            masked = arrays[1] == 0
+            if batch.choices is not None:
+                arrays = tuple(values.reshape(-1, batch.choices, width) for values in arrays)  # type: ignore[assignment]
             inputs = dict(zip(INPUTS, arrays, strict=True))
             for name, values in zip(outputs, self.forward(inputs, outputs), strict=True):
-                if values.shape[:1] != (stop - start,):
-                    raise BackendError(
-                        f"output {name} has shape {values.shape} for {stop - start} rows; "
-                        "it is not one result a row"
-                    )
-                per_token = values.ndim > 2 and values.shape[1] == width
-                if name not in results:
-                    inner = (batch.shape[1], *values.shape[2:]) if per_token else values.shape[1:]
-                    results[name] = np.zeros((batch.shape[0], *inner), np.float32)
-                if per_token:
-                    values[masked] = 0
-                    results[name][start:stop, :width] = values
-                else:
-                    results[name][start:stop] = values
-        return results
+                results.add(name, values, part, start)
+        return results.values
+
+    def _rows_per_pass(self, batch: PackedBatch, outputs: Sequence[str]) -> int:
+        """Rows that keep a pass within bounds: all choices of a question together."""
+        tokens = TOKENS_PER_PASS
+        if SCORES in outputs and self.vocab_size is not None:
+            tokens = min(tokens, SCORES_PER_PASS // self.vocab_size)
+        choices = batch.choices or 1
+        return max(1, tokens // (batch.width * choices)) * choices
+
+
+class _Results:
+    """The outputs of all passes, each put where its rows belong."""
+
+    def __init__(self, batch: PackedBatch, score_tokens: Int32 | None) -> None:
+        self.values: dict[str, Array] = {}
+        self._batch = batch
+        self._score_tokens = score_tokens
+
+    def add(self, name: str, values: NDArray[Any], part: PackedBatch, start: int) -> None:
+        """Take one output of the pass that began at row ``start``."""
+        choices = self._batch.choices or 1
+        first, count = start // choices, part.shape[0] // choices
+        if values.shape[:1] != (count,):
+            raise BackendError(
+                f"output {name} has shape {values.shape} for {count} rows; it is not one result a row"
+            )
+        width = part.width
+        span = name in SPANS
+        per_token = values.shape[1:2] == (width,) and (values.ndim > 2 or span)
+        if name == SCORES and self._score_tokens is not None:
+            self._add_scores(values.reshape(count * width, -1), part, start)
+            return
+        if name not in self.values:
+            inner = (self._batch.shape[1], *values.shape[2:]) if per_token else values.shape[1:]
+            rows = self._batch.shape[0] // choices
+            self.values[name] = np.full((rows, *inner), MASKED_SPAN_LOGIT if span else 0, np.float32)
+        target = self.values[name]
+        if per_token:
+            masked = np.ones(count * width, np.bool_)
+            masked[part.cells(width)[part.answered()]] = False
+            values[masked.reshape(count, width)] = MASKED_SPAN_LOGIT if span else 0
+            target[first : first + count, :width] = values
+        elif values.shape[1:] == target.shape[1:]:
+            target[first : first + count] = values
+        else:
+            # Without a manifest nothing tells such an output from one a row.
+            raise BackendError(
+                f"output {name} has shape {values.shape}, as wide as its rows; run them one by one, "
+                "or export the model again"
+            )
+
+    def _add_scores(self, values: NDArray[Any], part: PackedBatch, start: int) -> None:
+        wanted = self._score_tokens
+        assert wanted is not None
+        if SCORES not in self.values:
+            self.values[SCORES] = np.empty((len(wanted), values.shape[1]), np.float32)
+        token = wanted - self._batch.row_starts[start]
+        here = np.flatnonzero((token >= 0) & (token < part.tokens))
+        self.values[SCORES][here] = values[part.cells(part.width)[token[here]]]
 
 
 def import_package(name: str, extra: str) -> ModuleType:

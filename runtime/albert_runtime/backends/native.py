@@ -9,10 +9,14 @@ import numpy as np
 
 from .. import _native
 from ..artifact import Artifact
-from ..batch import PackedBatch
+from ..batch import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError
 from ..manifest import SUFFIX, Manifest
-from .base import Array, one_line
+from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
+from .base import SCORES, SPANS, Array, one_line
+
+_POOLED = frozenset(("logits", "sop_logits"))
+_PER_TOKEN = frozenset(("logits", *SPANS))
 
 _engines: "WeakValueDictionary[tuple[object, ...], _native.Engine]" = WeakValueDictionary()
 _lock = threading.Lock()
@@ -41,29 +45,69 @@ class NativeBackend:
         if artifact.manifest is None:
             raise BackendError(f"the C++ engine needs {artifact.stem}{SUFFIX}; export the model again")
         self._engine = _shared_engine(artifact, artifact.manifest)
-        self._hidden_size = artifact.manifest.config.hidden_size
+        self._config, self._head = artifact.manifest.config, artifact.manifest.head
         self._threads = num_threads
         self.outputs = artifact.manifest.outputs
 
-    def run(self, batch: PackedBatch, outputs: Sequence[str]) -> dict[str, Array]:
-        """See Backend.run. Without last_hidden_state the last layer runs for the first tokens alone."""
+    def run(
+        self, batch: PackedBatch, outputs: Sequence[str], score_tokens: Int32 | None = None
+    ) -> dict[str, Array]:
+        """See Backend.run. What no output needs is not computed: without per-token outputs the last layer
+        runs for the first tokens alone, and the vocabulary is scored at ``score_tokens`` only.
+        """
         rows, width = batch.shape
-        results: dict[str, Array] = {}
+        hidden_size, labels = self._config.hidden_size, self._head.num_labels
+        hidden = pooled = token_logits = pooled_logits = scores = None
         if "last_hidden_state" in outputs:
-            results["last_hidden_state"] = np.zeros((rows, width, self._hidden_size), np.float32)
+            hidden = np.zeros((rows, width, hidden_size), np.float32)
         if "pooled_output" in outputs:
-            results["pooled_output"] = np.empty((rows, self._hidden_size), np.float32)
+            pooled = np.empty((rows, hidden_size), np.float32)
+        if not _POOLED.isdisjoint(outputs) and self._head.reads_pooled:
+            pooled_logits = np.empty((rows, labels), np.float32)
+        elif not _PER_TOKEN.isdisjoint(outputs):
+            fill = MASKED_SPAN_LOGIT if self._head.task == QUESTION_ANSWERING else 0
+            token_logits = np.full((rows, width, labels), fill, np.float32)
+        tokens = slots = None
+        if SCORES in outputs:
+            scores, tokens, slots = self._place_scores(batch, score_tokens)
         self._engine.run(
             batch.input_ids,
             batch.positions,
             batch.token_type_ids,
             batch.row_starts,
             batch.first_key,
-            results.get("last_hidden_state"),
-            results.get("pooled_output"),
+            hidden,
+            pooled,
             self._threads,
+            token_logits=token_logits,
+            pooled_logits=pooled_logits,
+            scores=scores,
+            score_tokens=tokens,
+            score_slots=slots,
         )
-        return {name: results[name] for name in outputs}
+        results = {"last_hidden_state": hidden, "pooled_output": pooled, "sop_logits": pooled_logits}
+        results["logits"] = token_logits if pooled_logits is None else pooled_logits
+        results[SCORES] = (
+            scores if score_tokens is not None or scores is None else scores.reshape(rows, width, -1)
+        )
+        if token_logits is not None and self._head.task == QUESTION_ANSWERING:
+            for column, name in enumerate(SPANS):
+                results[name] = np.ascontiguousarray(token_logits[..., column])
+        if pooled_logits is not None and batch.choices is not None:
+            results["logits"] = pooled_logits.reshape(-1, batch.choices)
+        return {name: results[name] for name in outputs}  # type: ignore[misc]
+
+    def _place_scores(self, batch: PackedBatch, score_tokens: Int32 | None) -> tuple[Array, Int32, Int32]:
+        """Room for the scores, the packed tokens in ascending order and the row of each in that room."""
+        vocabulary = self._config.vocab_size
+        if score_tokens is None:
+            kept = batch.answered()
+            cells = batch.cells(batch.shape[1])[kept].astype(np.int32)
+            scores = np.zeros((batch.shape[0] * batch.shape[1], vocabulary), np.float32)
+            return scores, np.flatnonzero(kept).astype(np.int32), cells
+        order = np.argsort(score_tokens, kind="stable")
+        scores = np.empty((len(score_tokens), vocabulary), np.float32)
+        return scores, score_tokens[order], order.astype(np.int32)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""
@@ -80,7 +124,10 @@ def _shared_engine(artifact: Artifact, manifest: Manifest) -> _native.Engine:
     except ValueError as error:  # ALBERT_FORCE_ISA names what this machine cannot run
         raise BackendError(one_line(error)) from None
     # The same weights may serve another config: base-v1 and base-v2 differ in their activation only.
-    key = (manifest.files["weights"].sha256, manifest.precision, isa, manifest.config, manifest.tensors)
+    key = (
+        *(manifest.files["weights"].sha256, manifest.precision, isa),
+        *(manifest.config, manifest.head, manifest.tensors),
+    )
     with _lock:
         engine = _engines.get(key)
         if engine is None:
@@ -90,7 +137,7 @@ def _shared_engine(artifact: Artifact, manifest: Manifest) -> _native.Engine:
 
 
 def _build(artifact: Artifact, manifest: Manifest, isa: str) -> _native.Engine:
-    config = manifest.config
+    config, head = manifest.config, manifest.head
     tensors = {tensor.name: (tensor.offset, tensor.shape) for tensor in manifest.tensors}
     try:
         return _native.Engine(
@@ -111,6 +158,10 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str) -> _native.Engine:
             layer_norm_eps=config.layer_norm_eps,
             padding_idx=-1 if config.padding_idx is None else config.padding_idx,
             add_pooling_layer=config.add_pooling_layer,
+            token_classifier="" if head.reads_pooled else head.classifier,
+            pooled_classifier=head.classifier if head.reads_pooled else "",
+            vocabulary_head=head.reads_vocabulary,
+            decoder_norm_eps=head.decoder_norm_eps,
         )
     except (ValueError, RuntimeError, OSError) as error:
         path = artifact.files["weights"]

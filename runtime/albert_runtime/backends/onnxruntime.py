@@ -39,6 +39,8 @@ class OnnxRuntimeBackend(PaddedBackend):
         check_inputs([item.name for item in self._session.get_inputs()], path.name)
         self.outputs = tuple(item.name for item in self._session.get_outputs())
         self._threads = num_threads
+        if artifact.manifest is not None:
+            self.vocab_size = artifact.manifest.config.vocab_size
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See PaddedBackend.forward."""

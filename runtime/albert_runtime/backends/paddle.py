@@ -47,6 +47,8 @@ class PaddleBackend(PaddedBackend):
         self._fetched = dict(zip(self.outputs, fetched, strict=True))
         self._version, self._threads = paddle.__version__, num_threads
         self._lock = threading.Lock()
+        if artifact.manifest is not None:
+            self.vocab_size = artifact.manifest.config.vocab_size
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See PaddedBackend.forward."""

@@ -1,0 +1,102 @@
+"""Answers out of a context, however long."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..tasks import QUESTION_ANSWERING
+from ..tokenizer import Encoded
+from .base import Answer, Method, Results, Setting, Unit, check_row, checked_text, joined
+from .rows import checked_count
+
+
+class AnswerQuestion(Method):
+    """(question, context) to the span of the context that answers.
+
+    Long contexts run in windows that share ``stride`` tokens; the best span of all windows wins.
+    """
+
+    tasks = (QUESTION_ANSWERING,)
+    usage = "answer(question, context)"
+    options = ("stride", "max_tokens")
+    outputs = ("start_logits", "end_logits")
+
+    def __init__(self, setting: Setting, *, stride: int = 128, max_tokens: int = 30) -> None:
+        super().__init__(setting)
+        self.stride = checked_count("stride", stride)
+        self.max_tokens = checked_count("max_tokens", max_tokens)
+
+    def checked(self, item: object, row: int) -> tuple[str, ...]:
+        """See Method.checked."""
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise InputError(f"row {row} must be a pair (question, context)")
+        return tuple(checked_text(part, row, "a string") for part in item)
+
+    def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
+        """See Method.units."""
+        found: list[list[Unit]] = []
+        for row, (question, context) in enumerate(items, first_row):
+            windows = self.setting.encoder.windows(question, context, self.stride, row)
+            check_row(windows[0], f"row {row}", self.setting.limits)
+            found.append([[window] for window in windows])
+        return found
+
+    def reduce(self, results: Results, units: Sequence[Unit]) -> list[Any]:
+        """See Method.reduce."""
+        starts, ends = (results[name].astype(np.float64) for name in self.outputs)
+        lengths = [len(unit[0].ids) for unit in units]
+        return [(starts[row, :length], ends[row, :length]) for row, length in enumerate(lengths)]
+
+    def answer(self, item: Any, units: Sequence[Unit], kept: Sequence[Any]) -> Answer:
+        """See Method.answer.
+
+        A span's score is its probability among all spans of all windows, their first tokens included: models
+        that know of questions without answer point there.
+        """
+        best, found, weights = -np.inf, (0, 0), []
+        for unit, (starts, ends) in zip(units, kept, strict=True):
+            allowed = _allowed(unit[0])
+            counted = allowed.copy()
+            counted[0] = True
+            weights.append(_log_sum(starts[counted]) + _log_sum(ends[counted]))
+            value, first, last = self._best_span(
+                np.where(allowed, starts, -np.inf), np.where(allowed, ends, -np.inf)
+            )
+            if value > best:
+                best, found = value, (unit[0].spans[first][0], unit[0].spans[last][1])
+        score = float(np.exp(best - _log_sum(np.array(weights))))
+        start, end = _whole_words(item[1], *found)
+        return {"text": item[1][start:end], "score": score, "start": start, "end": end}
+
+    def _best_span(self, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[float, int, int]:
+        """(sum of logits, first token, last token) of the likeliest span of at most ``max_tokens``."""
+        best = (-np.inf, 0, 0)
+        for length in range(min(self.max_tokens, len(starts))):
+            sums = starts[: len(starts) - length] + ends[length:]
+            first = int(sums.argmax())
+            best = max(best, (float(sums[first]), first, first + length), key=lambda span: span[0])
+        return best
+
+
+def _allowed(row: Encoded) -> NDArray[np.bool_]:
+    """Tokens of the context."""
+    pairs = zip(row.parts, row.spans, strict=True)
+    return np.array([part == 1 and start < end for part, (start, end) in pairs])
+
+
+def _whole_words(context: str, start: int, end: int) -> tuple[int, int]:
+    """The span with the rest of a word whose piece it begins or ends with."""
+    if start < end:
+        while start > 0 and joined(context[start - 1], context[start]):
+            start -= 1
+        while end < len(context) and joined(context[end - 1], context[end]):
+            end += 1
+    return start, end
+
+
+def _log_sum(values: NDArray[np.float64]) -> float:
+    top = values.max()
+    return float(top + np.log(np.exp(values - top).sum()))

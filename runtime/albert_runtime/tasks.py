@@ -1,0 +1,130 @@
+"""The one table of tasks: what a head adds to the encoder, and what the whole model answers.
+
+Names and shapes are PaddleNLP's; matrices are [in, out] as Paddle stores them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from .config import AlbertConfig
+from .errors import ArtifactError
+
+MODEL, MASKED_LM, PRETRAINING = "model", "masked-lm", "pretraining"
+SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence-classification", "token-classification"
+QUESTION_ANSWERING, MULTIPLE_CHOICE = "question-answering", "multiple-choice"
+
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    MODEL: ("last_hidden_state", "pooled_output"),
+    MASKED_LM: ("prediction_scores",),
+    SEQUENCE_CLASSIFICATION: ("logits",),
+    TOKEN_CLASSIFICATION: ("logits",),
+    QUESTION_ANSWERING: ("start_logits", "end_logits"),
+    MULTIPLE_CHOICE: ("logits",),
+    PRETRAINING: ("prediction_scores", "sop_logits"),
+}
+TASKS = tuple(_OUTPUTS)
+# Tasks whose labels are the user's own; the others have a fixed number of columns.
+LABELLED = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
+_FIXED_COLUMNS = {QUESTION_ANSWERING: 2, MULTIPLE_CHOICE: 1, PRETRAINING: 2}
+_MOST_LABELS = 1 << 20
+_READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
+_READS_VOCABULARY = (MASKED_LM, PRETRAINING)
+# start_logits and end_logits of a masked position: no softmax lets it win.
+MASKED_SPAN_LOGIT = -10000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a task adds to the encoder.
+
+    ``num_labels``: columns of the classifier (0 where the task has none). ``tied_decoder``: the masked-LM
+    decoder is the word embedding table itself. ``decoder_norm_eps``: epsilon of the masked-LM head's
+    LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face.
+    """
+
+    task: str = MODEL
+    num_labels: int = 0
+    tied_decoder: bool = False
+    decoder_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ArtifactError(f"task {self.task!r} is unknown; known are {', '.join(TASKS)}")
+        low, high = (1, _MOST_LABELS) if self.task in LABELLED else (0, 0)
+        fixed = _FIXED_COLUMNS.get(self.task)
+        low, high = (low, high) if fixed is None else (fixed, fixed)
+        if isinstance(self.num_labels, bool) or not isinstance(self.num_labels, int):
+            raise ArtifactError(f"num_labels must be a whole number, not {self.num_labels!r}")
+        if not low <= self.num_labels <= high:
+            raise ArtifactError(
+                f"num_labels of {self.task} must lie between {low} and {high}, not {self.num_labels}"
+            )
+        if not isinstance(self.tied_decoder, bool) or (self.tied_decoder and not self.reads_vocabulary):
+            raise ArtifactError(
+                f"tied_decoder of {self.task} must be false, or the task one of {_READS_VOCABULARY}"
+            )
+        eps = self.decoder_norm_eps
+        if isinstance(eps, bool) or not isinstance(eps, float) or not 0 < eps < 1:
+            raise ArtifactError(f"decoder_norm_eps must lie between 0 and 1, not {eps!r}")
+
+    @classmethod
+    def of(
+        cls, task: str, *, num_labels: int = 0, tied_decoder: bool = True, decoder_norm_eps: float = 1e-5
+    ) -> "Head":
+        """The head of a task; options that it has no use for are ignored."""
+        columns = num_labels if task in LABELLED else _FIXED_COLUMNS.get(task, 0)
+        return cls(task, columns, tied_decoder and task in _READS_VOCABULARY, decoder_norm_eps)
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, object]) -> "Head":
+        """Build from a mapping of exactly the fields; ArtifactError names what is wrong."""
+        names = ("task", "num_labels", "tied_decoder", "decoder_norm_eps")
+        if sorted(mapping) != sorted(names):
+            raise ArtifactError(f"head must have exactly the fields {', '.join(names)}")
+        return cls(**mapping)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields by name, ready for JSON."""
+        return asdict(self)
+
+    @property
+    def reads_pooled(self) -> bool:
+        """Whether the head reads the pooled output, so that the model needs its pooler."""
+        return self.task in _READS_POOLED
+
+    @property
+    def reads_vocabulary(self) -> bool:
+        """Whether the model scores the vocabulary."""
+        return self.task in _READS_VOCABULARY
+
+    def outputs(self, config: AlbertConfig) -> tuple[str, ...]:
+        """Names of the outputs, in the program's order."""
+        names = _OUTPUTS[self.task]
+        return names if self.task != MODEL or config.add_pooling_layer else names[:1]
+
+    def tensor_shapes(self, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
+        """The tensors that the head adds to ``config.tensor_shapes()``, in model order."""
+        hidden, embedding, vocabulary = config.hidden_size, config.embedding_size, config.vocab_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.reads_vocabulary:
+            shapes["predictions.bias"] = (vocabulary,)
+            shapes["predictions.layer_norm.weight"] = (embedding,)
+            shapes["predictions.layer_norm.bias"] = (embedding,)
+            shapes["predictions.dense.weight"] = (hidden, embedding)
+            shapes["predictions.dense.bias"] = (embedding,)
+            if not self.tied_decoder:
+                shapes["predictions.decoder.weight"] = (vocabulary, embedding)
+        name = self.classifier
+        if name:
+            shapes[f"{name}.weight"] = (hidden, self.num_labels)
+            shapes[f"{name}.bias"] = (self.num_labels,)
+        return shapes
+
+    @property
+    def classifier(self) -> str:
+        """Name of the linear map from H to ``num_labels`` columns, empty where the task has none."""
+        if self.task == PRETRAINING:
+            return "sop_classifier.classifier"
+        if self.task == QUESTION_ANSWERING:
+            return "qa_outputs"
+        return "classifier" if self.num_labels else ""

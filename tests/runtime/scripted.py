@@ -1,0 +1,41 @@
+"""A model whose every output is decided by the test, behind a real tokenizer."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_runtime import answers
+from albert_runtime.answers import METHODS, Setting
+from albert_runtime.batch import Limits
+from albert_runtime.tokenizer import TextEncoder
+
+LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
+
+
+def setting(
+    tokenizer: Path, task: str, run: Callable[..., Any], labels: Sequence[str] = (), limits: Limits = LIMITS
+) -> Setting:
+    """A setting of the method for ``task``, whose ``run(batch, outputs, positions)`` the test gives."""
+    encoder = TextEncoder(tokenizer, limits.max_position_embeddings, keep_first=task == "question-answering")
+    outputs = next(method for method in METHODS.values() if task in method.tasks)
+    names = getattr(outputs, "outputs", ("last_hidden_state", "pooled_output"))
+    return Setting("scripted", task, tuple(labels), tuple(names), limits, encoder, run)
+
+
+def by_token(table: dict[int, Sequence[float]], width: int) -> Callable[..., dict[str, np.ndarray]]:
+    """``logits`` [B, T, width] looked up by token id; unknown ids have the first column."""
+    default = np.eye(1, width)[0] * 5
+
+    def run(batch: dict[str, np.ndarray], outputs: Sequence[str], positions: Any = None) -> Any:
+        ids = batch["input_ids"]
+        values = np.array([[table.get(int(token), default) for token in row] for row in ids], np.float32)
+        return {"logits": values}
+
+    return run
+
+
+def answer_one(made: Setting, name: str, item: object, **options: Any) -> Any:
+    """The answer to one item."""
+    return next(answers.stream(made, name, [item], options))
