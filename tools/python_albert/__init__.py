@@ -1,0 +1,1 @@
+"""The parts of tools/train_python_albert.py: text, tokenizer, masked batches, network, checkpoint."""

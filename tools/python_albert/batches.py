@@ -1,0 +1,119 @@
+"""From documents to rows of ids, and from rows to masked batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .corpus import Document
+from .vocabulary import CLS, MASK, PAD, SEP, SPECIAL
+
+Ids = NDArray[np.int64]
+WIDTHS = (16, 24, 32, 48, 64, 96, 128)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of ids, each [CLS] ... [SEP], grouped by padded width."""
+
+    by_width: dict[int, Ids]
+
+    @property
+    def tokens(self) -> int:
+        """Ids that are not padding."""
+        return sum(int((rows != PAD).sum()) for rows in self.by_width.values())
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """ids [B, T] with masks, chosen [N] places in the flattened ids, wanted [N] the ids that stood there."""
+
+    ids: Ids
+    chosen: Ids
+    wanted: Ids
+
+
+def make_rows(documents: Sequence[Document], tokenizer: Tokenizer, longest: int) -> Rows:
+    """Neighbouring paragraphs share a row as long as it has at most ``longest`` ids; longer ones are cut."""
+    rows: dict[int, list[Ids]] = {width: [] for width in WIDTHS if width <= longest}
+    for document in documents:
+        pending: list[int] = []
+        for encoding in tokenizer.encode_batch(list(document.paragraphs), add_special_tokens=False):
+            ids = list(encoding.ids)
+            if pending and len(pending) + len(ids) > longest - 2:
+                _add(rows, pending)
+                pending = []
+            pending += ids
+            while len(pending) > longest - 2:
+                _add(rows, pending[: longest - 2])
+                pending = pending[longest - 2 :]
+        if len(pending) > 3:
+            _add(rows, pending)
+    return Rows({width: np.stack(group) for width, group in rows.items() if group})
+
+
+def _add(rows: dict[int, list[Ids]], ids: list[int]) -> None:
+    width = next(width for width in rows if width >= len(ids) + 2)
+    row = np.full(width, PAD, np.int64)
+    row[: len(ids) + 2] = [CLS, *ids, SEP]
+    rows[width].append(row)
+
+
+class Masker:
+    """Chooses whole words: all the pieces of a word or none. Other signs than words are chosen more seldom.
+
+    Of the chosen places ``kept`` show what stood there (a network learns to keep what it sees through all
+    its passes), ``changed`` a random piece, and the others [MASK].
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        word: float = 0.26,
+        sign: float = 0.04,
+        kept: float = 0.2,
+        changed: float = 0.05,
+    ) -> None:
+        self.kept, self.changed = kept, changed
+        pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+        self.begins = np.array([not p[0].isalnum() or p in SPECIAL for p in pieces])
+        self.rate = np.array([word if p.strip("▁")[:1].isalnum() else sign for p in pieces])
+        self.rate[: len(SPECIAL)] = 0.0
+
+    def mask(self, rows: Ids, rng: np.random.Generator) -> MaskedBatch:
+        """A batch from rows [B, T]."""
+        begins = self.begins[rows]
+        begins[:, 0] = True
+        word = np.cumsum(begins.ravel()) - 1
+        # A word's rate is its first piece's; one random number a word.
+        hidden = rng.random(word[-1] + 1) < self.rate[rows][begins]
+        chosen = np.flatnonzero(hidden[word])
+        wanted = rows.ravel()[chosen]
+        shown = np.full(len(chosen), MASK)
+        fate = rng.random(len(chosen))
+        random_ids = rng.integers(len(SPECIAL), len(self.begins), len(chosen))
+        shown = np.where(fate < self.kept + self.changed, random_ids, shown)
+        shown = np.where(fate < self.kept, wanted, shown)
+        ids = rows.copy().ravel()
+        ids[chosen] = shown
+        return MaskedBatch(ids.reshape(rows.shape), chosen, wanted)
+
+
+def every_place(rows: Ids) -> MaskedBatch:
+    """All the pieces of the text, none of them hidden."""
+    chosen = np.flatnonzero(rows >= len(SPECIAL))
+    return MaskedBatch(rows, chosen, rows.ravel()[chosen])
+
+
+def epoch(rows: Rows, tokens: int, rng: np.random.Generator) -> Iterator[Ids]:
+    """Every row once, in batches of about ``tokens`` ids and one width each, shuffled."""
+    batches = []
+    for width, group in rows.by_width.items():
+        order = rng.permutation(len(group))
+        size = max(1, tokens // width)
+        batches += [group[order[i : i + size]] for i in range(0, len(group), size)]
+    for index in rng.permutation(len(batches)):
+        yield batches[index]
