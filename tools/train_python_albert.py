@@ -1,7 +1,7 @@
 """Trains models/python-albert, a small ALBERT that fills masks in sentences about Python, in half an hour.
 
-One layer, repeated twelve times, learns masked words from the documentation that comes with Python and numpy. No
-model made by it is in the repository yet:
+One layer, repeated twelve times, learns masked words from the documentation that comes with Python and numpy.
+No model made by it is in the repository yet:
 
     python tools/train_python_albert.py --output models/python-albert --minutes 25
 
