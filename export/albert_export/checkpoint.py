@@ -19,7 +19,7 @@ from .configs import (
     parse_config,
     read_config,
 )
-from .containers import PDPARAMS, SUFFIXES, WEIGHT_NAMES, read_stored, weight_files
+from .containers import SUFFIXES, WEIGHT_NAMES, is_pdparams, read_stored, weight_files
 from .errors import ExportError
 from .name_map import (
     HEADS,
@@ -89,7 +89,7 @@ def read_folder(folder: Path) -> Checkpoint:
         mark = library_of_config(values)
         present = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
         if mark == HUGGING_FACE:
-            present.sort(key=lambda path: path.suffix == PDPARAMS)
+            present.sort(key=is_pdparams)
         weights = present[0] if present else None
     except (ArtifactError, ExportError) as error:
         raise type(error)(f"{config_file}: {error}") from None
@@ -103,7 +103,7 @@ def read_folder(folder: Path) -> Checkpoint:
 def library_of_weights(path: Path) -> str:
     """The library that wrote a weight file or the shards of an index; AlbertError for no such file."""
     files = weight_files(path)
-    if path.suffix == PDPARAMS:
+    if is_pdparams(path):
         return PADDLENLP
     if files[0].suffix not in SUFFIXES:
         raise ExportError(f"{path} is no weight file ({', '.join(SUFFIXES)} or an index of shards)")

@@ -19,6 +19,7 @@ SUFFIXES = (PDPARAMS, ".safetensors", ".bin")
 # In the order in which a folder is searched; transformers, too, prefers safetensors.
 WEIGHT_NAMES = (
     "model_state.pdparams",
+    "model_state.pdparams.index.json",
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -54,16 +55,26 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     return tuple(path.parent / name for name in shards)
 
 
+def is_pdparams(path: Path) -> bool:
+    """Whether a weight file or index is one of PaddleNLP's own, by its name."""
+    return path.name.removesuffix(_INDEX_SUFFIX).endswith(PDPARAMS)
+
+
 def _is_plain(name: str) -> bool:
     return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
 
 
 def read_stored(files: tuple[Path, ...]) -> Stored:
-    """Everything the files hold, by name. Raises AlbertError, also for a name that two files hold."""
+    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold."""
     stored: Stored = {}
     for path in files:
         part = _read_file(path)
-        twice = sorted(part.keys() & stored.keys())
+        # Paddle writes an entry of its own, which is no tensor, into every shard.
+        twice = sorted(
+            name
+            for name in part.keys() & stored.keys()
+            if isinstance(part[name], StoredTensor) or isinstance(stored[name], StoredTensor)
+        )
         if twice:
             raise ArtifactError(
                 f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
