@@ -29,6 +29,9 @@ _TABLES = (
     "embeddings.token_type_embeddings.weight",
     DECODER,
 )
+# TensorFlow's names of what a LayerNorm holds, in old conversions; transformers reads them, too.
+_LAYER_NORMS = ("LayerNorm", "full_layer_layer_norm")
+_TENSORFLOW = {"gamma": "weight", "beta": "bias"}
 # What a task may leave unread: the pooler, and the heads that pretraining leaves in a checkpoint.
 PRETRAINED = ("pooler.", "predictions.", "sop_classifier.")
 HEADS = (*PRETRAINED, "classifier.", "qa_outputs.")
@@ -93,6 +96,8 @@ def _model_name(name: str, library: str) -> str:
         # One of PaddleNLP's own spellings would be a tensor that transformers does not read.
         if "layer_norm" in parts:
             return "?" + name
+        if len(parts) > 1 and parts[-2] in _LAYER_NORMS:
+            parts[-1] = _TENSORFLOW.get(parts[-1], parts[-1])
         name = ".".join("layer_norm" if part == "LayerNorm" else part for part in parts)
     return name
 
