@@ -59,7 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor(options.artifact, backend=options.backend, num_threads=options.threads)
-    wanted = {"top_k": options.top_k, "pooling": options.pooling, "truncate": options.truncate or None}
+    wanted = {
+        "top_k": options.top_k,
+        "pooling": options.pooling,
+        "truncate": options.truncate or None,
+        "allow_no_answer": options.allow_no_answer or None,
+    }
     given = {name: value for name, value in wanted.items() if value is not None}
     code = 0
     with _input(options.file) as descriptor, _progress(descriptor) as advance:
@@ -160,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pooling", choices=POOLINGS, help="how vectors are made (default: mean)")
     parser.add_argument(
         "--truncate", action="store_true", help="cut texts that are too long; they are errors otherwise"
+    )
+    parser.add_argument(
+        "--allow-no-answer", action="store_true", help="give an empty answer to a question that has none"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first line that is not answered")
     parser.add_argument(

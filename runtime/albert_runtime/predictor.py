@@ -170,14 +170,25 @@ class Predictor:
             return vectors  # type: ignore[no-any-return]
         return np.array(vectors, np.float32).reshape(len(vectors), self._hidden_size)
 
-    def answer(self, question: str, context: str, *, stride: int = 128, max_tokens: int = 30) -> Answer:
+    def answer(
+        self,
+        question: str,
+        context: str,
+        *,
+        stride: int = 128,
+        max_tokens: int = 30,
+        allow_no_answer: bool = False,
+    ) -> Answer:
         """The span of the context that answers: {"text", "score", "start", "end"}, characters of the context.
 
         A context longer than the model's positions runs in windows that share ``stride`` tokens. The span, of
         at most ``max_tokens`` tokens widened to whole words, is the likeliest of all windows, and ``score``
-        its probability.
+        its probability. ``allow_no_answer``, for models trained on questions without answer (as in SQuAD 2),
+        gives the empty span {"text": "", "start": 0, "end": 0} if in every window it is likelier than that
+        span; its score is then that in the window where it is least likely.
         """
-        return next(self.stream("answer", [(question, context)], stride=stride, max_tokens=max_tokens))
+        options = {"stride": stride, "max_tokens": max_tokens, "allow_no_answer": allow_no_answer}
+        return next(self.stream("answer", [(question, context)], **options))
 
     def choose(self, prompt: str, choices: Sequence[str], *, truncate: bool = False) -> Answer:
         """The choice that fits the prompt best: {"choice", "index", "score", "probabilities"}."""

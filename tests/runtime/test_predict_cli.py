@@ -83,6 +83,8 @@ def test_every_task(predict, make):
     path = make("question-answering")
     _, found, _ = predict(path, '{"question": "who", "context": "Anna lives"}\n')
     assert found == [Predictor(path).answer("who", "Anna lives")]
+    _, found, _ = predict(path, '{"question": "who", "context": "Anna lives"}\n', "--allow-no-answer")
+    assert found == [Predictor(path).answer("who", "Anna lives", allow_no_answer=True)]
 
     path = make("multiple-choice")
     _, found, _ = predict(path, '{"prompt": "who", "choices": ["Anna", "Smith"]}\n')
@@ -192,6 +194,7 @@ def test_nothing_in_nothing_out(predict, classifier):
     ("options", "message"),
     [
         (["--pooling", "cls"], "error: classify has no option 'pooling'; it has truncate, top_k"),
+        (["--allow-no-answer"], "error: classify has no option 'allow_no_answer'; it has truncate, top_k"),
         (["--backend", "paddle"], "error: "),
     ],
 )

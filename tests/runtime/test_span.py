@@ -99,6 +99,55 @@ def test_a_hundred_thousand_characters(piece_tokenizer, ids):
     assert answer["start"] == 100_000
 
 
+CLS = 2
+
+
+def test_a_question_without_answer(piece_tokenizer, ids):
+    item = ("Who?", "Anna Smith")
+    made, _ = scripted(piece_tokenizer, {CLS: 4.0, ids["▁anna"]: 3.0}, {CLS: 4.0, ids["▁smith"]: 4.5})
+    span = answer_one(made, "answer", item)
+    assert (span["text"], span["start"], span["end"]) == ("Anna Smith", 0, 10)
+    answer = answer_one(made, "answer", item, allow_no_answer=True)
+    assert (answer["text"], answer["start"], answer["end"]) == ("", 0, 0)
+    total = (np.exp(4) + np.exp(3) + 1) * (np.exp(4) + np.exp(4.5) + 1)
+    assert answer["score"] == pytest.approx(np.exp(8) / total, rel=1e-6)
+    assert span["score"] == pytest.approx(np.exp(7.5) / total, rel=1e-6)
+
+
+@pytest.mark.parametrize("doubt", [3.5, 3.0])  # likelier than no answer, or just as likely
+def test_an_answer_that_is_likelier_than_none(piece_tokenizer, ids, doubt):
+    made, _ = scripted(piece_tokenizer, {CLS: doubt, ids["▁anna"]: 3.0}, {CLS: 3.0, ids["▁smith"]: 3.5})
+    item = ("Who?", "Anna Smith")
+    assert answer_one(made, "answer", item, allow_no_answer=True) == answer_one(made, "answer", item)
+
+
+def test_windows_that_miss_the_answer_do_not_outvote_the_one_that_has_it(piece_tokenizer, ids):
+    """[CLS] leads in every window but those of Paris: only if all say so is there no answer."""
+    item = ("Who", "a b " * 40 + "Paris " + "b a " * 40)
+
+    def ask(doubt, **options):
+        def run(batch, outputs, positions):
+            rows = batch["input_ids"]
+            paris = rows == ids["▁paris"]
+            values = np.where(paris, 5.0, 0.0)
+            values[:, 0] = np.where(paris.any(axis=1), doubt, 6.0)
+            return dict.fromkeys(outputs, np.float32(values))
+
+        made = setting(piece_tokenizer, "question-answering", run)
+        return answer_one(made, "answer", item, stride=3, **options)
+
+    assert ask(4.0, allow_no_answer=True)["text"] == "Paris"
+    empty, span = ask(5.5, allow_no_answer=True), ask(5.5)
+    assert (empty["text"], span["text"]) == ("", "Paris")
+    assert empty["score"] / span["score"] == pytest.approx(np.exp(2 * 5.5 - 2 * 5.0), rel=1e-6)
+
+
+def test_a_context_without_tokens_with_no_answer_allowed(piece_tokenizer):
+    made, _ = scripted(piece_tokenizer, {}, {})
+    answer = answer_one(made, "answer", ("who", "\u0301"), allow_no_answer=True)
+    assert answer == {"text": "", "score": pytest.approx(1.0), "start": 0, "end": 0}
+
+
 def test_a_stride_larger_than_a_window(piece_tokenizer, ids):
     made, _ = scripted(piece_tokenizer, {ids["▁anna"]: 5.0}, {ids["▁anna"]: 5.0})
     assert answer_one(made, "answer", ("Who", "a " * 50 + "Anna"), stride=10**6)["start"] == 100

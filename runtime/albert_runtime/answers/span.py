@@ -16,18 +16,22 @@ from .rows import checked_count
 class AnswerQuestion(Method):
     """(question, context) to the span of the context that answers.
 
-    Long contexts run in windows that share ``stride`` tokens; the best span of all windows wins.
+    Long contexts run in windows that share ``stride`` tokens; the best span of all windows wins. With
+    ``allow_no_answer`` it has to win against the empty one, too.
     """
 
     tasks = (QUESTION_ANSWERING,)
     usage = "answer(question, context)"
-    options = ("stride", "max_tokens")
+    options = ("stride", "max_tokens", "allow_no_answer")
     outputs = ("start_logits", "end_logits")
 
-    def __init__(self, setting: Setting, *, stride: int = 128, max_tokens: int = 30) -> None:
+    def __init__(
+        self, setting: Setting, *, stride: int = 128, max_tokens: int = 30, allow_no_answer: bool = False
+    ) -> None:
         super().__init__(setting)
         self.stride = checked_count("stride", stride)
         self.max_tokens = checked_count("max_tokens", max_tokens)
+        self.allow_no_answer = allow_no_answer
 
     def checked(self, item: object, row: int) -> tuple[str, ...]:
         """See Method.checked."""
@@ -54,9 +58,10 @@ class AnswerQuestion(Method):
         """See Method.answer.
 
         A span's score is its probability among all spans of all windows, their first tokens included: models
-        that know of questions without answer point there.
+        that know of questions without answer point there. So they do in a window that misses the answer; hence
+        the empty span is weighed in the window where it is least likely.
         """
-        best, found, weights = -np.inf, (0, 0), []
+        best, found, weights, empty = -np.inf, (0, 0), [], np.inf
         for unit, (starts, ends) in zip(units, kept, strict=True):
             allowed = _allowed(unit[0])
             counted = allowed.copy()
@@ -67,6 +72,9 @@ class AnswerQuestion(Method):
             )
             if value > best:
                 best, found = value, (unit[0].spans[first][0], unit[0].spans[last][1])
+            empty = min(empty, starts[0] + ends[0])
+        if self.allow_no_answer and empty > best:
+            best, found = empty, (0, 0)
         score = float(np.exp(best - _log_sum(np.array(weights))))
         start, end = _whole_words(item[1], *found)
         return {"text": item[1][start:end], "score": score, "start": start, "end": end}
