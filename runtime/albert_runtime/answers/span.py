@@ -58,8 +58,8 @@ class AnswerQuestion(Method):
         """See Method.answer.
 
         A span's score is its probability among all spans of all windows, their first tokens included: models
-        that know of questions without answer point there. So they do in a window that misses the answer; hence
-        the empty span is weighed in the window where it is least likely.
+        that know of questions without answer point there. So they do in windows that miss it, and
+        the empty span therefore counts as in the window where it is least likely.
         """
         best, found, weights, empty = -np.inf, (0, 0), [], np.inf
         for unit, (starts, ends) in zip(units, kept, strict=True):
