@@ -150,6 +150,18 @@ def piece_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def marked_tokenizer(piece_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``piece_tokenizer`` as it is made from a spiece.model: a mere space mark stands for the space alone."""
+    from tokenizers import Tokenizer, pre_tokenizers
+
+    tokenizer = Tokenizer.from_file(str(piece_tokenizer))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    path = tmp_path_factory.mktemp("marks") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
 @pytest.fixture
 def make_task(make_artifact: MakeArtifact, piece_tokenizer: Path, tmp_path: Path) -> MakeArtifact:
     """make_task(task, **changes): an artifact of a task with a tokenizer, in a folder of the task's name."""

@@ -51,6 +51,16 @@ def test_an_answer_has_whole_words(piece_tokenizer, ids):
     assert (answer["text"], answer["start"], answer["end"]) == ("Tom Kim", 4, 11)
 
 
+def test_a_span_may_begin_but_not_end_with_a_mere_space_mark(marked_tokenizer, ids):
+    """Some models are trained to point at the first piece of a word, whatever it is."""
+    made, _ = scripted(marked_tokenizer, {ids["▁"]: 3.0}, {ids["▁"]: 4.0, ids["m"]: 3.0})
+    answer = answer_one(made, "answer", ("a", "in Anna kim a"))
+    assert (answer["text"], answer["start"], answer["end"]) == ("kim", 8, 11)
+    # [CLS], in, Anna, the mark, k, i, m and a.
+    expected = np.exp(3) / (np.exp(3) + 7) * np.exp(3) / (np.exp(3) + np.exp(4) + 6)
+    assert answer["score"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_context_without_tokens_has_no_answer(piece_tokenizer):
     made, _ = scripted(piece_tokenizer, {}, {})
     answer = answer_one(made, "answer", ("who", "\u0301"))  # an accent on nothing

@@ -71,7 +71,17 @@ def test_without_an_outside_every_word_has_its_label(piece_tokenizer):
 def test_a_word_has_the_label_of_its_first_piece(piece_tokenizer):
     found = tag(piece_tokenizer, "bob x", {"▁b": "B-PER", "o": "B-LOC", "b": "B-LOC", "x": "B-LOC"})
     assert plain(found) == [("PER", "bob", 0, 3)]
-    assert tag(piece_tokenizer, "kim", {"▁": "B-PER"})[0]["text"] == "kim"
+
+
+@pytest.mark.parametrize("tokenizer", ["piece_tokenizer", "marked_tokenizer"])
+@pytest.mark.parametrize(("text", "start"), [("kim", 0), ("in kim", 3), ("in (kim.", 4)])
+def test_the_first_piece_may_be_a_mere_space_mark(request, tokenizer, text, start):
+    """Models are trained to label it, wherever the word stands."""
+    path = request.getfixturevalue(tokenizer)
+    found = tag(path, text, {"▁": "B-PER", "k": "B-LOC", "i": "B-LOC", "(": "B-LOC"})
+    words = ["kim"] if "(" not in text else ["(", "kim"]
+    assert [entity["text"] for entity in found] == words
+    assert (found[0]["label"], found[-1]["start"]) == ("PER", start)
 
 
 def test_signs_are_words_of_their_own(piece_tokenizer):

@@ -63,12 +63,13 @@ class AnswerQuestion(Method):
         """
         best, found, weights, empty = -np.inf, (0, 0), [], np.inf
         for unit, (starts, ends) in zip(units, kept, strict=True):
-            allowed = _allowed(unit[0])
-            counted = allowed.copy()
+            context = np.array([part == 1 for part in unit[0].parts])
+            counted = context.copy()
             counted[0] = True
             weights.append(_log_sum(starts[counted]) + _log_sum(ends[counted]))
             value, first, last = self._best_span(
-                np.where(allowed, starts, -np.inf), np.where(allowed, ends, -np.inf)
+                np.where(context, starts, -np.inf),
+                np.where(context & _with_characters(unit[0]), ends, -np.inf),
             )
             if value > best:
                 best, found = value, (unit[0].spans[first][0], unit[0].spans[last][1])
@@ -89,10 +90,9 @@ class AnswerQuestion(Method):
         return best
 
 
-def _allowed(row: Encoded) -> NDArray[np.bool_]:
-    """Tokens of the context."""
-    pairs = zip(row.parts, row.spans, strict=True)
-    return np.array([part == 1 and start < end for part, (start, end) in pairs])
+def _with_characters(row: Encoded) -> NDArray[np.bool_]:
+    """Tokens that a span can end with. It can begin with SentencePiece's mere space mark before a word."""
+    return np.array([start < end for start, end in row.spans])
 
 
 def _whole_words(context: str, start: int, end: int) -> tuple[int, int]:

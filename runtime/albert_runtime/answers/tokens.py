@@ -72,14 +72,18 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
     """
     words: list[tuple[int, int, int]] = []
     previous: int | None = None
+    # SentencePiece may begin a word with a mere space mark, which stands for no character of it.
+    firsts: dict[int | None, int] = {}
     for token, ((start, end), word) in enumerate(zip(row.spans, row.words, strict=True)):
+        if word is not None:
+            firsts.setdefault(word, token)
         if start == end:
             continue
         if words and word == previous and (start < words[-1][2] or _continues(text, start, words[-1][2])):
             first, begin, stop = words[-1]
             words[-1] = (first, begin, max(stop, end))
         else:
-            words.append((token, start, end))
+            words.append((token if word == previous else firsts.get(word, token), start, end))
         previous = word
     return words
 
