@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The native sources and the metadata: when they change, the package is installed again.
 SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
 
-.PHONY: demo test test-slow test-real test-asan lint format clean
+.PHONY: demo test test-slow test-real test-asan bench bench-quick lint format clean
 
 demo: $(VENV)/installed  ## export a variant, run it, compare the backends
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,13 @@ test-real: $(VENV)/installed  ## the published weights, where there is a network
 
 test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	BIN=$(abspath $(BIN)) tools/test_asan.sh
+
+# Alone on the machine: what else runs there is measured too.
+bench: $(VENV)/installed  ## the engine and its peers on seeded models, under two hours; benchmarks/results
+	$(BIN)/python -m albert_bench.standard --models benchmarks/out --output benchmarks/results
+
+bench-quick: $(VENV)/installed  ## the same on one model and three rows, under five minutes
+	$(BIN)/python -m albert_bench.standard --quick --models benchmarks/out --output benchmarks/out/quick
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,0 +1,59 @@
+"""Outputs before times: an answer that differs from the engine's in fp32 is reported, not timed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .peers import Answer
+
+# The largest difference over the largest value for fp32; elsewhere the least cosine of one token or row.
+MAX_DIFFERENCE = 1e-4
+MIN_COSINE = {"bf16": 0.99, "int8": 0.95}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How far the answers of one contender are from the reference; ``fault`` says why they are wrong."""
+
+    difference: float
+    cosine: float
+    fault: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def check(expected: Sequence[Answer], found: Sequence[Answer], precision: str) -> Check:
+    """Compare the answers of all rows; every output of the reference has to be there, in its shape."""
+    difference, cosine = 0.0, 1.0
+    for row, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        for name, reference in wanted.items():
+            if name not in given:
+                return Check(np.inf, -1.0, f"row {row} has no {name}")
+            values = given[name]
+            if values.shape != reference.shape:
+                fault = f"{name} of row {row} has shape {values.shape} instead of {reference.shape}"
+                return Check(np.inf, -1.0, fault)
+            if not np.isfinite(values).all():
+                return Check(np.inf, -1.0, f"{name} of row {row} is not finite")
+            scale = max(1.0, float(np.abs(reference).max()))
+            difference = max(difference, float(np.abs(values - reference).max()) / scale)
+            cosine = min(cosine, _least_cosine(reference, values))
+    return Check(difference, cosine, _fault(difference, cosine, precision))
+
+
+def _least_cosine(reference: np.ndarray, values: np.ndarray) -> float:
+    a, b = (np.atleast_2d(array).astype(np.float64) for array in (reference, values))
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return float(((a * b).sum(-1) / np.maximum(norms, np.finfo(float).tiny)).min())
+
+
+def _fault(difference: float, cosine: float, precision: str) -> str | None:
+    if precision == "fp32":
+        if difference > MAX_DIFFERENCE:
+            return f"differs by {difference:.1e} from the engine in fp32, more than {MAX_DIFFERENCE:.0e}"
+    elif cosine < MIN_COSINE[precision]:
+        return f"has a cosine of {cosine:.4f} to the engine in fp32, less than {MIN_COSINE[precision]}"
+    return None

@@ -1,0 +1,203 @@
+"""`albert-bench`: the engine and its peers on a model of yours, on this machine."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from albert_runtime import AlbertError
+from albert_runtime.backends import available_cpus
+
+from .bench import Plan, compare, manifest_of
+from .child import ChildFailed
+from .peers import ENGINE, PEERS, PRECISIONS, Contender
+from .report import markdown
+from .session import REFERENCE, Settings
+from .work import NAMES, QUICK
+
+_PROGRAM = "albert-bench"
+_OTHERS = tuple(name for name in PEERS if name != ENGINE)
+_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+_EPILOG = """\
+Everybody runs in a process of its own, turn by turn, on the same threads; outputs are compared before
+anything is timed. Peers that are installed take part (pip install 'albert-runtime[bench]' installs all of
+them but Paddle, which is in albert-runtime[paddle]).
+
+examples:
+  albert-bench ./albert-base-v2.pdmodel --quick
+  albert-bench ./my-encoder --only onnxruntime --precision fp32,int8 --threads 1,2
+
+exit codes: 0 measured, 1 failed, 2 wrong usage, or an artifact or peer that cannot be used
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        chosen = contenders(options.only, options.precision)
+        for artifact in options.artifact:
+            manifest_of(artifact)
+        work = QUICK if options.quick else NAMES
+        plans = [Plan(artifact, work, options.threads, not options.quick) for artifact in options.artifact]
+    except (AlbertError, UsageError) as error:
+        return complain(str(error), _USAGE)
+    return measure(plans, chosen, Settings(options.rounds, options.turn), options.output)
+
+
+def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settings, output: Path) -> int:
+    """Compare, print the tables and write bench.json, bench.md and pictures to a folder; the exit code."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="albert-bench-") as scratch:
+            results = compare(
+                plans, chosen, settings, Path(scratch), say, lambda results: _write(results, output)
+            )
+        _write(results, output)
+    except KeyboardInterrupt:
+        return complain("interrupted; what was measured until now is in the output folder", _INTERRUPTED)
+    except (AlbertError, ChildFailed, OSError) as error:
+        return complain(str(error), _FAILED)
+    print(markdown(results), end="")
+    return 0
+
+
+class UsageError(Exception):
+    """The command was asked for what it does not have; the message is one line."""
+
+
+def contenders(only: Sequence[str] | None, precisions: Sequence[str]) -> list[Contender]:
+    """The engine and the peers that are installed, in these precisions; the engine's fp32 always takes part.
+
+    UsageError if a peer named in ``only`` is not installed.
+    """
+    chosen = [REFERENCE]
+    for peer in PEERS.values():
+        if only is not None and peer.name not in (ENGINE, *only):
+            continue
+        missing = peer.missing()
+        if missing is not None:
+            if only is not None:
+                raise UsageError(f"{peer.name} needs {missing}, which is not installed; {peer.remedy}")
+            say(f"{peer.name} is left out: {missing} is not installed; {peer.remedy}")
+            continue
+        chosen += [c for c in peer.contenders if c.precision in precisions and c != REFERENCE]
+    return chosen
+
+
+def say(text: str) -> None:
+    """One line of progress on stderr."""
+    print(f"{_PROGRAM}: {text}", file=sys.stderr, flush=True)
+
+
+def _write(results: dict[str, Any], output: Path) -> None:
+    (output / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (output / "bench.md").write_text(markdown(results), encoding="utf-8")
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on stderr; the exit code that was given."""
+    say(f"error: {' '.join(message.split())}")
+    return code
+
+
+def _several(known: Sequence[str], text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; known are {', '.join(known)}")
+    return names
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    return _several(_OTHERS, text)
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    return _several(PRECISIONS, text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 1024")
+    return int(text)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_count(part) for part in text.split(",")))
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 60")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="Compare the engine with other libraries on exported ALBERT encoders.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "artifact",
+        metavar="ARTIFACT",
+        nargs="+",
+        type=Path,
+        help="an exported encoder: a folder, stem or file",
+    )
+    add_common(parser)
+    parser.add_argument(
+        "--threads",
+        metavar="N,N",
+        type=_counts,
+        default=(available_cpus(),),
+        help="numbers of threads (default: all CPUs)",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
+    parser.add_argument(
+        "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"
+    )
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options that ``make bench`` has too."""
+    parser.add_argument(
+        "--quick", action="store_true", help=f"only {', '.join(QUICK)}, in under five minutes"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PEER,PEER",
+        type=_peers,
+        help=f"peers to compare with (default: those installed of {', '.join(_OTHERS)})",
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="P,P",
+        type=_precisions,
+        default=PRECISIONS,
+        help="fp32, bf16, int8 (default: all)",
+    )
+    parser.add_argument("--rounds", metavar="N", type=_count, default=5, help="rounds of turns (default: 5)")
+    parser.add_argument(
+        "--turn",
+        metavar="S",
+        type=_seconds,
+        default=0.4,
+        help="seconds for which short work repeats within a turn (default: 0.4)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""albert-runtime's own C++ engine."""
+
+from collections.abc import Sequence
+
+from albert_runtime import Predictor
+
+from . import Answer, Ids, Job
+
+
+class Engine:
+    """One Predictor on the backend ``native``."""
+
+    def __init__(self, job: Job) -> None:
+        self._predictor = Predictor(
+            job.artifact, backend="native", precision=job.contender.precision, num_threads=job.threads
+        )
+
+    def run(self, rows: Sequence[Ids]) -> Answer:
+        """See Model.run."""
+        return self._predictor.run(rows)
+
+
+build = Engine
