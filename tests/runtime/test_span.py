@@ -61,6 +61,12 @@ def test_a_span_may_begin_but_not_end_with_a_mere_space_mark(marked_tokenizer, i
     assert answer["score"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_an_answer_ends_with_its_accents(piece_tokenizer, ids):
+    made, _ = scripted(piece_tokenizer, {ids["k"]: 3.0}, {ids["m"]: 3.0})
+    answer = answer_one(made, "answer", ("a", "in Ki\u0301m\u0301, a"))
+    assert (answer["text"], answer["start"], answer["end"]) == ("Ki\u0301m\u0301", 3, 8)
+
+
 def test_a_context_without_tokens_has_no_answer(piece_tokenizer):
     made, _ = scripted(piece_tokenizer, {}, {})
     answer = answer_one(made, "answer", ("who", "\u0301"))  # an accent on nothing

@@ -95,6 +95,28 @@ def test_offsets_count_characters_of_the_given_text(piece_tokenizer):
     assert [text[entity["start"] : entity["end"]] for entity in found] == ["\u00c0nna", "lives"]
 
 
+@pytest.mark.parametrize("word", ["Bo\u0301b", "Bob\u0301", "Bo\u0301\u0302b\u0301", "B\u200cob"])
+def test_marks_belong_to_their_letters(piece_tokenizer, word):
+    """The tokenizer drops accents that stand alone, as some systems write all of theirs."""
+    text = f"in {word} a"
+    found = tag(piece_tokenizer, text, {"▁b": "B-PER", "o": "B-LOC", "b": "B-LOC"})
+    assert plain(found) == [("PER", word, 3, 3 + len(word))]
+
+
+def test_vowel_signs_of_indic_scripts(tmp_path):
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁\u0926", "\u093f", "\u0932", "\u094d", "\u0940"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=1))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    delhi = "\u0926\u093f\u0932\u094d\u0932\u0940"
+    found = tag(tmp_path / "tokenizer.json", f"{delhi}, {delhi}", {"▁\u0926": "B-LOC"})
+    assert plain(found) == [("LOC", delhi, 0, 6), ("LOC", delhi, 8, 14)]
+
+
 def test_chinese_characters_are_words(tmp_path):
     from tokenizers import models, normalizers, pre_tokenizers, processors
 

@@ -1,5 +1,6 @@
 """What all ways of answering share: their setting, the checks on texts, and the form of one way."""
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ..batch import Limits
 from ..checks import too_long
 from ..errors import InputError
 from ..tokenizer import Encoded, TextEncoder
+
+# Zero-width joiner and non-joiner, within words of Indic scripts and Persian.
+_JOINERS = ("\u200c", "\u200d")
 
 Answer = dict[str, Any]
 Results = Mapping[str, NDArray[np.float32]]
@@ -120,8 +124,18 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def joined(before: str, after: str) -> bool:
-    """Whether two characters next to each other belong to one word: Chinese has no spaces to tell."""
-    return before.isalnum() and after.isalnum() and not (_is_cjk(before) or _is_cjk(after))
+    """Whether two characters next to each other belong to one word: Chinese has no spaces to tell.
+
+    Marks, such as accents and the vowels of Indic scripts, belong to the letter before them.
+    """
+    if not (before and after and (before.isalnum() or is_mark(before))):
+        return False
+    return is_mark(after) or (after.isalnum() and not (_is_cjk(before) or _is_cjk(after)))
+
+
+def is_mark(character: str) -> bool:
+    """Whether a character is part of the one before it, or joins it to the next."""
+    return character in _JOINERS or unicodedata.category(character).startswith("M")
 
 
 def _is_cjk(character: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..tasks import MASKED_LM, PRETRAINING, TOKEN_CLASSIFICATION
 from ..tokenizer import Encoded
-from .base import Answer, Results, Setting, TextMethod, Unit, joined, softmax
+from .base import Answer, Results, Setting, TextMethod, Unit, is_mark, joined, softmax
 from .rows import checked_count
 
 _SCHEME = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
@@ -74,11 +74,12 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
     previous: int | None = None
     # SentencePiece may begin a word with a mere space mark, which stands for no character of it.
     firsts: dict[int | None, int] = {}
-    for token, ((start, end), word) in enumerate(zip(row.spans, row.words, strict=True)):
+    for token, ((start, bare_end), word) in enumerate(zip(row.spans, row.words, strict=True)):
         if word is not None:
             firsts.setdefault(word, token)
-        if start == end:
+        if start == bare_end:
             continue
+        end = _with_marks(text, bare_end)
         if words and word == previous and (start < words[-1][2] or _continues(text, start, words[-1][2])):
             first, begin, stop = words[-1]
             words[-1] = (first, begin, max(stop, end))
@@ -86,6 +87,13 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
             words.append((token if word == previous else firsts.get(word, token), start, end))
         previous = word
     return words
+
+
+def _with_marks(text: str, end: int) -> int:
+    """The end with the accents that follow, which tokenizers drop."""
+    while end < len(text) and is_mark(text[end]):
+        end += 1
+    return end
 
 
 def _continues(text: str, start: int, end: int) -> bool:
