@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from albert_export import pipeline
@@ -213,6 +214,24 @@ def test_hostile_weights_end_in_one_line(run, tmp_path, monkeypatch, write_check
     assert outcome.code == 1
     assert f"model/{name} is " in one_line_error(outcome)
     assert sorted(os.listdir()) == ["model"]  # noqa: PTH208
+
+
+def test_a_spiece_model_that_is_none(run, tmp_path, write_checkpoint, tiny, tiny_tensors):
+    model = write_checkpoint(tmp_path / "model", tiny, tiny_tensors)
+    (model / "spiece.model").write_bytes(b"<!DOCTYPE html><html>")  # as a page that asks to log in is saved
+    outcome = run(model, "-o", tmp_path / "out")
+    assert outcome.code == 1
+    assert "model/spiece.model is no SentencePiece model" in one_line_error(outcome)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_labels_than_columns(run, tmp_path, write_checkpoint, tiny, tiny_tensors):
+    head = {"classifier.weight": np.zeros((12, 2), np.float32), "classifier.bias": np.zeros(2, np.float32)}
+    names = {"0": "bad", "1": "good", "2": "odd"}
+    write_checkpoint(tmp_path, tiny, tiny_tensors | head, "AlbertForSequenceClassification", id2label=names)
+    outcome = run(tmp_path, "-o", tmp_path / "out", "--name", "x")
+    assert outcome.code == 1
+    assert "of another shape: classifier.weight [12, 2] instead of [12, 3]" in one_line_error(outcome)
 
 
 def test_weights_of_another_folder(run, golden, tmp_path, monkeypatch):

@@ -74,6 +74,32 @@ CALLS = {
 }
 
 
+LONG = "a " * 50_000
+ASK = {
+    "sequence-classification": lambda predictor, text, **options: predictor.classify(text, **options),
+    "token-classification": lambda predictor, text, **options: predictor.tag(text, **options),
+    "masked-lm": lambda predictor, text, **options: predictor.fill_mask(text, **options),
+    "multiple-choice": lambda predictor, text, **options: predictor.choose("a", [text], **options),
+    "model": lambda predictor, text, **options: predictor.embed(text, **options),
+    "question-answering": lambda predictor, text: predictor.answer(text, "a"),
+}
+
+
+@pytest.mark.parametrize("task", ASK)
+def test_every_method_refuses_bad_texts_and_cuts_long_ones(make, task):
+    predictor = make(task, labels=("O", "B-X") if task.endswith("-classification") else ())
+    for text, message in (
+        ("", "row 0 is an empty text; leave it out"),
+        ("\u3000\n", "row 0 is an empty text"),
+        ("a \udfff", "row 0 is no valid Unicode .surrogates not allowed"),
+        (LONG, r"row 0(, choice 0)?:? (is|the question is) 50\d\d\d tokens long"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ASK[task](predictor, text)
+    if task != "question-answering":  # whose long contexts run in windows, whole
+        assert ASK[task](predictor, "[MASK] " + LONG, truncate=True) is not None
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_method_that_does_not_fit_names_the_one_that_does(make, task):
     labels = ("O", "B-X") if task.endswith("-classification") else ()
