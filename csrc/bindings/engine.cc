@@ -21,13 +21,14 @@ Activation hidden_activation(const std::string& name) {
 
 std::unique_ptr<Engine> make_engine(const std::string& weights_path,
                                     const std::map<std::string, std::pair<uint64_t, std::vector<uint64_t>>>& tensors,
-                                    const std::string& isa, const std::string& hidden_act, albert::ModelConfig config,
-                                    const albert::HeadConfig& heads) {
+                                    const std::string& isa, const std::string& precision, const std::string& hidden_act,
+                                    albert::ModelConfig config, const albert::HeadConfig& heads) {
   config.hidden_act = hidden_activation(hidden_act);
+  const albert::Precision type = precision_by_name(precision);
   albert::TensorTable table;
   for (const auto& [name, place] : tensors) table[name] = {place.first, place.second};
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Engine>(weights_path, table, config, heads, albert::kernels_for(isa));
+  return std::make_unique<Engine>(weights_path, table, config, heads, type, albert::kernels_for(isa));
 }
 
 // Two tokens that went to one row would be written by two threads at once.
@@ -108,8 +109,8 @@ void register_engine(py::module_& module) {
                        int inner_group_num, int num_attention_heads, int intermediate_size, const std::string& hidden_act,
                        int max_position_embeddings, int type_vocab_size, float layer_norm_eps, int padding_idx,
                        bool add_pooling_layer, const std::string& token_classifier, const std::string& pooled_classifier,
-                       bool vocabulary_head, float decoder_norm_eps) {
-             return make_engine(weights_path, tensors, isa, hidden_act,
+                       bool vocabulary_head, float decoder_norm_eps, const std::string& precision) {
+             return make_engine(weights_path, tensors, isa, precision, hidden_act,
                                 {.vocab_size = vocab_size,
                                  .embedding_size = embedding_size,
                                  .hidden_size = hidden_size,
@@ -134,7 +135,7 @@ void register_engine(py::module_& module) {
            py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
            py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
            py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
-           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f,
+           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
            "Packs the tensors {name: (byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
            "config or "
            "tensors that do not fit together.")
@@ -149,5 +150,6 @@ void register_engine(py::module_& module) {
            "token "
            "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
       .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })
+      .def_property_readonly("precision", [](const Engine& engine) { return precision_name(engine.precision()); })
       .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.");
 }

@@ -72,7 +72,7 @@ FloatArray layer_norm(const FloatArray& x, const FloatArray& scale, const FloatA
 }
 
 FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::optional<FloatArray>& bias,
-                  const std::string& activation, int num_threads, const Isa& isa) {
+                  const std::string& activation, int num_threads, const std::string& precision, const Isa& isa) {
   demand_shape(x, "x", {-1, -1});
   const py::ssize_t rows = x.shape(0), depth = x.shape(1);
   demand_shape(weight, "weight", {depth, -1});
@@ -84,19 +84,20 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   if (rows == 0) return out;
   const albert::Kernels& kernels = kernels_or_default(isa);
   const Activation function = activation_by_name(activation);
+  const albert::Precision type = precision_by_name(precision);
   const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
-  albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns);
+  albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
   packed.place(reinterpret_cast<const std::byte*>(w), static_cast<int>(columns), 0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
+  const albert::OwnedOperand operand(kernels, type, from, static_cast<int>(rows), static_cast<int>(depth));
   const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
   team->run([&](int) {
-    albert::linear(*team, kernels, packed, from, static_cast<size_t>(depth), static_cast<int>(rows), result.get(), stride,
-                   b != nullptr, function);
+    albert::linear(*team, kernels, packed, operand.get(), static_cast<int>(rows), result.get(), stride, b != nullptr, function);
   });
   for (py::ssize_t row = 0; row < rows; ++row)
     std::copy_n(result.get() + static_cast<size_t>(row) * stride, columns, to + row * columns);
@@ -142,6 +143,7 @@ void register_kernels(py::module_& module) {
   module.def("layer_norm", &layer_norm, py::arg("x"), py::arg("scale"), py::arg("shift"), py::kw_only(), py::arg("epsilon"),
              py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none());
   module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::kw_only(),
-             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("isa") = py::none());
+             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32",
+             py::arg("isa") = py::none());
   module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("isa") = py::none());
 }

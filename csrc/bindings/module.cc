@@ -6,9 +6,28 @@
 
 #include "bindings/bindings.h"
 #include "engine/cpu.h"
+#include "engine/probe.h"
 #include "kernels/kernels.h"
 
 namespace py = pybind11;
+
+albert::Precision precision_by_name(const std::string& name) {
+  for (const albert::Precision precision : {albert::Precision::fp32, albert::Precision::bf16, albert::Precision::int8})
+    if (name == precision_name(precision)) return precision;
+  throw std::invalid_argument("precision must be fp32, bf16 or int8, not '" + name + "'");
+}
+
+const char* precision_name(albert::Precision precision) {
+  switch (precision) {
+    case albert::Precision::fp32:
+      return "fp32";
+    case albert::Precision::bf16:
+      return "bf16";
+    case albert::Precision::int8:
+      return "int8";
+  }
+  return "";
+}
 
 PYBIND11_MODULE(_native, module) {
   module.doc() = "C++ engine and kernels of albert_runtime; use albert_runtime.Predictor and albert_runtime.kernels.";
@@ -26,6 +45,18 @@ PYBIND11_MODULE(_native, module) {
   module.def(
       "available_cpus", [] { return albert::whole_cpus(albert::usable_cpus()); },
       "The CPUs this process may use: affinity and cgroup quota, at least 1.");
+  module.def(
+      "probe",
+      [](const std::string& precision, int num_threads, const std::optional<std::string>& isa) {
+        const albert::Kernels& kernels = kernels_or_default(isa);
+        const albert::Precision type = precision_by_name(precision);
+        const py::gil_scoped_release unlocked;
+        return albert::probe_ceiling(kernels, type, num_threads);
+      },
+      py::arg("precision"), py::arg("num_threads"), py::kw_only(), py::arg("isa") = py::none(),
+      "The operations a second, in 10^9, that the multiply-adds of a precision reach on registers alone; a multiply-add counts "
+      "two. "
+      "Takes about 50 ms. Raises ValueError for names and numbers that are not there.");
   register_engine(module);
   register_kernels(module);
 }

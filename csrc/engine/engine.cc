@@ -26,11 +26,11 @@ ModelConfig checked(const ModelConfig& c) {
 }  // namespace
 
 Engine::Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-               const Kernels& kernels)
+               Precision precision, const Kernels& kernels)
     : config_(checked(config)),
       heads_(heads),
       kernels_(kernels),
-      weights_(weights_path, tensors, config_, heads, kernels.panel_columns) {
+      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision) {
   if (!heads.pooled_classifier.empty() && !config.add_pooling_layer)
     throw std::invalid_argument("a classifier of the pooled output needs a pooler");
 }
@@ -67,7 +67,7 @@ void Engine::run(const PackedTokens& tokens, const Outputs& outputs, int threads
   check(tokens, outputs);
   if (threads < 1) throw std::invalid_argument("num_threads must be at least 1");
   const TeamPool::Lease team(TeamPool::instance(), threads);
-  const auto most_tokens = static_cast<int>(std::max<size_t>(kPassBytes / pass_bytes_per_token(config_), 1));
+  const auto most_tokens = static_cast<int>(std::max<size_t>(kPassBytes / pass_bytes_per_token(config_, precision()), 1));
   for (int row = 0; row < tokens.rows;) {
     int end = row + 1;  // a row goes through whole, however long
     while (end < tokens.rows && tokens.row_starts[end + 1] - tokens.row_starts[row] <= most_tokens) ++end;

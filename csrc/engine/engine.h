@@ -41,7 +41,7 @@ class Engine {
  public:
   // std::invalid_argument for a config or tensors that do not fit together, std::system_error for the file, std::bad_alloc.
   Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-         const Kernels& kernels);
+         Precision precision, const Kernels& kernels);
 
   // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
   void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
@@ -49,6 +49,7 @@ class Engine {
   const ModelConfig& config() const { return config_; }
   int token_labels() const { return weights_.token_classifier.columns(); }    // 0 without that head
   int pooled_labels() const { return weights_.pooled_classifier.columns(); }  // 0 without that head
+  Precision precision() const { return weights_.precision; }
   const Kernels& kernels() const { return kernels_; }
   size_t packed_bytes() const { return weights_.packed_bytes; }
 

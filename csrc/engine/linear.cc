@@ -13,8 +13,29 @@ constexpr int kTasksPerThread = 3;
 
 }  // namespace
 
-void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const float* a, size_t a_stride, int rows, float* c,
-            size_t c_stride, bool with_bias, Activation activation, PanelRange panels) {
+OwnedOperand::OwnedOperand(const Kernels& kernels, Precision precision, const float* x, int rows, int depth)
+    : operand_(floats(x, static_cast<size_t>(depth))) {
+  if (precision == Precision::fp32) return;
+  const auto count = static_cast<size_t>(rows);
+  const size_t stride = row_stride(words_of(precision, depth));
+  words_ = allocate<uint32_t>(count * stride);
+  scale_ = allocate<float>(count);
+  sum_ = allocate<int32_t>(count);
+  kernels.to_operand({.precision = precision,
+                      .x = x,
+                      .x_stride = static_cast<size_t>(depth),
+                      .words = words_.get(),
+                      .stride = stride,
+                      .scale = scale_.get(),
+                      .sum = sum_.get(),
+                      .rows = rows,
+                      .columns = depth});
+  operand_ = {words_.get(), stride, scale_.get(), sum_.get()};
+}
+
+void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+            bool with_bias, Activation activation, PanelRange panels) {
+  const auto gemm_panel = kernels.gemm_panel[static_cast<int>(w.precision())];
   const int panel_count = panels.end - panels.first;
   const int wanted_chunks = (kTasksPerThread * team.size() + panel_count - 1) / panel_count;
   const int chunks = std::max((rows + kRowsPerChunk - 1) / kRowsPerChunk, std::min(wanted_chunks, rows / kLeastRowsPerChunk));
@@ -24,17 +45,16 @@ void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const flo
   team.for_each(used_chunks * panel_count, [&](int task) {
     const int row = task / panel_count * chunk_rows;
     const int panel = panels.first + task % panel_count;
-    kernels.gemm_panel(
-        {.a = a + static_cast<size_t>(row) * a_stride,
-         .a_stride = a_stride,
-         .panel = w.panel(panel),
-         .width = w.width(panel),
-         .bias = with_bias ? w.bias(panel) : nullptr,
-         .c = c + static_cast<size_t>(row) * c_stride + static_cast<size_t>(panel) * static_cast<size_t>(w.panel_columns()),
-         .c_stride = c_stride,
-         .rows = std::min(chunk_rows, rows - row),
-         .depth = w.depth(),
-         .activation = activation});
+    gemm_panel({.a = a.from(row),
+                .panel = w.panel(panel),
+                .width = w.width(panel),
+                .scale = w.scale(panel),
+                .bias = with_bias ? w.bias(panel) : nullptr,
+                .c = c + static_cast<size_t>(row) * c_stride + static_cast<size_t>(panel) * static_cast<size_t>(w.panel_columns()),
+                .c_stride = c_stride,
+                .rows = std::min(chunk_rows, rows - row),
+                .depth = w.depth_words(),
+                .activation = activation});
   });
 }
 

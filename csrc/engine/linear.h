@@ -11,14 +11,30 @@ struct PanelRange {
   int first, end;
 };
 
-// C[rows, w.columns()] = activation(A[rows, w.depth()] W + bias), the columns of `panels` only. To be called by every thread of the
-// team. A row of C needs row_stride(w.columns()) floats: whole panels are written.
-void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const float* a, size_t a_stride, int rows, float* c,
-            size_t c_stride, bool with_bias, Activation activation, PanelRange panels);
+// Floats as the operand of a product with an fp32 matrix.
+inline Operand floats(const float* x, size_t stride) { return {reinterpret_cast<const Word*>(x), stride, nullptr, nullptr}; }
 
-inline void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const float* a, size_t a_stride, int rows, float* c,
-                   size_t c_stride, bool with_bias, Activation activation = Activation::none) {
-  linear(team, kernels, w, a, a_stride, rows, c, c_stride, with_bias, activation, {0, w.panels()});
+// Floats [rows, depth] as an operand of any precision, with the memory that it needs.
+class OwnedOperand {
+ public:
+  OwnedOperand(const Kernels& kernels, Precision precision, const float* x, int rows, int depth);
+  const Operand& get() const { return operand_; }
+
+ private:
+  WordBlock words_;
+  FloatBlock scale_;
+  Block<int32_t> sum_;
+  Operand operand_;
+};
+
+// C[rows, w.columns()] = activation(A[rows, w.depth()] W + bias), the columns of `panels` only; A in the precision of W. To be
+// called by every thread of the team. A row of C needs row_stride(w.columns()) floats: whole panels are written.
+void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+            bool with_bias, Activation activation, PanelRange panels);
+
+inline void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+                   bool with_bias, Activation activation = Activation::none) {
+  linear(team, kernels, w, a, rows, c, c_stride, with_bias, activation, {0, w.panels()});
 }
 
 }  // namespace albert

@@ -16,11 +16,15 @@ namespace {
 // Strides and places of the activations in the workspace, each [tokens, its size].
 struct Layout {
   size_t embedding, hidden, wide;  // strides: E; H; max(3H, I), the one buffer of Q|K|V and of the FFN, which never meet
-  explicit Layout(const ModelConfig& c)
+  size_t operand;                  // words: max(H, I) in reduced precision; 0 in fp32, which multiplies what is there
+  size_t scales;                   // int8: scale and sum of a token's operand
+  Layout(const ModelConfig& c, Precision precision)
       : embedding(row_stride(c.embedding_size)),
         hidden(row_stride(c.hidden_size)),
-        wide(row_stride(std::max(3 * c.hidden_size, c.intermediate_size))) {}
-  size_t floats_per_token() const { return embedding + 3 * hidden + wide; }
+        wide(row_stride(std::max(3 * c.hidden_size, c.intermediate_size))),
+        operand(precision == Precision::fp32 ? 0 : row_stride(words_of(precision, std::max(c.hidden_size, c.intermediate_size)))),
+        scales(precision == Precision::int8 ? 2 : 0) {}
+  size_t floats_per_token() const { return embedding + 3 * hidden + wide + operand + scales; }
 };
 
 class Pass {
@@ -38,7 +42,7 @@ class Pass {
         rows_(end_row - first_row),
         first_token_(tokens.row_starts[first_row]),
         count_(tokens.row_starts[end_row] - first_token_),
-        stride_(config) {
+        stride_(config, weights.precision) {
     for (int row = first_row; row < end_row; ++row)
       longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
     scratch_size_ = attention_scratch(longest_, config.head_size());
@@ -51,6 +55,9 @@ class Pass {
     attended_ = take(n * stride_.hidden);
     spare_ = take(n * stride_.hidden);
     wide_ = take(n * stride_.wide);
+    operand_ = reinterpret_cast<Word*>(take(n * stride_.operand));
+    operand_scale_ = take(n * stride_.scales / 2);
+    operand_sum_ = reinterpret_cast<int32_t*>(take(n * stride_.scales / 2));
     logits_ = take(logit_floats(weights, count_));
     scratch_ = next;
   }
@@ -112,11 +119,12 @@ class Pass {
                            .rows = 1,
                            .columns = config_.embedding_size});
     });
-    linear(team_, kernels_, weights_.mapping_in, embedded_, stride_.embedding, count_, hidden_, stride_.hidden, true);
+    linear(team_, kernels_, weights_.mapping_in, floats(embedded_, stride_.embedding), count_, hidden_, stride_.hidden, true);
+    convert(hidden_, stride_.hidden, config_.hidden_size, count_);
   }
 
   void layer(const LayerWeights& w, int thread) {
-    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, count_, wide_, stride_.wide, true);
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, wide_, stride_.wide, true);
     attention(wide_, stride_.wide, false, thread);
     finish_layer(w, count_);
   }
@@ -124,10 +132,11 @@ class Pass {
   // The last layer where only the pooler reads it: keys and values of all tokens, all else for the first token of each row alone.
   void layer_for_first_tokens(const LayerWeights& w, int thread) {
     const int h = config_.hidden_size, columns = w.qkv.panel_columns();
-    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, count_, wide_, stride_.wide, true, Activation::none,
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, wide_, stride_.wide, true, Activation::none,
            {h / columns, w.qkv.panels()});
     keep_first_tokens();
-    linear(team_, kernels_, w.qkv, hidden_, stride_.hidden, rows_, spare_, stride_.hidden, true, Activation::none,
+    convert(hidden_, stride_.hidden, h, rows_);
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, spare_, stride_.hidden, true, Activation::none,
            {0, (h + columns - 1) / columns});
     attention(spare_, stride_.hidden, true, thread);
     finish_layer(w, rows_);
@@ -162,14 +171,41 @@ class Pass {
 
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
   void finish_layer(const LayerWeights& w, int count) {
-    linear(team_, kernels_, w.dense, attended_, stride_.hidden, count, spare_, stride_.hidden, false);
+    convert(attended_, stride_.hidden, config_.hidden_size, count);
+    linear(team_, kernels_, w.dense, operand(attended_, stride_.hidden), count, spare_, stride_.hidden, false);
     add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
-    linear(team_, kernels_, w.ffn, spare_, stride_.hidden, count, wide_, stride_.wide, true, config_.hidden_act);
-    linear(team_, kernels_, w.ffn_output, wide_, stride_.wide, count, attended_, stride_.hidden, false);
+    linear(team_, kernels_, w.ffn, operand(spare_, stride_.hidden), count, wide_, stride_.wide, true, config_.hidden_act);
+    convert(wide_, stride_.wide, config_.intermediate_size, count);
+    linear(team_, kernels_, w.ffn_output, operand(wide_, stride_.wide), count, attended_, stride_.hidden, false);
     add_and_normalize(attended_, w.ffn_output.bias(0), spare_, w.full_norm, hidden_, count);
   }
 
-  // out = LayerNorm((x + bias) + residual), all [count, H]
+  // The operand of the next product: in fp32 the floats x themselves, else what they were last converted to.
+  Operand operand(const float* x, size_t stride) const {
+    if (weights_.precision == Precision::fp32) return floats(x, stride);
+    return {operand_, stride_.operand, operand_scale_, operand_sum_};
+  }
+
+  // In reduced precision: x [count, columns] to operand_.
+  void convert(const float* x, size_t stride, int columns, int count) {
+    if (weights_.precision == Precision::fp32) return;
+    team_.for_ranges(count, [&](int first, int end) { convert_rows(x, stride, columns, first, end); });
+  }
+
+  void convert_rows(const float* x, size_t stride, int columns, int first, int end) {
+    const auto at = static_cast<size_t>(first);
+    kernels_.to_operand({.precision = weights_.precision,
+                         .x = x + at * stride,
+                         .x_stride = stride,
+                         .words = operand_ + at * stride_.operand,
+                         .stride = stride_.operand,
+                         .scale = operand_scale_ + first,
+                         .sum = operand_sum_ + first,
+                         .rows = end - first,
+                         .columns = columns});
+  }
+
+  // out = LayerNorm((x + bias) + residual), all [count, H], and the operand of the product that follows.
   void add_and_normalize(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count) {
     team_.for_ranges(count, [&](int first, int end) {
       const size_t at = static_cast<size_t>(first) * stride_.hidden;
@@ -185,6 +221,7 @@ class Pass {
                            .out_stride = stride_.hidden,
                            .rows = end - first,
                            .columns = config_.hidden_size});
+      if (weights_.precision != Precision::fp32) convert_rows(out, stride_.hidden, config_.hidden_size, first, end);
     });
   }
 
@@ -209,12 +246,16 @@ class Pass {
   const Layout stride_;
   int longest_ = 0;
   size_t scratch_size_ = 0;  // floats for each thread
-  float *embedded_, *hidden_, *attended_, *spare_, *wide_, *logits_, *scratch_;
+  float *embedded_, *hidden_, *attended_, *spare_, *wide_, *operand_scale_, *logits_, *scratch_;
+  Word* operand_;
+  int32_t* operand_sum_;
 };
 
 }  // namespace
 
-size_t pass_bytes_per_token(const ModelConfig& config) { return Layout(config).floats_per_token() * sizeof(float); }
+size_t pass_bytes_per_token(const ModelConfig& config, Precision precision) {
+  return Layout(config, precision).floats_per_token() * sizeof(float);
+}
 
 void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
               const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs) {

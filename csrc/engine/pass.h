@@ -6,7 +6,7 @@
 namespace albert {
 
 // The workspace that a pass needs for each of its tokens.
-size_t pass_bytes_per_token(const ModelConfig& config);
+size_t pass_bytes_per_token(const ModelConfig& config, Precision precision);
 
 // Rows first_row to end_row of `tokens` through the whole model.
 void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,

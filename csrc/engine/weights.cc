@@ -1,58 +1,135 @@
 #include "engine/weights.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
 namespace albert {
 
-PackedMatrix::PackedMatrix(int depth, int columns, int panel_columns)
-    : depth_(depth), columns_(columns), panel_columns_(panel_columns) {
-  data_ = allocate_floats(bytes() / sizeof(float));
+namespace {
+
+constexpr int kPiece = kMostPanelColumns;  // columns converted together
+
+// Integers to the nearest, ties to even, of |x| < 2^22: the sum's last bit is worth 1.
+int32_t nearest_integer(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
+  return static_cast<int32_t>(std::bit_cast<uint32_t>(x + kMagic) - std::bit_cast<uint32_t>(kMagic));
+}
+
+uint32_t to_bf16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return x == x ? rounded : 0x7fc0;
+}
+
+// A strip of up to kPiece columns of a matrix in a file.
+struct Strip {
+  const std::byte* first;  // row 0 of the strip
+  size_t row_bytes;
+  int depth, count;
+
+  // Row k, or zeros past the end.
+  void read(int k, float* to) const {
+    if (k < depth)
+      std::memcpy(to, first + static_cast<size_t>(k) * row_bytes, static_cast<size_t>(count) * sizeof(float));
+    else
+      std::fill_n(to, count, 0.0f);
+  }
+};
+
+// to[k * width + column]: words of consecutive rows of the strip.
+template <int PerWord, typename Convert>
+void convert(const Strip& strip, Word* to, int width, Convert convert_value) {
+  constexpr int kBits = 32 / PerWord;
+  for (int k = 0; k < strip.depth; k += PerWord, to += width) {
+    float rows[PerWord][kPiece];
+    for (int i = 0; i < PerWord; ++i) strip.read(k + i, rows[i]);
+    for (int column = 0; column < strip.count; ++column) {
+      uint32_t word = 0;
+      for (int i = 0; i < PerWord; ++i) word |= convert_value(rows[i][column], column) << (i * kBits);
+      to[column] = word;
+    }
+  }
+}
+
+void to_int8(const Strip& strip, Word* to, int width, float* scale) {
+  float greatest[kPiece] = {}, factor[kPiece], row[kPiece];
+  for (int k = 0; k < strip.depth; ++k) {
+    strip.read(k, row);
+    for (int column = 0; column < strip.count; ++column) greatest[column] = std::max(greatest[column], std::abs(row[column]));
+  }
+  for (int column = 0; column < strip.count; ++column) {
+    const bool usable = greatest[column] >= 1e-30f;  // the inverse of less may be infinite
+    factor[column] = usable ? 127.0f / greatest[column] : 0.0f;
+    scale[column] = usable ? greatest[column] / 127.0f : 0.0f;
+  }
+  convert<4>(strip, to, width, [&](float x, int column) {
+    return static_cast<uint32_t>(nearest_integer(x * factor[column]) + 128) & 0xff;  // unsigned, see kernels/gemm.h
+  });
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(int depth, int columns, int panel_columns, Precision precision)
+    : precision_(precision), depth_(depth), columns_(columns), panel_columns_(panel_columns) {
+  if (precision == Precision::int8 && depth > kLargestInt8Depth)
+    throw std::invalid_argument("int8 sums of " + std::to_string(depth) + " products could overflow; use fp32 or bf16");
+  data_ = allocate<uint32_t>(bytes() / sizeof(Word));
+  // The last columns are zero up to the last panel's width. (int8: what is there is not read by anybody.)
+  const size_t last = offset(panels() - 1);
+  std::fill_n(data_.get() + last, bytes() / sizeof(Word) - last, Word{0});
   const auto padded = static_cast<size_t>(panels()) * static_cast<size_t>(panel_columns);
-  bias_ = allocate_floats(padded);
-  std::fill_n(bias_.get(), padded, 0.0f);
+  const auto zeros = [padded] {
+    FloatBlock block = allocate_floats(padded);
+    std::fill_n(block.get(), padded, 0.0f);
+    return block;
+  };
+  bias_ = zeros();
+  if (precision == Precision::int8) scale_ = zeros();
 }
 
 int PackedMatrix::width(int panel) const { return std::min(panel_columns_, (columns_ - panel * panel_columns_ + 15) / 16 * 16); }
 
 size_t PackedMatrix::offset(int panel) const {  // every panel before it is a full one
-  return static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) * static_cast<size_t>(depth_);
+  return static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) * static_cast<size_t>(depth_words());
 }
 
-const float* PackedMatrix::panel(int index) const { return data_.get() + offset(index); }
-
 size_t PackedMatrix::bytes() const {
-  return (offset(panels() - 1) + static_cast<size_t>(depth_) * static_cast<size_t>(width(panels() - 1))) * sizeof(float);
+  return (offset(panels() - 1) + static_cast<size_t>(depth_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
 }
 
 void PackedMatrix::place(const std::byte* w, int columns, int first_column) {
   const int end = first_column + columns;
   for (int column = first_column; column < end;) {
-    const int panel = column / panel_columns_, inside = column % panel_columns_, panel_width = width(panel);
-    const int count = std::min(panel_width - inside, end - column);
-    float* to = data_.get() + offset(panel) + inside;
-    const std::byte* from = w + static_cast<size_t>(column - first_column) * sizeof(float);
-    // The last columns of the matrix are followed by zeros up to the panel's width.
-    const int zeros = end == columns_ && column + count == end ? panel_width - inside - count : 0;
-    for (int k = 0; k < depth_; ++k, to += panel_width, from += static_cast<size_t>(columns) * sizeof(float)) {
-      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
-      std::fill_n(to + count, zeros, 0.0f);
+    const int panel = column / panel_columns_, inside = column % panel_columns_;
+    const Strip strip{.first = w + static_cast<size_t>(column - first_column) * sizeof(float),
+                      .row_bytes = static_cast<size_t>(columns) * sizeof(float),
+                      .depth = depth_,
+                      .count = std::min(width(panel) - inside, end - column)};
+    Word* to = data_.get() + offset(panel) + inside;
+    switch (precision_) {
+      case Precision::fp32:
+        convert<1>(strip, to, width(panel), [](float x, int) { return std::bit_cast<uint32_t>(x); });
+        break;
+      case Precision::bf16:
+        convert<2>(strip, to, width(panel), [](float x, int) { return to_bf16(x); });
+        break;
+      case Precision::int8:
+        to_int8(strip, to, width(panel), scale_.get() + column);
+        break;
     }
-    column += count;
+    column += strip.count;
   }
 }
 
 void PackedMatrix::place_transposed(const std::byte* w) {
-  std::vector<float> column(static_cast<size_t>(depth_));
-  for (int c = 0; c < panels() * panel_columns_; ++c) {
-    const int panel = c / panel_columns_, inside = c % panel_columns_, panel_width = width(panel);
-    if (inside >= panel_width) continue;
-    if (c < columns_)
-      std::memcpy(column.data(), w + static_cast<size_t>(c) * column.size() * sizeof(float), column.size() * sizeof(float));
-    else
-      std::fill(column.begin(), column.end(), 0.0f);
-    float* to = data_.get() + offset(panel) + inside;
+  std::vector<uint32_t> column(static_cast<size_t>(depth_));
+  for (int c = 0; c < columns_; ++c) {
+    const int panel = c / panel_columns_, panel_width = width(panel);
+    std::memcpy(column.data(), w + static_cast<size_t>(c) * column.size() * sizeof(Word), column.size() * sizeof(Word));
+    Word* to = data_.get() + offset(panel) + c % panel_columns_;
     for (size_t k = 0; k < column.size(); ++k) to[k * static_cast<size_t>(panel_width)] = column[k];
   }
 }
@@ -119,8 +196,8 @@ class Reader {
 }  // namespace
 
 Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, const HeadConfig& heads,
-                 int panel_columns)
-    : file(path) {
+                 int panel_columns, Precision layer_precision)
+    : file(path), precision(layer_precision) {
   const Reader reader(file, tensors);
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
   embedding_size = e;
@@ -129,8 +206,8 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
   token_type_embeddings = reader.block("embeddings.token_type_embeddings.weight", {c.type_vocab_size, e});
   embedding_norm = reader.norm("embeddings.layer_norm", e);
 
-  const auto pack = [&](const std::string& name, int depth, int columns) {
-    PackedMatrix matrix(depth, columns, panel_columns);
+  const auto pack = [&](const std::string& name, int depth, int columns, Precision type = Precision::fp32) {
+    PackedMatrix matrix(depth, columns, panel_columns, type);
     reader.linear(matrix, name, columns);
     packed_bytes += matrix.bytes();
     return matrix;
@@ -143,15 +220,15 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
       const std::string layer =
           "encoder.albert_layer_groups." + std::to_string(group) + ".albert_layers." + std::to_string(inner) + ".";
       LayerWeights& w = groups.back().emplace_back();
-      w.qkv = PackedMatrix(h, 3 * h, panel_columns);
+      w.qkv = PackedMatrix(h, 3 * h, panel_columns, precision);
       reader.linear(w.qkv, layer + "attention.query", h, 0);
       reader.linear(w.qkv, layer + "attention.key", h, h);
       reader.linear(w.qkv, layer + "attention.value", h, 2 * h);
       packed_bytes += w.qkv.bytes();
-      w.dense = pack(layer + "attention.dense", h, h);
+      w.dense = pack(layer + "attention.dense", h, h, precision);
       w.attention_norm = reader.norm(layer + "attention.layer_norm", h);
-      w.ffn = pack(layer + "ffn", h, i);
-      w.ffn_output = pack(layer + "ffn_output", i, h);
+      w.ffn = pack(layer + "ffn", h, i, precision);
+      w.ffn_output = pack(layer + "ffn_output", i, h, precision);
       w.full_norm = reader.norm(layer + "full_layer_layer_norm", h);
     }
   }

@@ -15,19 +15,25 @@ namespace albert {
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  PackedMatrix(int depth, int columns, int panel_columns);
+  PackedMatrix(int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
 
-  // Copies w, floats [depth, columns] row by row at any alignment, to the columns from first_column on.
+  // Converts w, floats [depth, columns] row by row at any alignment, to the columns from first_column on. bf16 rounds to nearest;
+  // int8 takes the nearest integers of w * 127 / max|column|, each column by itself.
   void place(const std::byte* w, int columns, int first_column);
-  // Copies the transpose of w, floats [columns, depth].
+  // Copies the transpose of w, floats [columns, depth]. fp32 only.
   void place_transposed(const std::byte* w);
 
+  Precision precision() const { return precision_; }
   int depth() const { return depth_; }
+  int depth_words() const { return words_of(precision_, depth_); }
   int columns() const { return columns_; }
   int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
   int panel_columns() const { return panel_columns_; }
   int width(int panel) const;  // of one panel: panel_columns, or what is left, in sixteens
-  const float* panel(int index) const;
+  const Word* panel(int index) const { return data_.get() + offset(index); }
+  const float* scale(int panel) const {  // int8: of the panel's columns; else null
+    return scale_ != nullptr ? scale_.get() + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) : nullptr;
+  }
   const float* bias(int panel) const { return bias_.get() + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_); }
   float* bias() { return bias_.get(); }  // [columns]
   size_t bytes() const;
@@ -35,8 +41,10 @@ class PackedMatrix {
  private:
   size_t offset(int panel) const;
 
+  Precision precision_ = Precision::fp32;
   int depth_ = 0, columns_ = 0, panel_columns_ = 1;
-  FloatBlock data_, bias_;
+  WordBlock data_;
+  FloatBlock scale_, bias_;
 };
 
 struct NormWeights {
@@ -62,8 +70,10 @@ struct VocabularyHead {
 
 struct Weights {
   // Reads and packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
+  // `precision` is that of the layers' matrices: nearly all of the work and of the memory. What runs once, or for a row only, stays
+  // in floats.
   Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-          int panel_columns);
+          int panel_columns, Precision precision);
 
   const std::byte* word_embedding(int id) const {
     return word_embeddings + static_cast<size_t>(id) * static_cast<size_t>(embedding_size) * sizeof(float);
@@ -75,6 +85,7 @@ struct Weights {
   FloatBlock position_embeddings;    // [P, E]
   FloatBlock token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;
+  Precision precision;                            // of the layers
   PackedMatrix mapping_in;                        // [E, H]
   std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
   PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there

@@ -1,4 +1,4 @@
-// A block of float memory, aligned for any vector and on huge pages where there are any.
+// Blocks of memory, aligned for any vector and on huge pages where there are any.
 #pragma once
 
 #include <sys/mman.h>
@@ -15,21 +15,27 @@ namespace albert {
 struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
-using FloatBlock = std::unique_ptr<float[], FreeDeleter>;
+template <typename T>
+using Block = std::unique_ptr<T[], FreeDeleter>;
+using FloatBlock = Block<float>;
+using WordBlock = Block<uint32_t>;
 
 // Uninitialised; std::bad_alloc if there is no memory.
-inline FloatBlock allocate_floats(size_t count) {
+template <typename T>
+Block<T> allocate(size_t count) {
   constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t alignment = count * sizeof(float) >= kHugePage ? kHugePage : 64;
-  const size_t bytes = (count * sizeof(float) + alignment - 1) / alignment * alignment;
+  const size_t alignment = count * sizeof(T) >= kHugePage ? kHugePage : 64;
+  const size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
   void* p = std::aligned_alloc(alignment, bytes == 0 ? alignment : bytes);
   if (p == nullptr) throw std::bad_alloc();
   if (alignment == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
-  return FloatBlock(static_cast<float*>(p));
+  return Block<T>(static_cast<T*>(p));
 }
 
-// Floats between rows of `columns` floats: room for whole panels, and an odd number of cache lines, because rows a power of two
-// apart would share a few cache sets.
+inline FloatBlock allocate_floats(size_t count) { return allocate<float>(count); }
+
+// Floats, or words, between rows of `columns` of them: room for whole panels, and an odd number of cache lines, because rows a
+// power of two apart would share a few cache sets.
 constexpr size_t row_stride(int columns) {
   return (static_cast<size_t>(columns) + kMostPanelColumns - 1) / kMostPanelColumns * kMostPanelColumns + 16;
 }

@@ -23,15 +23,15 @@ struct Panels {
 void multiply(const float* a, size_t a_stride, int rows, const float* w, Panels panels, float* c) {
   for (int column = 0; column < panels.columns; column += kPanelColumns) {
     const int width = panels.width(column);
-    run_tile(rows, width / kLanes,
-             {.a = a,
-              .a_stride = a_stride,
-              .w = w + panels.offset(0, column),
-              .w_stride = static_cast<size_t>(width),
-              .c = c + column,
-              .c_stride = static_cast<size_t>(panels.columns),
-              .depth = panels.depth,
-              .accumulate = false});
+    run_tile<MultiplyFp32>(rows, width / kLanes,
+                           {.a = reinterpret_cast<const Word*>(a),
+                            .a_stride = a_stride,
+                            .w = reinterpret_cast<const Word*>(w + panels.offset(0, column)),
+                            .w_stride = static_cast<size_t>(width),
+                            .c = reinterpret_cast<Word*>(c + column),
+                            .c_stride = static_cast<size_t>(panels.columns),
+                            .depth = panels.depth,
+                            .accumulate = false});
   }
 }
 

@@ -13,6 +13,8 @@ ALBERT_DECLARE_ISA(generic)
 #if defined(__x86_64__)
 ALBERT_DECLARE_ISA(avx2)
 ALBERT_DECLARE_ISA(avx512)
+ALBERT_DECLARE_ISA(avx512_vnni)
+ALBERT_DECLARE_ISA(avx512_bf16)
 #endif
 #undef ALBERT_DECLARE_ISA
 
@@ -24,6 +26,10 @@ std::vector<const Kernels*> usable() {
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
+  const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512bf16");  // no processor has the one without the other
+  if (has_bf16) tables.push_back(&avx512_bf16::kTable);
+  if (has_vnni) tables.push_back(&avx512_vnni::kTable);
   if (has_avx512) tables.push_back(&avx512::kTable);
   if (has_avx2) tables.push_back(&avx2::kTable);
 #endif

@@ -6,41 +6,53 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-template <typename Function>
-void finish(float* c, size_t stride, int rows, int vectors, const float* bias, Function function) {
+// The last step of a tile, while it is in the first-level cache: c holds the sums and gets activation(A W + bias).
+template <typename Multiply, typename Function>
+void finish(const GemmPanel& g, const Operand& a, float* c, int rows, int vectors, Function function) {
   for (int v = 0; v < vectors; ++v) {
-    const F32x16 b = bias != nullptr ? load(bias + v * kLanes) : splat(0.0f);
+    const F32x16 b = g.bias != nullptr ? load(g.bias + v * kLanes) : splat(0.0f);
     for (int r = 0; r < rows; ++r) {
-      float* x = c + static_cast<size_t>(r) * stride + v * kLanes;
-      store(x, function(load(x) + b));
+      float* at = c + static_cast<size_t>(r) * g.c_stride + v * kLanes;
+      F32x16 x;
+      if constexpr (Multiply::kPrecision == Precision::int8)
+        x = integers_to_floats(at, -128 * a.sum[r]) * splat(a.scale[r]) * load(g.scale + v * kLanes);
+      else
+        x = load(at);
+      store(at, function(x + b));
     }
   }
 }
 
-}  // namespace
-
+template <typename Multiply>
 void gemm_panel(const GemmPanel& g) {
   const int vectors = g.width / kLanes;
+  const bool plain = g.bias == nullptr && g.activation == Activation::none && Multiply::kPrecision != Precision::int8;
   for (int k = 0; k < g.depth; k += kDepthBlock) {
     const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
     const bool last = k + depth == g.depth;
     for (int row = 0; row < g.rows; row += kTileRows) {
       const int rows = g.rows - row < kTileRows ? g.rows - row : kTileRows;
       float* c = g.c + static_cast<size_t>(row) * g.c_stride;
-      run_tile(rows, vectors,
-               {.a = g.a + static_cast<size_t>(row) * g.a_stride + k,
-                .a_stride = g.a_stride,
-                .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
-                .w_stride = static_cast<size_t>(g.width),
-                .c = c,
-                .c_stride = g.c_stride,
-                .depth = depth,
-                .accumulate = k > 0});
-      if (!last || (g.bias == nullptr && g.activation == Activation::none)) continue;
-      // The tile is still in the first-level cache.
-      with_activation(g.activation, [&](auto function) { finish(c, g.c_stride, rows, vectors, g.bias, function); });
+      const Operand a = g.a.from(row);
+      run_tile<Multiply>(rows, vectors,
+                         {.a = a.words + k,
+                          .a_stride = a.stride,
+                          .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
+                          .w_stride = static_cast<size_t>(g.width),
+                          .c = reinterpret_cast<Word*>(c),
+                          .c_stride = g.c_stride,
+                          .depth = depth,
+                          .accumulate = k > 0});
+      if (!last || plain) continue;
+      with_activation(g.activation, [&](auto function) { finish<Multiply>(g, a, c, rows, vectors, function); });
     }
   }
 }
+
+}  // namespace
+
+void gemm_panel_fp32(const GemmPanel& g) { gemm_panel<MultiplyFp32>(g); }
+void gemm_panel_bf16(const GemmPanel& g) { gemm_panel<MultiplyBf16>(g); }
+void gemm_panel_int8(const GemmPanel& g) { gemm_panel<MultiplyInt8>(g); }
 
 }  // namespace albert::ALBERT_ISA

@@ -1,37 +1,56 @@
-// C = activation(A W + bias) for one panel of W.
+// C = activation(A W + bias) for one panel of W, multiplied in one of the precisions.
 //
 // A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns columns, the last one narrower (a multiple of
-// 16, zero-filled). A panel is stored row after row, so that the tile walks it forward: panel[k * width + column].
+// 16, zero-filled). A panel is stored in words (precision.h) row after row, so that the tile walks it forward:
+// panel[k * width + column], k counting words.
 //
-// Each element of C is the sum, in order, of one chain of fma for every kDepthBlock consecutive k, whatever the tile or the thread:
-// this is what makes a row's result independent of its neighbours. One chain over all of k would repeat as well, but over the 16384
-// of ALBERT-xxlarge it rounds away seven times as much.
+// Each element of C is the sum, in order, of one chain of multiply-adds for every kDepthBlock consecutive words, whatever the tile
+// or the thread: this is what makes a row's result independent of its neighbours. One chain over all of k would repeat as well,
+// but over the 16384 of ALBERT-xxlarge it rounds away seven times as much.
+//
+// int8: weights are stored unsigned, 128 more than they are, because the instruction multiplies unsigned by signed; the kernel
+// takes 128 times the row's sum of activations off again. Every sum is exact. C = activation(sum * a.scale[row] * scale[column] +
+// bias).
 #pragma once
 
 #include <cstddef>
 
 #include "kernels/activation.h"
+#include "kernels/precision.h"
 
 namespace albert {
 
-// Part of the result's definition, so the same on every ISA. A block of a panel (256 x 64 floats: 64 KB) stays in the second-level
-// cache while the rows of A pass it, a tile's rows of A over one block (6 KB) in the first.
+// Words, part of the result's definition, so the same on every ISA. A block of a panel (256 x 64 words: 64 KB) stays in the
+// second-level cache while the rows of A pass it, a tile's rows of A over one block (6 KB) in the first.
 constexpr int kDepthBlock = 256;
 
 // What callers may rely on for every ISA's tile; kernels/tile.h asserts it.
 constexpr int kMostTileRows = 6;       // rows that a tile computes together
 constexpr int kMostPanelColumns = 64;  // a panel is this wide or a divisor of it
 
+// A of a product: rows in words, and for int8 what the product has to know of each row.
+struct Operand {
+  const Word* words;  // [rows, depth], a row every `stride` words
+  size_t stride;
+  const float* scale;  // int8: a value is `scale` times its integer; [rows]
+  const int32_t* sum;  // int8: the sum of the row's integers; [rows]
+
+  Operand from(int row) const {
+    return {words + static_cast<size_t>(row) * stride, stride, scale != nullptr ? scale + row : nullptr,
+            sum != nullptr ? sum + row : nullptr};
+  }
+};
+
 struct GemmPanel {
-  const float* a;  // [rows, depth], a row every a_stride floats
-  size_t a_stride;
-  const float* panel;  // [depth, width]
+  Operand a;
+  const Word* panel;   // [depth, width]
   int width;           // 16, 32, ... panel_columns
+  const float* scale;  // int8: of the columns, [width]
   const float* bias;   // [width], or null for zero
   float* c;            // [rows, width], a row every c_stride floats
   size_t c_stride;
   int rows;
-  int depth;
+  int depth;  // words
   Activation activation;
 };
 

@@ -9,16 +9,19 @@
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/layer_norm.h"
+#include "kernels/operand.h"
 
 namespace albert {
 
 struct Kernels {
   const char* isa;
-  int panel_columns;  // the width of a full weight panel, see gemm.h
-  void (*gemm_panel)(const GemmPanel&);
+  int panel_columns;                                  // the width of a full weight panel, see gemm.h
+  void (*gemm_panel[kPrecisions])(const GemmPanel&);  // by Precision
+  void (*to_operand)(const OperandRows&);
   void (*layer_norm)(const LayerNorm&);
   void (*attention_head)(const AttentionHead&);
   void (*activate)(Activation, float* x, size_t count);
+  double (*probe)(Precision, int64_t steps);  // see probe.cc
 };
 
 // The ISAs that this build has and this processor runs, the fastest first; "generic" is always the last.

@@ -165,6 +165,66 @@ ALBERT_INLINE F32x16 power_of_two(F32x16 x) {
   return x;
 }
 
+// Sixteen integers, in as many registers as F32x16.
+struct I32x16 {
+  NativeInt part[kParts];
+};
+using Bits16x16 = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+using Bytes16 = uint8_t __attribute__((vector_size(kLanes)));
+
+ALBERT_INLINE I32x16 operator+(I32x16 a, I32x16 b) {
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) a.part[i] += b.part[i];
+  return a;
+}
+
+// Integers to the nearest, ties to even; |x| < 2^22.
+ALBERT_INLINE I32x16 nearest_integers(F32x16 x) {
+  I32x16 r;
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) {
+    const Native magic = splat_native(12582912.0f);  // 1.5 * 2^23: the last bit of the sum is worth 1
+    r.part[i] = (NativeInt)(x.part[i] + magic) - (NativeInt)magic;
+  }
+  return r;
+}
+
+// The sixteen 32-bit integers at p, each plus `offset`, as floats.
+ALBERT_INLINE F32x16 integers_to_floats(const void* p, int32_t offset) {
+  I32x16 integers;
+  std::memcpy(&integers, p, sizeof integers);
+  F32x16 r;
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) r.part[i] = __builtin_convertvector(integers.part[i] + offset, Native);
+  return r;
+}
+
+// The low byte of each.
+ALBERT_INLINE Bytes16 low_bytes(I32x16 x) {
+  using All = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
+  All all;
+  std::memcpy(&all, &x, sizeof all);
+  return __builtin_convertvector(all, Bytes16);
+}
+
+// Rounded to nearest, ties to even; the upper halves of the floats. A NaN stays one.
+ALBERT_INLINE Bits16x16 to_bf16(F32x16 x) {
+  using All = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+  All bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const All nan = (All)((bits & 0x7fffffffu) > 0x7f800000u);
+  const All rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return __builtin_convertvector((rounded & ~nan) | (0x7fc0u & nan), Bits16x16);
+}
+
+// The sum of the lanes; exact, so in any order.
+ALBERT_INLINE int32_t sum_lanes(I32x16 x) {
+  int32_t lane[kLanes], sum = 0;
+  std::memcpy(lane, &x, sizeof lane);
+  for (const int32_t value : lane) sum += value;
+  return sum;
+}
+
 // The lanes folded in one fixed order: halves onto halves.
 ALBERT_INLINE float sum_lanes(F32x16 x) {
   float lane[kLanes];

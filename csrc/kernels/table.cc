@@ -7,19 +7,25 @@
 
 namespace albert::ALBERT_ISA {
 
-void gemm_panel(const GemmPanel&);
+void gemm_panel_fp32(const GemmPanel&);
+void gemm_panel_bf16(const GemmPanel&);
+void gemm_panel_int8(const GemmPanel&);
+void to_operand(const OperandRows&);
 void layer_norm(const LayerNorm&);
 void attention_head(const AttentionHead&);
 void activate(Activation, float*, size_t);
+double probe(Precision, int64_t);
 
 extern const Kernels kTable;
 const Kernels kTable = {
     .isa = ALBERT_STRING(ALBERT_ISA),
     .panel_columns = kPanelColumns,
-    .gemm_panel = gemm_panel,
+    .gemm_panel = {gemm_panel_fp32, gemm_panel_bf16, gemm_panel_int8},
+    .to_operand = to_operand,
     .layer_norm = layer_norm,
     .attention_head = attention_head,
     .activate = activate,
+    .probe = probe,
 };
 
 }  // namespace albert::ALBERT_ISA

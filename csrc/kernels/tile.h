@@ -4,7 +4,7 @@
 #pragma once
 
 #include "kernels/gemm.h"
-#include "kernels/simd.h"
+#include "kernels/multiply.h"
 
 namespace albert::ALBERT_ISA {
 
@@ -19,60 +19,65 @@ constexpr int kPanelColumns = kTileVectors * kLanes;
 static_assert(kTileRows <= kMostTileRows && kMostPanelColumns % kPanelColumns == 0);
 
 struct Tile {
-  const float* a;
+  const Word* a;
   size_t a_stride;
-  const float* w;
+  const Word* w;
   size_t w_stride;
-  float* c;
+  Word* c;  // the sums, floats or for int8 integers
   size_t c_stride;
-  int depth;
+  int depth;        // words
   bool accumulate;  // add to what C holds
 };
 
 // Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
-template <int Rows, int Vectors>
+template <typename Multiply, int Rows, int Vectors>
 inline void run_tile(const Tile& t) {
+  using Sum = typename Multiply::Sum;
   constexpr int kRegisters = Vectors * kParts;
-  Native sum[Rows][kRegisters];
+  Sum sum[Rows][kRegisters];
   ALBERT_UNROLL
   for (int r = 0; r < Rows; ++r) {
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v) sum[r][v] = Native{};
+    for (int v = 0; v < kRegisters; ++v) sum[r][v] = Sum{};
   }
-  const float* a = t.a;
-  const float* w = t.w;
+  const Word* a = t.a;
+  const Word* w = t.w;
   for (int k = 0; k < t.depth; ++k, ++a, w += t.w_stride) {
-    Native row[kRegisters];
+    typename Multiply::Weights row[kRegisters];
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v) row[v] = load_native(w + v * kNativeLanes);
+    for (int v = 0; v < kRegisters; ++v) row[v] = Multiply::weights(w + v * kNativeLanes);
     ALBERT_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const Native x = splat_native(a[static_cast<size_t>(r) * t.a_stride]);
+      const typename Multiply::Value x = Multiply::value(a + static_cast<size_t>(r) * t.a_stride);
       ALBERT_UNROLL
-      for (int v = 0; v < kRegisters; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
+      for (int v = 0; v < kRegisters; ++v) sum[r][v] = Multiply::add(sum[r][v], row[v], x);
     }
   }
   ALBERT_UNROLL
   for (int r = 0; r < Rows; ++r) {
     ALBERT_UNROLL
     for (int v = 0; v < kRegisters; ++v) {
-      float* c = t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes;
-      if (t.accumulate) sum[r][v] = load_native(c) + sum[r][v];
-      std::memcpy(c, &sum[r][v], sizeof(Native));
+      Word* c = t.c + static_cast<size_t>(r) * t.c_stride + v * kNativeLanes;
+      if (t.accumulate) {
+        Sum before;
+        std::memcpy(&before, c, sizeof before);
+        sum[r][v] = before + sum[r][v];
+      }
+      std::memcpy(c, &sum[r][v], sizeof(Sum));
     }
   }
 }
 
 // tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
-template <int Rows = kTileRows, int Vectors = kTileVectors>
+template <typename Multiply, int Rows = kTileRows, int Vectors = kTileVectors>
 inline void run_tile(int rows, int vectors, const Tile& t) {
   if constexpr (Vectors > 1) {
-    if (vectors < Vectors) return run_tile<Rows, Vectors - 1>(rows, vectors, t);
+    if (vectors < Vectors) return run_tile<Multiply, Rows, Vectors - 1>(rows, vectors, t);
   }
   if constexpr (Rows > 1) {
-    if (rows < Rows) return run_tile<Rows - 1, Vectors>(rows, vectors, t);
+    if (rows < Rows) return run_tile<Multiply, Rows - 1, Vectors>(rows, vectors, t);
   }
-  run_tile<Rows, Vectors>(t);
+  run_tile<Multiply, Rows, Vectors>(t);
 }
 
 }  // namespace albert::ALBERT_ISA

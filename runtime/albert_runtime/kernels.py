@@ -1,5 +1,6 @@
 """The engine's fused kernels on numpy arrays: float32 in, float32 out, the same bits on every ISA.
 
+In bf16 that holds but for subnormal numbers, which the instruction of newer processors takes for zero.
 Inputs are made C-contiguous float32 (a copy if they are not). ``isa`` forces one of :func:`isas`; the
 default is the fastest, or what the environment variable ``ALBERT_FORCE_ISA`` names. Wrong shapes raise
 ``InputError``.
@@ -32,14 +33,17 @@ def linear(
     *,
     activation: str = "none",
     num_threads: int = 1,
+    precision: str = "fp32",
     isa: str | None = None,
 ) -> _Float:
     """``activation(x @ weight + bias)``.
 
     x [N, K], weight [K, M] (Paddle's layout, input first), bias [M] -> [N, M]. ``activation``: none, gelu
     (erf), gelu_tanh, relu or tanh. Each element is the ordered sum of one chain of fused multiply-adds for
-    every 256 steps of K, so a row's bits do not depend on the other rows or on ``num_threads``. The weight is
-    packed anew in each call; the engine packs it once.
+    every 256 words of K, so a row's bits do not depend on the other rows or on ``num_threads``; a word is 1
+    value in fp32, 2 in bf16, 4 in int8. ``precision`` bf16 rounds x and weight to bfloat16 first; int8
+    multiplies the integers nearest to x * 127 / max|row of x| and weight * 127 / max|column of weight|. The
+    weight is packed anew in each call; the engine packs it once.
     """
     return _call(
         _native.linear,
@@ -48,6 +52,7 @@ def linear(
         _optional(bias),
         activation=activation,
         num_threads=num_threads,
+        precision=precision,
         isa=isa,
     )
 

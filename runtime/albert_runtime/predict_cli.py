@@ -11,7 +11,7 @@ from stat import S_ISREG
 
 from .answers.progress import bar
 from .answers.rows import POOLINGS
-from .backends import NAMES
+from .backends import COMPUTED, NAMES
 from .errors import AlbertError
 from .lines import FORMATS, LineAnswer, answer_lines, read_lines
 from .predictor import Predictor
@@ -58,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    predictor = Predictor(options.artifact, backend=options.backend, num_threads=options.threads)
+    predictor = Predictor(
+        options.artifact,
+        backend=options.backend,
+        precision=options.precision,
+        num_threads=options.threads,
+    )
     wanted = {
         "top_k": options.top_k,
         "pooling": options.pooling,
@@ -172,6 +177,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="stop at the first line that is not answered")
     parser.add_argument(
         "--backend", choices=("auto", *NAMES), default="auto", help="what runs the model (default: auto)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", *COMPUTED),
+        default="auto",
+        help="what the C++ engine multiplies in (default: what the artifact stores)",
     )
     parser.add_argument("--threads", metavar="N", type=_count, help="threads to use (default: all CPUs)")
     parser.add_argument(

@@ -29,7 +29,10 @@ class Predictor:
 
     ``path`` is STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem or the folder. ``backend`` is
     auto (the first of native, onnxruntime, paddle that works here; ``info`` says why others were skipped) or
-    one of these names, which forbids falling back. ``precision`` is auto (the artifact's) or fp32.
+    one of these names, which forbids falling back. ``precision`` is auto (the artifact's) or, on the C++
+    engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied in, their weights converted
+    when they are packed, the activations as they come (int8: every token with a scale of its own, so that no
+    calibration is needed); sums, LayerNorm and softmax stay float32, and so do the arrays in and out.
     ``num_threads`` None means the CPUs this process may really use. ``verify`` compares every file's sha256
     with the manifest first; without it sizes are checked, the sha256 of a program or graph when a backend
     loads it, and that of the weights when the engine first packs them.
@@ -50,17 +53,13 @@ class Predictor:
         threads = _threads(num_threads)
         self._artifact = Artifact.open(path)
         manifest = self._artifact.manifest
-        known = "fp32" if manifest is None else manifest.precision
-        if precision not in ("auto", known):
-            raise BackendError(
-                f"precision {precision!r} is not available; {self._artifact.stem} offers auto, {known}"
-            )
+        stored = "fp32" if manifest is None else manifest.precision
+        self._precision = stored if precision == "auto" else precision
         if verify:
             self._artifact.verify()
-        self._backend, self._skipped = choose(backend, self._artifact, threads)
+        self._backend, self._skipped = choose(backend, self._artifact, threads, self._precision)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
-        self._precision = known
         self._limits = Limits() if manifest is None else Limits.of(manifest.config)
         self._hidden_size = 0 if manifest is None else manifest.config.hidden_size
         self._task = None if manifest is None else manifest.task

@@ -136,13 +136,43 @@ ACTIVATIONS = {
 }
 
 
-def reference(model: Model, t: Tokens) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """PaddleNLP's AlbertModel in float64, a row at a time: (hidden, pooled), padded as the engine's."""
+def to_bf16(x: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rounded to the nearest bfloat16, ties to even."""
+    bits = x.astype(np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16
+    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def to_int8(x: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
+    """The integers nearest to x * 127 / max|x| along an axis, times what that took away."""
+    x = x.astype(np.float32)
+    peak = np.abs(x).max(axis, keepdims=True)
+    factor = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
+    return np.rint(x * factor).astype(np.float64) * (peak / np.float32(127))
+
+
+def product(x: NDArray[np.floating], w: NDArray[np.floating], precision: str) -> NDArray[np.float64]:
+    """x @ w as a precision multiplies, but in float64."""
+    if precision == "bf16":
+        return to_bf16(x) @ to_bf16(w)
+    if precision == "int8":
+        return to_int8(x, -1) @ to_int8(w, 0)
+    return x.astype(np.float64) @ w.astype(np.float64)
+
+
+def reference(
+    model: Model, t: Tokens, precision: str = "fp32"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PaddleNLP's AlbertModel in float64, a row at a time: (hidden, pooled), padded as the engine's.
+
+    ``precision`` rounds what the layers' matrices multiply.
+    """
     c = model.config
     w = {name: value.astype(np.float64) for name, value in model.values.items()}
 
     def linear(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-        return x @ w[name + ".weight"] + w[name + ".bias"]
+        inside = precision if "albert_layers" in name else "fp32"
+        return product(x, w[name + ".weight"], inside) + w[name + ".bias"]
 
     def norm(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         centred = x - x.mean(-1, keepdims=True)

@@ -119,7 +119,7 @@ def break_native(monkeypatch):
 
 
 def test_auto_takes_the_engine_first(artifact):
-    backend, skipped = choose("auto", artifact, 1)
+    backend, skipped = choose("auto", artifact, 1, "fp32")
     assert backend.name == "native"
     assert skipped == {}
 
@@ -128,7 +128,7 @@ def test_unknown_names(artifact):
     with pytest.raises(
         BackendError, match="backend 'tpu' is unknown; choose one of auto, native, onnxruntime, paddle"
     ):
-        choose("tpu", artifact, 1)
+        choose("tpu", artifact, 1, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_unknown_names(artifact):
 def test_a_missing_package_says_how_to_install_it(artifact, monkeypatch, name, package, message):
     forget(monkeypatch, package)
     with pytest.raises(BackendError, match=message):
-        choose(name, artifact, 1)
+        choose(name, artifact, 1, "fp32")
 
 
 def test_a_missing_extension(artifact, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_missing_extension(artifact, monkeypatch):
     with pytest.raises(
         BackendError, match=r"the compiled extension does not load .*--force-reinstall albert-runtime"
     ):
-        choose("native", artifact, 1)
+        choose("native", artifact, 1, "fp32")
     assert available_cpus() >= 1
 
 
@@ -168,7 +168,7 @@ def test_a_package_that_does_not_load(artifact, monkeypatch, tmp_path):
     with pytest.raises(
         BackendError, match=r"onnxruntime does not load \(libgomp.so.1: cannot open .* file\); pip"
     ):
-        choose("onnxruntime", artifact, 1)
+        choose("onnxruntime", artifact, 1, "fp32")
 
 
 def test_nothing_works(artifact, monkeypatch):
@@ -176,7 +176,7 @@ def test_nothing_works(artifact, monkeypatch):
     forget(monkeypatch, "onnxruntime")
     forget(monkeypatch, "paddle")
     with pytest.raises(BackendError) as caught:
-        choose("auto", artifact, 1)
+        choose("auto", artifact, 1, "fp32")
     message = str(caught.value)
     assert message.startswith("no backend can run tiny: native: ")
     assert all(f"{name}: " in message for name in NAMES)
@@ -201,31 +201,31 @@ def test_unfit_versions_of_onnxruntime(artifact, monkeypatch, version, message):
         module.__version__ = version
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     with pytest.raises(BackendError, match=message):
-        choose("onnxruntime", artifact, 1)
+        choose("onnxruntime", artifact, 1, "fp32")
 
 
 def test_files_that_the_packages_refuse(artifact):
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot load tiny\.onnx"):
-        choose("onnxruntime", artifact, 1)
+        choose("onnxruntime", artifact, 1, "fp32")
     with pytest.raises(BackendError, match=r"tiny\.pdmodel is no Paddle program; restore it or export"):
-        choose("paddle", artifact, 1)
+        choose("paddle", artifact, 1, "fp32")
     artifact.files["program"].write_bytes(b"\n\x05bytes")
     bare = replace(artifact, manifest=None)
     with pytest.raises(BackendError, match=r"Paddle Inference cannot load tiny\.pdmodel"):
-        choose("paddle", bare, 1)
+        choose("paddle", bare, 1, "fp32")
 
 
 @pytest.mark.parametrize(("name", "role"), [("onnxruntime", "onnx"), ("paddle", "program")])
 def test_damaged_programs_are_not_loaded(artifact, name, role):
     artifact.files[role].write_bytes(b"malevolent")
     with pytest.raises(ArtifactError, match="is corrupted"):
-        choose(name, artifact, 1)
+        choose(name, artifact, 1, "fp32")
 
 
 def test_an_artifact_without_program_or_manifest(artifact):
     lonely = Artifact(artifact.stem, artifact.folder, None, {})
     with pytest.raises(BackendError) as caught:
-        choose("auto", lonely, 1)
+        choose("auto", lonely, 1, "fp32")
     message = str(caught.value)
     assert "native: the C++ engine needs tiny.manifest.json; export the model again" in message
     assert "onnxruntime: tiny has no .onnx graph" in message

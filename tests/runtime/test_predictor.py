@@ -222,9 +222,33 @@ def test_bad_numbers_of_threads(make_artifact, threads):
 
 
 def test_precision(make_artifact):
-    assert Predictor(make_artifact(), precision="fp32").info()["precision"] == "fp32"
-    with pytest.raises(BackendError, match="precision 'int8' is not available; tiny offers auto, fp32"):
-        Predictor(make_artifact(), precision="int8")
+    manifest = make_artifact()
+    exact = Predictor(manifest).run(ROWS)["last_hidden_state"]
+    assert Predictor(manifest, precision="fp32").info()["precision"] == "fp32"
+    errors = {}
+    for precision in ("bf16", "int8"):
+        predictor = Predictor(manifest, precision=precision)
+        assert predictor.info()["precision"] == precision
+        answer = predictor.run(ROWS)["last_hidden_state"]
+        assert answer.dtype == np.float32
+        errors[precision] = np.abs(answer - exact).max()
+    assert 1e-4 < errors["bf16"] < 0.1
+    assert 1e-4 < errors["int8"] < 0.3
+    with pytest.raises(
+        BackendError, match="precision 'int4' is unknown; choose one of auto, fp32, bf16, int8"
+    ):
+        Predictor(manifest, precision="int4")
+    with pytest.raises(BackendError, match="onnxruntime runs tiny in fp32, .*'int8' needs backend='native'"):
+        Predictor(manifest, precision="int8", backend="onnxruntime")
+
+
+def test_precisions_share_nothing_and_each_is_packed_once(make_artifact):
+    manifest = make_artifact()
+    predictors = {p: Predictor(manifest, precision=p) for p in ("fp32", "bf16", "int8")}
+    sizes = {p: predictor.info()["packed_bytes"] for p, predictor in predictors.items()}
+    assert sizes["int8"] < sizes["bf16"] < sizes["fp32"]
+    for precision, predictor in predictors.items():
+        assert Predictor(manifest, precision=precision)._backend._engine is predictor._backend._engine
 
 
 def test_unknown_backend(make_artifact):

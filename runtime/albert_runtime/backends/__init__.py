@@ -7,33 +7,44 @@ from ..artifact import Artifact
 from ..errors import BackendError
 from .base import Backend, one_line
 
-__all__ = ["NAMES", "Backend", "available_cpus", "choose"]
+__all__ = ["COMPUTED", "NAMES", "Backend", "available_cpus", "choose"]
 
 # Each in the module of its name, imported when asked for.
 _CLASSES = {"native": "NativeBackend", "onnxruntime": "OnnxRuntimeBackend", "paddle": "PaddleBackend"}
 NAMES = tuple(_CLASSES)
+ENGINE = "native"
+# What the engine computes in; the others compute what the artifact stores.
+COMPUTED = ("fp32", "bf16", "int8")
 
 
-def choose(name: str, artifact: Artifact, num_threads: int) -> tuple[Backend, dict[str, str]]:
+def choose(name: str, artifact: Artifact, num_threads: int, precision: str) -> tuple[Backend, dict[str, str]]:
     """The named backend, or for ``auto`` the first that works; with it, why each one before it was skipped.
 
     BackendError says what a named backend lacks, or what all of them lack.
     """
+    if precision not in COMPUTED:
+        raise BackendError(f"precision {precision!r} is unknown; choose one of auto, {', '.join(COMPUTED)}")
     if name != "auto":
         if name not in NAMES:
             raise BackendError(f"backend {name!r} is unknown; choose one of auto, {', '.join(NAMES)}")
-        return _build(name, artifact, num_threads), {}
+        return _build(name, artifact, num_threads, precision), {}
     skipped: dict[str, str] = {}
     for candidate in NAMES:
         try:
-            return _build(candidate, artifact, num_threads), skipped
+            return _build(candidate, artifact, num_threads, precision), skipped
         except BackendError as error:
             skipped[candidate] = str(error)
     reasons = "; ".join(f"{candidate}: {reason}" for candidate, reason in skipped.items())
     raise BackendError(f"no backend can run {artifact.stem}: {reasons}")
 
 
-def _build(name: str, artifact: Artifact, num_threads: int) -> Backend:
+def _build(name: str, artifact: Artifact, num_threads: int, precision: str) -> Backend:
+    stored = "fp32" if artifact.manifest is None else artifact.manifest.precision
+    if name != ENGINE and precision != stored:
+        raise BackendError(
+            f"{name} runs {artifact.stem} in {stored}, as it was exported; "
+            f"precision {precision!r} needs backend={ENGINE!r}"
+        )
     try:
         module = import_module(f".{name}", __name__)
     except ImportError as error:  # only the extension is imported with its backend's module
@@ -41,7 +52,9 @@ def _build(name: str, artifact: Artifact, num_threads: int) -> Backend:
             f"the compiled extension does not load ({one_line(error)}); "
             "pip install --force-reinstall albert-runtime"
         ) from None
-    backend: Backend = getattr(module, _CLASSES[name])(artifact, num_threads)
+    backend_class = getattr(module, _CLASSES[name])
+    options = (artifact, num_threads, precision) if name == ENGINE else (artifact, num_threads)
+    backend: Backend = backend_class(*options)
     return backend
 
 

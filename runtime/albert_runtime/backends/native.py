@@ -1,4 +1,4 @@
-"""The C++ engine. Weights are packed once per process for one artifact and instruction set."""
+"""The C++ engine. Weights are packed once per process for one artifact, precision and instruction set."""
 
 import os
 import threading
@@ -36,15 +36,15 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, artifact: Artifact, num_threads: int) -> None:
-        """Pack the weights or share those already packed.
+    def __init__(self, artifact: Artifact, num_threads: int, precision: str) -> None:
+        """Pack the weights in a precision or share those already packed.
 
         BackendError if the artifact has no manifest or ALBERT_FORCE_ISA asks for what this machine lacks;
         ArtifactError if the weights are not those that were exported.
         """
         if artifact.manifest is None:
             raise BackendError(f"the C++ engine needs {artifact.stem}{SUFFIX}; export the model again")
-        self._engine = _shared_engine(artifact, artifact.manifest)
+        self._engine = _shared_engine(artifact, artifact.manifest, precision)
         self._config, self._head = artifact.manifest.config, artifact.manifest.head
         self._threads = num_threads
         self.outputs = artifact.manifest.outputs
@@ -118,25 +118,25 @@ class NativeBackend:
         }
 
 
-def _shared_engine(artifact: Artifact, manifest: Manifest) -> _native.Engine:
+def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _native.Engine:
     try:
         isa = _native.default_isa()
     except ValueError as error:  # ALBERT_FORCE_ISA names what this machine cannot run
         raise BackendError(one_line(error)) from None
     # The same weights may serve another config: base-v1 and base-v2 differ in their activation only.
     key = (
-        *(manifest.files["weights"].sha256, manifest.precision, isa),
+        *(manifest.files["weights"].sha256, precision, isa),
         *(manifest.config, manifest.head, manifest.tensors),
     )
     with _lock:
         engine = _engines.get(key)
         if engine is None:
             artifact.verify_file("weights")
-            engine = _engines[key] = _build(artifact, manifest, isa)
+            engine = _engines[key] = _build(artifact, manifest, isa, precision)
     return engine
 
 
-def _build(artifact: Artifact, manifest: Manifest, isa: str) -> _native.Engine:
+def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> _native.Engine:
     config, head = manifest.config, manifest.head
     tensors = {tensor.name: (tensor.offset, tensor.shape) for tensor in manifest.tensors}
     try:
@@ -162,6 +162,7 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str) -> _native.Engine:
             pooled_classifier=head.classifier if head.reads_pooled else "",
             vocabulary_head=head.reads_vocabulary,
             decoder_norm_eps=head.decoder_norm_eps,
+            precision=precision,
         )
     except (ValueError, RuntimeError, OSError) as error:
         path = artifact.files["weights"]

@@ -1,0 +1,115 @@
+// One step of a tile for each precision: sum += word of A * words of W. What the precisions have in common is that a word is 32
+// bits, so that one tile serves them all.
+//   Sum       a register of sums
+//   Weights   a register of words of W, as `add` needs them
+//   Value     a word of A for all lanes, as `add` needs it
+#pragma once
+
+#include "kernels/precision.h"
+#include "kernels/simd.h"
+
+namespace albert::ALBERT_ISA {
+
+using NativeWords = uint32_t __attribute__((vector_size(kNativeLanes * sizeof(uint32_t))));
+
+ALBERT_INLINE NativeWords load_words(const Word* p) {
+  NativeWords r;
+  std::memcpy(&r, p, sizeof r);
+  return r;
+}
+
+struct MultiplyFp32 {
+  static constexpr Precision kPrecision = Precision::fp32;
+  using Sum = Native;
+  using Weights = Native;
+  using Value = Native;
+  ALBERT_INLINE static Weights weights(const Word* p) { return (Native)load_words(p); }
+  ALBERT_INLINE static Value value(const Word* p) {
+    float x;
+    std::memcpy(&x, p, sizeof x);
+    return splat_native(x);
+  }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x, w, sum); }
+};
+
+// The first value of a word is its lower half, as bf16 the upper half of a float. The instruction adds the product of the second
+// values first; so does the emulation, but it does not flush subnormals: bits may differ from the instruction's.
+struct MultiplyBf16 {
+  static constexpr Precision kPrecision = Precision::bf16;
+  using Sum = Native;
+#if defined(__AVX512BF16__)
+  using Weights = NativeWords;
+  using Value = NativeWords;
+  ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
+  ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+    return (Native)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
+  }
+#else
+  struct Pair {
+    Native first, second;
+  };
+  using Weights = Pair;
+  using Value = Pair;
+  ALBERT_INLINE static Pair split(NativeWords w) { return {(Native)(w << 16), (Native)(w & 0xffff0000u)}; }
+  ALBERT_INLINE static Weights weights(const Word* p) { return split(load_words(p)); }
+  ALBERT_INLINE static Value value(const Word* p) { return split(NativeWords{} + *p); }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x.first, w.first, fma(x.second, w.second, sum)); }
+#endif
+};
+
+// Unsigned weights by signed activations. The saturating byte instruction of AVX2 (pmaddubsw) would give other sums.
+struct MultiplyInt8 {
+  static constexpr Precision kPrecision = Precision::int8;
+  using Sum = NativeInt;
+#if defined(__AVX512VNNI__)
+  using Weights = NativeWords;
+  using Value = const Word*;
+  ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
+  ALBERT_INLINE static Value value(const Word* p) { return p; }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+    // Not the intrinsic: GCC 12 keeps its sums on the stack.
+    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*x));
+    return sum;
+  }
+#elif defined(__AVX2__)
+  // The bytes of even and of odd place, each widened to 16 bits: a multiply-add of pairs then is exact.
+  struct Halves {
+    NativeWords even, odd;
+  };
+  using Weights = Halves;
+  using Value = Halves;
+  ALBERT_INLINE static Weights weights(const Word* p) {
+    const NativeWords w = load_words(p);
+    return {w & 0x00ff00ffu, (w >> 8) & 0x00ff00ffu};
+  }
+  ALBERT_INLINE static Value value(const Word* p) {
+    const auto sign_extended = [](uint32_t two) {  // bytes 0 and 2
+      return static_cast<uint16_t>(static_cast<int8_t>(two)) |
+             static_cast<uint32_t>(static_cast<uint16_t>(static_cast<int8_t>(two >> 16))) << 16;
+    };
+    return {NativeWords{} + sign_extended(*p), NativeWords{} + sign_extended(*p >> 8)};
+  }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+#if defined(__AVX512BW__)
+    const auto pairs = [](NativeWords a, NativeWords b) { return (NativeInt)_mm512_madd_epi16((__m512i)a, (__m512i)b); };
+#else
+    const auto pairs = [](NativeWords a, NativeWords b) { return (NativeInt)_mm256_madd_epi16((__m256i)a, (__m256i)b); };
+#endif
+    return sum + pairs(w.even, x.even) + pairs(w.odd, x.odd);
+  }
+#else
+  using Weights = NativeWords;
+  using Value = Word;
+  ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
+  ALBERT_INLINE static Value value(const Word* p) { return *p; }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+    ALBERT_UNROLL
+    for (int i = 0; i < 4; ++i)
+      sum += (NativeInt)((w >> (8 * i)) & 0xffu) * static_cast<int32_t>(static_cast<int8_t>(x >> (8 * i)));
+    return sum;
+  }
+#endif
+};
+
+}  // namespace albert::ALBERT_ISA

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+
+namespace albert {
+
+// The type in which a GEMM multiplies. Whatever it is, sums are 32 bits wide: floats, or for int8 integers that are exact.
+enum class Precision { fp32, bf16, int8 };
+constexpr int kPrecisions = 3;
+
+// Operands are read in words: one float, or two bf16 or four int8 of consecutive depth. may_alias: they lie in memory of any type.
+using Word = uint32_t __attribute__((may_alias));
+
+constexpr int depth_per_word(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return 1;
+    case Precision::bf16:
+      return 2;
+    case Precision::int8:
+      return 4;
+  }
+  return 1;
+}
+
+// Words that hold `depth` values; the last is filled with zeros.
+constexpr int words_of(Precision precision, int depth) {
+  return (depth + depth_per_word(precision) - 1) / depth_per_word(precision);
+}
+
+// A product of int8 rows longer than this could exceed 31 bits: 127 * 255 * depth.
+constexpr int kLargestInt8Depth = 1 << 16;
+
+}  // namespace albert
