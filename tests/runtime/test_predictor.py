@@ -238,7 +238,7 @@ def test_precision(make_artifact):
         BackendError, match="precision 'int4' is unknown; choose one of auto, fp32, bf16, int8"
     ):
         Predictor(manifest, precision="int4")
-    with pytest.raises(BackendError, match="onnxruntime runs tiny in fp32, .*'int8' needs backend='native'"):
+    with pytest.raises(BackendError, match=r"onnxruntime runs tiny in fp32, .*'int8' needs backend='native'"):
         Predictor(manifest, precision="int8", backend="onnxruntime")
 
 
