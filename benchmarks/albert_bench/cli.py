@@ -15,6 +15,7 @@ from albert_runtime.backends import available_cpus
 from .bench import Plan, compare, manifest_of
 from .child import ChildFailed
 from .peers import ENGINE, PEERS, PRECISIONS, Contender
+from .picture import draw
 from .report import markdown
 from .session import REFERENCE, Settings
 from .work import NAMES, QUICK
@@ -58,6 +59,7 @@ def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settin
                 plans, chosen, settings, Path(scratch), say, lambda results: _write(results, output)
             )
         _write(results, output)
+        draw(results, output)
     except KeyboardInterrupt:
         return complain("interrupted; what was measured until now is in the output folder", _INTERRUPTED)
     except (AlbertError, ChildFailed, OSError) as error:

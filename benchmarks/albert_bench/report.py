@@ -77,7 +77,7 @@ def _speed(rows: Sequence[dict[str, Any]], precision: str) -> str:
     lines = []
     for row in rows:
         engine = best(row, ENGINE, precision)
-        peers = [_cell(best(row, *_split(name)), row) for name in names]
+        peers = [_cell(best(row, *split_name(name)), row) for name in names]
         if engine is None and all(cell == _NOTHING for cell in peers):
             continue
         lines.append([row["work"], *_engine_cells(engine), *peers])
@@ -93,7 +93,8 @@ def _speed(rows: Sequence[dict[str, Any]], precision: str) -> str:
     return table(headings, lines)
 
 
-def _split(name: str) -> tuple[str, str, str]:
+def split_name(name: str) -> tuple[str, str, str]:
+    """Peer, precision and variant of a contender's name."""
     peer, *variant, precision = name.split()
     return peer, precision, " ".join(variant)
 

@@ -18,7 +18,7 @@ def bench(tiny, tmp_path, capsys):
 
     def bench(*options, artifact=tiny):
         folder = tmp_path / "out"
-        arguments = [str(artifact), "--turn", "0", "--rounds", "2", "--threads", "2", "-o", str(folder)]
+        arguments = [str(artifact), "--turn", "0", "--rounds", "2", "--threads", "1", "-o", str(folder)]
         code = main([*arguments, *options])
         out, err = capsys.readouterr()
         file = folder / "bench.json"
@@ -28,9 +28,11 @@ def bench(tiny, tmp_path, capsys):
 
 
 def test_engine_and_onnxruntime(bench, tmp_path):
-    code, results, out, _ = bench("--only", "onnxruntime", "--precision", "fp32,int8")
+    code, results, out, _ = bench("--only", "onnxruntime", "--precision", "fp32,int8", "--threads", "2")
     assert code == 0
     assert out == (tmp_path / "out" / "bench.md").read_text()
+    for name in ("throughput", "latency"):
+        assert "engine fp32" in (tmp_path / "out" / f"{name}.svg").read_text()
     (model,) = results["models"]
     assert [row["work"] for row in model["work"]] == ["1x16", "mixed 32", "mixed 128"]
     forms = {}

@@ -20,6 +20,7 @@ Ids = NDArray[np.int64]
 
 ENGINE = "engine"
 PRECISIONS = ("fp32", "bf16", "int8")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HIDDEN, POOLED = "last_hidden_state", "pooled_output"
 
 
@@ -107,16 +108,23 @@ class Peer:
         return found
 
 
-def _peer(name: str, packages: tuple[str, ...], precisions: str, **options: object) -> Peer:
-    contenders = tuple(Contender(name, precision) for precision in precisions.split())
+def _peer(name: str, packages: tuple[str, ...], precisions: str, *more: Contender, **options: object) -> Peer:
+    contenders = (*(Contender(name, precision) for precision in precisions.split()), *more)
     module = f"{__name__}.{name}_peer"
     return Peer(name, module, packages, contenders, **options)  # type: ignore[arg-type]
 
 
 DISTRIBUTIONS = {"albert_runtime": "albert-runtime", "paddle": "paddlepaddle"}
+_ORT_PACKAGES = ("onnxruntime", "onnx", "ml_dtypes")
+# Without oneDNN Paddle is several times slower than everybody else: one row says so.
+PLAIN = "plain"
+_PLAIN_PADDLE = Contender("paddle", "fp32", PLAIN, only=("1x128",))
 _ALL = (
     _peer(ENGINE, ("albert_runtime",), "fp32 bf16 int8", packs=True),
-    _peer("onnxruntime", ("onnxruntime", "onnx"), "fp32 int8", streams=True, prepared=("fp32", "int8")),
+    _peer("onnxruntime", _ORT_PACKAGES, "fp32 int8", streams=True, prepared=("fp32", "int8")),
+    _peer("openvino", ("openvino", "nncf"), "fp32 bf16 int8", streams=True, prepared=("int8",)),
+    _peer("torch", ("torch",), "fp32 bf16", streams=True),
+    _peer("paddle", ("paddle",), "fp32 bf16", _PLAIN_PADDLE, streams=True),
 )
 PEERS = {peer.name: peer for peer in _ALL}
 

@@ -16,9 +16,8 @@ from albert_runtime.artifact import Artifact
 from albert_runtime.config import AlbertConfig
 
 from ..work import uniform
-from . import Answer, Ids, Job, padded
+from . import INPUTS, Answer, Ids, Job, padded
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CHOICE = "choice.json"
 _TRIALS = 5
 
@@ -37,7 +36,7 @@ class Session:
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""
-        feed = dict(zip(_INPUTS, padded(rows), strict=True))
+        feed = dict(zip(INPUTS, padded(rows), strict=True))
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
 

@@ -1,0 +1,50 @@
+"""Every peer in every precision and form gives the engine's answers on the tiny model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from albert_bench.check import check
+from albert_bench.child import Child
+from albert_bench.forms import SINGLY, WHOLE, streams
+from albert_bench.peers import HIDDEN, PEERS, POOLED
+from albert_runtime import Predictor
+
+ROWS = [np.arange(5, 12), np.arange(20, 23), np.arange(8, 24)]
+CONTENDERS = [contender for peer in PEERS.values() for contender in peer.contenders if not peer.packs]
+# Compiling takes torch half a minute a graph.
+SLOW = [pytest.param(c, marks=pytest.mark.slow) if c.peer == "torch" else c for c in CONTENDERS]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny):
+    answer = Predictor(tiny, backend="native").run(ROWS)
+    return [
+        {HIDDEN: answer[HIDDEN][row, : len(ids)], POOLED: answer[POOLED][row]} for row, ids in enumerate(ROWS)
+    ]
+
+
+@pytest.mark.parametrize("contender", SLOW, ids=lambda contender: contender.name)
+def test_a_peer_gives_the_engines_answers(make_job, expected, contender):
+    job = replace(make_job(contender.peer), contender=contender)
+    if contender.precision in PEERS[contender.peer].prepared:
+        child = Child(job)
+        assert child.prepare() > 0
+        child.close()
+    for count in (0, 2):
+        child = Child(replace(job, streams=count))
+        child.load()
+        for form in (streams(count),) if count else (WHOLE, SINGLY):
+            found = check(expected, child.answer(ROWS, form), contender.precision)
+            assert found.fault is None
+        child.close()
+
+
+def test_versions_and_what_is_missing(monkeypatch):
+    for peer in PEERS.values():
+        assert peer.missing() is None
+        assert all(version[0].isdigit() for version in peer.versions().values())
+    absent = replace(PEERS["torch"], packages=("no_such_package",))
+    assert absent.missing() == "no_such_package"
+    assert absent.versions() == {}
