@@ -86,7 +86,13 @@ class TextEncoder:
             if len(second.ids) > room:
                 second.truncate(room, stride=min(stride, room // 2))
         whole = tokenizer.post_process(first, second, True)
-        return [_encoded(item, (question, context)) for item in (whole, *whole.overflowing)]
+        # The library sets the types of special tokens in every window, those of the texts in the first only.
+        types = dict(zip(whole.sequence_ids, whole.type_ids, strict=True))
+        windows = [_encoded(item, (question, context)) for item in (whole, *whole.overflowing)]
+        for window in windows:
+            pairs = zip(window.parts, window.types, strict=True)
+            window.types[:] = [given if part is None else types[part] for part, given in pairs]
+        return windows
 
     def mask(self) -> tuple[int, str]:
         """Id and spelling of the mask token; InputError if the tokenizer has none."""
