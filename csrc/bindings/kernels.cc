@@ -104,7 +104,9 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   return out;
 }
 
-FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray& v, const Isa& isa) {
+FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray& v, const std::string& precision, const Isa& isa) {
+  const albert::Precision type = precision_by_name(precision);
+  if (type == albert::Precision::int8) throw std::invalid_argument("attention computes in fp32 or bf16");
   demand_shape(q, "q", {-1, -1, -1});
   const py::ssize_t queries = q.shape(0), heads = q.shape(1), size = q.shape(2);
   demand_shape(k, "k", {-1, heads, size});
@@ -121,7 +123,8 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
   const albert::FloatBlock scratch =
       albert::allocate_floats(albert::attention_scratch(static_cast<int>(keys), static_cast<int>(size)));
   for (py::ssize_t head = 0; head < heads; ++head)
-    kernels.attention_head({.q = q_data + head * size,
+    kernels.attention_head({.precision = type,
+                            .q = q_data + head * size,
                             .q_stride = stride,
                             .k = k_data + head * size,
                             .v = v_data + head * size,
@@ -145,5 +148,6 @@ void register_kernels(py::module_& module) {
   module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::kw_only(),
              py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32",
              py::arg("isa") = py::none());
-  module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("isa") = py::none());
+  module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("precision") = "fp32",
+             py::arg("isa") = py::none());
 }

@@ -154,7 +154,8 @@ class Pass {
       const int first_query = first_tokens_only ? row : first;
       const auto column = static_cast<size_t>(head) * static_cast<size_t>(size);
       const float* keys = wide_ + static_cast<size_t>(first_key) * stride_.wide + static_cast<size_t>(h) + column;
-      kernels_.attention_head({.q = queries + static_cast<size_t>(first_query) * query_stride + column,
+      kernels_.attention_head({.precision = weights_.precision == Precision::fp32 ? Precision::fp32 : Precision::bf16,
+                               .q = queries + static_cast<size_t>(first_query) * query_stride + column,
                                .q_stride = query_stride,
                                .k = keys,
                                .v = keys + h,

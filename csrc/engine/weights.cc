@@ -18,10 +18,12 @@ int32_t nearest_integer(float x) {
   return static_cast<int32_t>(std::bit_cast<uint32_t>(x + kMagic) - std::bit_cast<uint32_t>(kMagic));
 }
 
+// As kernels/simd.h does it for activations.
 uint32_t to_bf16(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return x == x ? rounded : 0x7fc0;
+  const uint32_t magnitude = bits & 0x7fffffff, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  if (magnitude > 0x7f800000) return 0x7fc0;
+  return magnitude < 0x00800000 ? bits >> 16 & 0x8000 : rounded;
 }
 
 // A strip of up to kPiece columns of a matrix in a file.

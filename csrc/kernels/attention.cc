@@ -6,12 +6,15 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// W [depth, columns] in panels as in gemm.h: the panel that begins at `column` lies column * depth floats in.
+constexpr int round_up(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+// W in panels as in gemm.h, `depth` words deep: the panel that begins at `column` lies column * depth words in.
 struct Panels {
   int depth;
   int columns;  // a multiple of 16
 
   int width(int column) const { return columns - column < kPanelColumns ? columns - column : kPanelColumns; }
+  size_t size() const { return static_cast<size_t>(depth) * static_cast<size_t>(columns); }
   size_t offset(int row, int column) const {
     const int first = column / kPanelColumns * kPanelColumns;
     return static_cast<size_t>(first) * static_cast<size_t>(depth) + static_cast<size_t>(row) * static_cast<size_t>(width(first)) +
@@ -20,24 +23,60 @@ struct Panels {
 };
 
 // C[rows, columns] = A[rows, depth] W
-void multiply(const float* a, size_t a_stride, int rows, const float* w, Panels panels, float* c) {
+template <typename Multiply>
+void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels panels, float* c) {
   for (int column = 0; column < panels.columns; column += kPanelColumns) {
     const int width = panels.width(column);
-    run_tile<MultiplyFp32>(rows, width / kLanes,
-                           {.a = reinterpret_cast<const Word*>(a),
-                            .a_stride = a_stride,
-                            .w = reinterpret_cast<const Word*>(w + panels.offset(0, column)),
-                            .w_stride = static_cast<size_t>(width),
-                            .c = reinterpret_cast<Word*>(c + column),
-                            .c_stride = static_cast<size_t>(panels.columns),
-                            .depth = panels.depth,
-                            .accumulate = false});
+    run_tile<Multiply>(rows, width / kLanes,
+                       {.a = a,
+                        .a_stride = a_stride,
+                        .w = w + panels.offset(0, column),
+                        .w_stride = static_cast<size_t>(width),
+                        .c = reinterpret_cast<Word*>(c + column),
+                        .c_stride = static_cast<size_t>(panels.columns),
+                        .depth = panels.depth,
+                        .accumulate = false});
   }
 }
 
-// scores[keys] -> e^(scale * (score - greatest)) in place, the sum of them returned. The lanes up to padded_keys hold zero
-// afterwards.
-float exponentials(float* scores, int keys, int padded_keys, float scale) {
+ALBERT_INLINE F32x16 load_lanes(const float* p, int count) { return count >= kLanes ? load(p) : load_first(p, count); }
+
+// K [keys, head_size] to its transpose, in words along the head.
+template <typename Multiply>
+void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
+  Word words[kLanes];
+  for (int key = 0; key < panels.columns; ++key) {
+    const float* row = h.k + static_cast<size_t>(key < h.keys ? key : h.keys - 1) * h.kv_stride;
+    Word* column = to + panels.offset(0, key);
+    const auto stride = static_cast<size_t>(panels.width(key / kPanelColumns * kPanelColumns));
+    for (int i = 0; i < h.head_size; i += kLanes) {
+      constexpr int kPerVector = kLanes / depth_per_word(Multiply::kPrecision);
+      Multiply::to_words(load_lanes(row + i, h.head_size - i), words);
+      const int first = i / depth_per_word(Multiply::kPrecision);
+      const int count = panels.depth - first < kPerVector ? panels.depth - first : kPerVector;
+      for (int j = 0; j < count; ++j) column[static_cast<size_t>(first + j) * stride] = words[j];
+    }
+  }
+}
+
+// V [keys, head_size] in words along the keys.
+template <typename Multiply>
+void pack_values(const AttentionHead& h, Panels panels, Word* to) {
+  constexpr int kPerWord = depth_per_word(Multiply::kPrecision);
+  for (int word = 0; word < panels.depth; ++word)
+    for (int i = 0; i < h.head_size; i += kLanes) {
+      F32x16 row[kPerWord];
+      for (int j = 0; j < kPerWord; ++j) {
+        const int key = word * kPerWord + j;
+        row[j] = key < h.keys ? load_lanes(h.v + static_cast<size_t>(key) * h.kv_stride + i, h.head_size - i) : splat(0.0f);
+      }
+      Multiply::interleave(row, to + panels.offset(word, i));
+    }
+}
+
+// scores[keys] -> e^(scale * (score - greatest)) as the words of an operand; their sum returned. Lanes past the keys become zero.
+template <typename Multiply>
+float exponentials(float* scores, int keys, int padded_keys, float scale, Word* words) {
   for (int j = keys; j < padded_keys; ++j) scores[j] = scores[0];  // does not change the maximum
   F32x16 greatest = load(scores);
   for (int j = kLanes; j < padded_keys; j += kLanes) greatest = max(greatest, load(scores + j));
@@ -45,52 +84,51 @@ float exponentials(float* scores, int keys, int padded_keys, float scale) {
   F32x16 sum = splat(0.0f);
   for (int j = 0; j < padded_keys; j += kLanes) {
     F32x16 e = exp((load(scores + j) - peak) * splat(scale));
-    store(scores + j, e);
     if (const int count = keys - j; count < kLanes) {
-      e = load_first(scores + j, count);
       store(scores + j, e);
+      e = load_first(scores + j, count);
     }
-    sum = sum + e;
+    sum = sum + Multiply::to_words(e, words + j / depth_per_word(Multiply::kPrecision));
   }
   return sum_lanes(sum);
 }
 
-}  // namespace
-
+template <typename Multiply>
 void attention_head(const AttentionHead& h) {
-  const int padded_keys = (h.keys + kLanes - 1) / kLanes * kLanes;
-  const int padded_head = (h.head_size + kLanes - 1) / kLanes * kLanes;
-  float* k_transposed = h.scratch;                                                                // [head_size, padded_keys]
-  float* v = k_transposed + static_cast<size_t>(h.head_size) * static_cast<size_t>(padded_keys);  // [keys, padded_head]
-  float* scores = v + static_cast<size_t>(h.keys) * static_cast<size_t>(padded_head);             // [kTileRows, padded_keys]
-  float* result = scores + static_cast<size_t>(kTileRows) * static_cast<size_t>(padded_keys);     // [kTileRows, padded_head]
-
-  const Panels k_panels{.depth = h.head_size, .columns = padded_keys};
-  for (int key = 0; key < padded_keys; ++key) {
-    const float* row = h.k + static_cast<size_t>(key < h.keys ? key : h.keys - 1) * h.kv_stride;
-    float* column = k_transposed + k_panels.offset(0, key);
-    const auto stride = static_cast<size_t>(k_panels.width(key / kPanelColumns * kPanelColumns));
-    for (int i = 0; i < h.head_size; ++i) column[static_cast<size_t>(i) * stride] = row[i];
-  }
-  const Panels v_panels{.depth = h.keys, .columns = padded_head};
-  for (int key = 0; key < h.keys; ++key) {
-    const float* row = h.v + static_cast<size_t>(key) * h.kv_stride;
-    for (int i = 0; i < h.head_size; i += kLanes) {
-      const int count = h.head_size - i < kLanes ? h.head_size - i : kLanes;
-      store(v + v_panels.offset(key, i), count == kLanes ? load(row + i) : load_first(row + i, count));
-    }
-  }
+  const int padded_keys = round_up(h.keys), padded_head = round_up(h.head_size);
+  const Panels k_panels{.depth = words_of(Multiply::kPrecision, h.head_size), .columns = padded_keys};
+  const Panels v_panels{.depth = words_of(Multiply::kPrecision, h.keys), .columns = padded_head};
+  const auto keys_stride = static_cast<size_t>(padded_keys), head_stride = static_cast<size_t>(padded_head);
+  float* next = h.scratch;
+  const auto take = [&next](size_t count) {
+    float* taken = next;
+    next += count;
+    return taken;
+  };
+  auto* k = reinterpret_cast<Word*>(take(k_panels.size()));
+  auto* v = reinterpret_cast<Word*>(take(v_panels.size()));
+  auto* queries = reinterpret_cast<Word*>(take(kTileRows * head_stride));
+  auto* weights = reinterpret_cast<Word*>(take(kTileRows * keys_stride));
+  float* scores = take(kTileRows * keys_stride);
+  float* result = take(kTileRows * head_stride);
+  transpose_keys<Multiply>(h, k_panels, k);
+  pack_values<Multiply>(h, v_panels, v);
 
   for (int query = 0; query < h.queries; query += kTileRows) {
     const int rows = h.queries - query < kTileRows ? h.queries - query : kTileRows;
-    multiply(h.q + static_cast<size_t>(query) * h.q_stride, h.q_stride, rows, k_transposed, k_panels, scores);
-    float factor[kTileRows];
     for (int r = 0; r < rows; ++r)
-      factor[r] =
-          1.0f / exponentials(scores + static_cast<size_t>(r) * static_cast<size_t>(padded_keys), h.keys, padded_keys, h.scale);
-    multiply(scores, static_cast<size_t>(padded_keys), rows, v, v_panels, result);
+      for (int i = 0; i < h.head_size; i += kLanes)
+        Multiply::to_words(load_lanes(h.q + static_cast<size_t>(query + r) * h.q_stride + i, h.head_size - i),
+                           queries + static_cast<size_t>(r) * head_stride + i / depth_per_word(Multiply::kPrecision));
+    multiply<Multiply>(queries, head_stride, rows, k, k_panels, scores);
+    float factor[kTileRows];
     for (int r = 0; r < rows; ++r) {
-      const float* from = result + static_cast<size_t>(r) * static_cast<size_t>(padded_head);
+      const size_t at = static_cast<size_t>(r) * keys_stride;
+      factor[r] = 1.0f / exponentials<Multiply>(scores + at, h.keys, padded_keys, h.scale, weights + at);
+    }
+    multiply<Multiply>(weights, keys_stride, rows, v, v_panels, result);
+    for (int r = 0; r < rows; ++r) {
+      const float* from = result + static_cast<size_t>(r) * head_stride;
       float* to = h.out + static_cast<size_t>(query + r) * h.out_stride;
       for (int i = 0; i < h.head_size; i += kLanes) {
         const int count = h.head_size - i < kLanes ? h.head_size - i : kLanes;
@@ -102,6 +140,15 @@ void attention_head(const AttentionHead& h) {
       }
     }
   }
+}
+
+}  // namespace
+
+void attention_head(const AttentionHead& h) {
+  if (h.precision == Precision::fp32)
+    attention_head<MultiplyFp32>(h);
+  else
+    attention_head<MultiplyBf16>(h);
 }
 
 }  // namespace albert::ALBERT_ISA

@@ -1,5 +1,7 @@
 // out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries live in the
 // first-level cache and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
+//
+// In bf16 the operands of both products are rounded, the weights of softmax before they are summed, so that they still add up to 1.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +11,8 @@
 namespace albert {
 
 struct AttentionHead {
-  const float* q;  // [queries, head_size], a row every q_stride floats
+  Precision precision;  // of the two products: fp32 or bf16
+  const float* q;       // [queries, head_size], a row every q_stride floats
   size_t q_stride;
   const float* k;  // [keys, head_size]
   const float* v;  // [keys, head_size]
@@ -23,12 +26,12 @@ struct AttentionHead {
   float* scratch;  // attention_scratch(keys, head_size) floats
 };
 
-// Floats of scratch: K transposed, V packed, and the scores and results of a tile of queries.
+// Floats of scratch: K transposed, V packed, and of a tile of queries the rows of Q, the scores, the weights and the results.
 constexpr size_t attention_scratch(int keys, int head_size) {
   const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
   const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
   return padded_keys * static_cast<size_t>(head_size) + static_cast<size_t>(keys) * padded_head +
-         kMostTileRows * (padded_keys + padded_head);
+         kMostTileRows * 2 * (padded_keys + padded_head);
 }
 
 }  // namespace albert

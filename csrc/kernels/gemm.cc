@@ -9,16 +9,16 @@ namespace {
 // The last step of a tile, while it is in the first-level cache: c holds the sums and gets activation(A W + bias).
 template <typename Multiply, typename Function>
 void finish(const GemmPanel& g, const Operand& a, float* c, int rows, int vectors, Function function) {
-  for (int v = 0; v < vectors; ++v) {
-    const F32x16 b = g.bias != nullptr ? load(g.bias + v * kLanes) : splat(0.0f);
-    for (int r = 0; r < rows; ++r) {
-      float* at = c + static_cast<size_t>(r) * g.c_stride + v * kLanes;
+  for (int r = 0; r < rows; ++r) {
+    float* row = c + static_cast<size_t>(r) * g.c_stride;
+    for (int i = 0; i < vectors * kLanes; i += kLanes) {
       F32x16 x;
       if constexpr (Multiply::kPrecision == Precision::int8)
-        x = integers_to_floats(at, -128 * a.sum[r]) * splat(a.scale[r]) * load(g.scale + v * kLanes);
+        x = integers_to_floats(row + i, -128 * a.sum[r]) * splat(a.scale[r]) * load(g.scale + i);
       else
-        x = load(at);
-      store(at, function(x + b));
+        x = load(row + i);
+      if (g.bias != nullptr) x = x + load(g.bias + i);
+      store(row + i, function(x));
     }
   }
 }

@@ -3,6 +3,9 @@
 //   Sum       a register of sums
 //   Weights   a register of words of W, as `add` needs them
 //   Value     a word of A for all lanes, as `add` needs it
+// Attention makes its operands on the way, in fp32 and bf16:
+//   to_words    sixteen consecutive floats to words; returns the values that the words stand for
+//   interleave  sixteen columns of the rows that share a word to sixteen words
 #pragma once
 
 #include "kernels/precision.h"
@@ -30,10 +33,15 @@ struct MultiplyFp32 {
     return splat_native(x);
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x, w, sum); }
+  ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
+    std::memcpy(words, &x, sizeof x);
+    return x;
+  }
+  ALBERT_INLINE static void interleave(const F32x16 (&row)[1], Word* words) { std::memcpy(words, row, sizeof row); }
 };
 
 // The first value of a word is its lower half, as bf16 the upper half of a float. The instruction adds the product of the second
-// values first; so does the emulation, but it does not flush subnormals: bits may differ from the instruction's.
+// values first, and takes a sum too small to be a normal number for zero; so does the emulation.
 struct MultiplyBf16 {
   static constexpr Precision kPrecision = Precision::bf16;
   using Sum = Native;
@@ -54,8 +62,27 @@ struct MultiplyBf16 {
   ALBERT_INLINE static Pair split(NativeWords w) { return {(Native)(w << 16), (Native)(w & 0xffff0000u)}; }
   ALBERT_INLINE static Weights weights(const Word* p) { return split(load_words(p)); }
   ALBERT_INLINE static Value value(const Word* p) { return split(NativeWords{} + *p); }
-  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x.first, w.first, fma(x.second, w.second, sum)); }
+  ALBERT_INLINE static Native flushed(Native x) {
+    const NativeInt bits = (NativeInt)x;
+    const NativeInt normal = (bits & 0x7fffffff) >= 0x00800000;  // all ones
+    return (Native)(bits & (normal | INT32_MIN));                // a zero keeps its sign
+  }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+    return flushed(fma(x.first, w.first, flushed(fma(x.second, w.second, sum))));
+  }
 #endif
+  ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
+    const U32x16 bits = to_bf16(x);
+    const auto halves = __builtin_convertvector(bits, Bits16x16);
+    std::memcpy(words, &halves, sizeof halves);
+    const U32x16 kept = bits << 16;
+    std::memcpy(&x, &kept, sizeof x);
+    return x;
+  }
+  ALBERT_INLINE static void interleave(const F32x16 (&row)[2], Word* words) {
+    const U32x16 both = to_bf16(row[0]) | to_bf16(row[1]) << 16;
+    std::memcpy(words, &both, sizeof both);
+  }
 };
 
 // Unsigned weights by signed activations. The saturating byte instruction of AVX2 (pmaddubsw) would give other sums.

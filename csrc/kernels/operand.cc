@@ -5,44 +5,41 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// body(i, x): x holds the floats [i, i + 16) of a row, zeros past its end.
+// body(i, x, count): x holds the `count` floats from i on of a row, zeros past its end; count is 16 but for the last.
 template <typename Body>
 ALBERT_INLINE void for_vectors(const float* row, int columns, Body&& body) {
   int i = 0;
-  for (; i + kLanes <= columns; i += kLanes) body(i, load(row + i));
-  if (i < columns) body(i, load_first(row + i, columns - i));
+  for (; i + kLanes <= columns; i += kLanes) body(i, load(row + i), kLanes);
+  if (i < columns) body(i, load_first(row + i, columns - i), columns - i);
 }
 
-// The first `count` bytes of a vector's worth.
-ALBERT_INLINE void store_bytes(std::byte* to, const void* from, size_t size, size_t room) {
-  std::memcpy(to, from, size < room ? size : room);
+// Writes the words that hold the first `count` of sixteen narrow values.
+template <Precision precision, typename Narrow>
+ALBERT_INLINE void store_words(Word* words, int i, Narrow values, int count) {
+  Word* to = words + i / depth_per_word(precision);
+  if (count == kLanes)
+    std::memcpy(to, &values, sizeof values);
+  else
+    std::memcpy(to, &values, static_cast<size_t>(words_of(precision, count)) * sizeof(Word));
 }
 
 void row_to_bf16(const float* row, int columns, Word* words) {
-  auto* to = reinterpret_cast<std::byte*>(words);
-  const size_t bytes = static_cast<size_t>(words_of(Precision::bf16, columns)) * sizeof(Word);
-  for_vectors(row, columns, [&](int i, F32x16 x) {
-    const Bits16x16 rounded = to_bf16(x);
-    const size_t at = static_cast<size_t>(i) * sizeof(uint16_t);
-    store_bytes(to + at, &rounded, sizeof rounded, bytes - at);
+  for_vectors(row, columns, [&](int i, F32x16 x, int count) {
+    store_words<Precision::bf16>(words, i, __builtin_convertvector(to_bf16(x), Bits16x16), count);
   });
 }
 
 void row_to_int8(const float* row, int columns, Word* words, float* scale, int32_t* sum) {
   F32x16 greatest = splat(0.0f);
-  for_vectors(row, columns, [&](int, F32x16 x) { greatest = max(greatest, abs(x)); });
+  for_vectors(row, columns, [&](int, F32x16 x, int) { greatest = max(greatest, abs(x)); });
   const float peak = max_lane(greatest);
-  // A row of zeros, or of numbers so small that their inverse is none, is a row of zeros.
-  const bool usable = peak >= 1e-30f;
+  const bool usable = peak >= 1e-30f;  // the inverse of less may be infinite
   const F32x16 factor = splat(usable ? 127.0f / peak : 0.0f);
-  auto* to = reinterpret_cast<std::byte*>(words);
-  const auto bytes = static_cast<size_t>(words_of(Precision::int8, columns)) * sizeof(Word);
   I32x16 total{};
-  for_vectors(row, columns, [&](int i, F32x16 x) {
+  for_vectors(row, columns, [&](int i, F32x16 x, int count) {
     const I32x16 q = nearest_integers(x * factor);
     total = total + q;
-    const Bytes16 narrow = low_bytes(q);
-    store_bytes(to + i, &narrow, sizeof narrow, bytes - static_cast<size_t>(i));
+    store_words<Precision::int8>(words, i, low_bytes(q), count);
   });
   *scale = usable ? peak / 127.0f : 0.0f;
   *sum = sum_lanes(total);

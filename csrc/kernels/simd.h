@@ -169,6 +169,7 @@ ALBERT_INLINE F32x16 power_of_two(F32x16 x) {
 struct I32x16 {
   NativeInt part[kParts];
 };
+using U32x16 = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 using Bits16x16 = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 using Bytes16 = uint8_t __attribute__((vector_size(kLanes)));
 
@@ -207,14 +208,15 @@ ALBERT_INLINE Bytes16 low_bytes(I32x16 x) {
   return __builtin_convertvector(all, Bytes16);
 }
 
-// Rounded to nearest, ties to even; the upper halves of the floats. A NaN stays one.
-ALBERT_INLINE Bits16x16 to_bf16(F32x16 x) {
-  using All = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-  All bits;
+// The upper halves of the floats rounded to bfloat16: to nearest, ties to even. A NaN stays one; what is no normal number is taken
+// for zero, as the instructions that multiply bfloat16 take it.
+ALBERT_INLINE U32x16 to_bf16(F32x16 x) {
+  U32x16 bits;
   std::memcpy(&bits, &x, sizeof bits);
-  const All nan = (All)((bits & 0x7fffffffu) > 0x7f800000u);
-  const All rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return __builtin_convertvector((rounded & ~nan) | (0x7fc0u & nan), Bits16x16);
+  const U32x16 magnitude = bits & 0x7fffffffu;
+  const auto nan = (U32x16)(magnitude > 0x7f800000u), subnormal = (U32x16)(magnitude < 0x00800000u);
+  const U32x16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return ((rounded & ~nan) | (0x7fc0u & nan)) & (~subnormal | 0x8000u);
 }
 
 // The sum of the lanes; exact, so in any order.
@@ -226,19 +228,25 @@ ALBERT_INLINE int32_t sum_lanes(I32x16 x) {
 }
 
 // The lanes folded in one fixed order: halves onto halves.
+template <typename Fold>
+ALBERT_INLINE float fold_lanes(F32x16 x, Fold fold) {
+  using Eight = float __attribute__((vector_size(8 * sizeof(float))));
+  using Four = float __attribute__((vector_size(4 * sizeof(float))));
+  Eight eight[2];
+  std::memcpy(eight, &x, sizeof x);
+  eight[0] = fold(eight[0], eight[1]);
+  Four four[2];
+  std::memcpy(four, eight, sizeof four);
+  const Four f = fold(four[0], four[1]);
+  return fold(fold(f[0], f[2]), fold(f[1], f[3]));
+}
+
 ALBERT_INLINE float sum_lanes(F32x16 x) {
-  float lane[kLanes];
-  store(lane, x);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
-  return lane[0];
+  return fold_lanes(x, [](auto a, auto b) { return a + b; });
 }
 
 ALBERT_INLINE float max_lane(F32x16 x) {
-  float lane[kLanes];
-  store(lane, x);
-  for (int i = 1; i < kLanes; ++i) lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
-  return lane[0];
+  return fold_lanes(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 }  // namespace albert::ALBERT_ISA

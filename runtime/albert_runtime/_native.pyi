@@ -33,7 +33,9 @@ def linear(
     precision: str = "fp32",
     isa: str | None = None,
 ) -> _Float: ...
-def attention(q: _Float, k: _Float, v: _Float, *, isa: str | None = None) -> _Float: ...
+def attention(
+    q: _Float, k: _Float, v: _Float, *, precision: str = "fp32", isa: str | None = None
+) -> _Float: ...
 
 class Engine:
     def __init__(

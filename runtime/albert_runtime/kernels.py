@@ -1,6 +1,5 @@
 """The engine's fused kernels on numpy arrays: float32 in, float32 out, the same bits on every ISA.
 
-In bf16 that holds but for subnormal numbers, which the instruction of newer processors takes for zero.
 Inputs are made C-contiguous float32 (a copy if they are not). ``isa`` forces one of :func:`isas`; the
 default is the fastest, or what the environment variable ``ALBERT_FORCE_ISA`` names. Wrong shapes raise
 ``InputError``.
@@ -93,12 +92,15 @@ def layer_norm(
     )
 
 
-def attention(q: ArrayLike, k: ArrayLike, v: ArrayLike, *, isa: str | None = None) -> _Float:
+def attention(
+    q: ArrayLike, k: ArrayLike, v: ArrayLike, *, precision: str = "fp32", isa: str | None = None
+) -> _Float:
     """``softmax(q k^T / sqrt(d)) v`` for each head of one sequence.
 
     q [Tq, heads, d], k and v [Tk, heads, d] -> [Tq, heads, d]. The score matrix is never stored.
+    ``precision`` bf16 rounds q, k, v and the weights of softmax to bfloat16 before they are multiplied.
     """
-    return _call(_native.attention, _float(q), _float(k), _float(v), isa=isa)
+    return _call(_native.attention, _float(q), _float(k), _float(v), precision=precision, isa=isa)
 
 
 def _float(array: ArrayLike) -> _Float:

@@ -140,15 +140,16 @@ def to_bf16(x: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rounded to the nearest bfloat16, ties to even."""
     bits = x.astype(np.float32).view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16
-    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
+    normal = (bits & 0x7FFFFFFF) >= 0x00800000
+    return np.where(normal, rounded, 0).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
-def to_int8(x: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
-    """The integers nearest to x * 127 / max|x| along an axis, times what that took away."""
+def to_int8(x: NDArray[np.floating], axis: int) -> tuple[NDArray[np.float64], Float]:
+    """The integers nearest to x * 127 / max|x| along an axis, and what one of them is worth."""
     x = x.astype(np.float32)
     peak = np.abs(x).max(axis, keepdims=True)
     factor = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
-    return np.rint(x * factor).astype(np.float64) * (peak / np.float32(127))
+    return np.rint(x * factor).astype(np.float64), peak / np.float32(127)
 
 
 def product(x: NDArray[np.floating], w: NDArray[np.floating], precision: str) -> NDArray[np.float64]:
@@ -156,7 +157,8 @@ def product(x: NDArray[np.floating], w: NDArray[np.floating], precision: str) ->
     if precision == "bf16":
         return to_bf16(x) @ to_bf16(w)
     if precision == "int8":
-        return to_int8(x, -1) @ to_int8(w, 0)
+        (left, row_worth), (right, column_worth) = to_int8(x, -1), to_int8(w, 0)
+        return left @ right * row_worth.astype(np.float64) * column_worth
     return x.astype(np.float64) @ w.astype(np.float64)
 
 
@@ -165,7 +167,7 @@ def reference(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """PaddleNLP's AlbertModel in float64, a row at a time: (hidden, pooled), padded as the engine's.
 
-    ``precision`` rounds what the layers' matrices multiply.
+    ``precision`` rounds what the layers' matrices multiply; attention is bf16 in int8 too.
     """
     c = model.config
     w = {name: value.astype(np.float64) for name, value in model.values.items()}
@@ -182,10 +184,11 @@ def reference(
     def layer(x: NDArray[np.float64], name: str, first_key: int) -> NDArray[np.float64]:
         heads = (len(x), c.num_attention_heads, c.head_size)
         q, k, v = (linear(x, f"{name}.attention.{part}").reshape(heads) for part in ("query", "key", "value"))
-        scores = np.einsum("qhd,khd->hqk", q, k[first_key:]) / math.sqrt(c.head_size)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        rounded = (lambda values: values) if precision == "fp32" else to_bf16
+        scores = np.einsum("qhd,khd->hqk", rounded(q), rounded(k[first_key:])) / math.sqrt(c.head_size)
+        weights = rounded(np.exp(scores - scores.max(-1, keepdims=True)))
         weights /= weights.sum(-1, keepdims=True)
-        context = np.einsum("hqk,khd->qhd", weights, v[first_key:]).reshape(x.shape)
+        context = np.einsum("hqk,khd->qhd", weights, rounded(v[first_key:])).reshape(x.shape)
         x = norm(x + linear(context, name + ".attention.dense"), name + ".attention.layer_norm")
         inner = linear(ACTIVATIONS[c.hidden_act](linear(x, name + ".ffn")), name + ".ffn_output")
         return norm(inner + x, name + ".full_layer_layer_norm")
