@@ -137,7 +137,8 @@ def test_the_engine_rounds_what_it_multiplies_and_nothing_else(
     hidden, _ = run(model.engine(precision=precision), h, batch)
     wanted, exact = reference(model, batch, precision)[0], reference(model, batch)[0]
     off, rounding = np.sqrt(np.mean((hidden - wanted) ** 2)), np.sqrt(np.mean((exact - wanted) ** 2))
-    assert off < 0.2 * rounding  # int8 falls on the other side of one rounding in some thousand
+    # A flip is a whole step, 3.5 times the noise of rounding: one in a hundred would show as 0.35.
+    assert off < 0.35 * rounding
     assert rounding < 0.05
 
 
