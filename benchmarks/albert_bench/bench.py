@@ -1,6 +1,6 @@
 """The whole comparison: every model, every number of threads, every work, and one document of results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from .footprint import footprints
 from .machine import describe, today, versions
 from .peers import Contender
 from .session import Say, Session, Settings
-from .work import MIXED, works
+from .work import works
 from .workshop import Workshop
 
 SCHEMA = 1
@@ -22,11 +22,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured of one artifact: the named work at these numbers of threads, and its memory."""
+    """What is measured of one artifact: at each number of threads the named work, and its memory.
+
+    Memory is measured, and files are prepared, at the most threads.
+    """
 
     artifact: Path
-    work: tuple[str, ...]
-    threads: tuple[int, ...]
+    work: Mapping[int, tuple[str, ...]]
     memory: bool = True
 
 
@@ -66,7 +68,8 @@ def compare(
     }
     for number, plan in enumerate(plans):
         manifest = manifest_of(plan.artifact)
-        workshop = Workshop(plan.artifact, scratch / str(number), max(plan.threads))
+        most = max(plan.work)
+        workshop = Workshop(plan.artifact, scratch / str(number), most)
         model: dict[str, Any] = {
             "name": manifest.name,
             "weights": dict(manifest.weights_origin),
@@ -77,17 +80,19 @@ def compare(
             "memory": [],
         }
         results["models"].append(model)
-        todo = works(plan.work, manifest.config)
-        for threads in plan.threads if todo else ():
+        for threads, names in plan.work.items():
+            todo = works(names, manifest.config)
+            if not todo:
+                continue
             say(f"{manifest.name}, {threads} threads")
             with Session(workshop, manifest.config, threads, settings, say) as session:
-                started = session.start(contenders, any(work.name.startswith(MIXED) for work in todo))
+                started = session.start(contenders, any(work.is_mixed for work in todo))
                 model["contenders"] += [{"threads": threads, **report} for report in started]
                 for work in todo:
                     model["work"].append(session.measure(work))
                     changed(results)
         if plan.memory:
             size = manifest.files["weights"].size
-            model["memory"] = footprints(workshop, manifest.config, size, contenders, max(plan.threads), say)
+            model["memory"] = footprints(workshop, manifest.config, size, contenders, most, say)
             changed(results)
     return results

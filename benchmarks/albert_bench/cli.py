@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for artifact in options.artifact:
             manifest_of(artifact)
         work = QUICK if options.quick else NAMES
-        plans = [Plan(artifact, work, options.threads, not options.quick) for artifact in options.artifact]
+        by_threads = dict.fromkeys(options.threads, work)
+        plans = [Plan(artifact, by_threads, not options.quick) for artifact in options.artifact]
     except (AlbertError, UsageError) as error:
         return complain(str(error), _USAGE)
     return measure(plans, chosen, Settings(options.rounds, options.turn), options.output)

@@ -52,6 +52,10 @@ class _Entrant:
     def precision(self) -> str:
         return self.contender.precision
 
+    @property
+    def group(self) -> str:
+        return self.contender.name
+
     def turn(self) -> float:
         return self.child.turn(self.rows, self.form, self.turn_seconds)
 

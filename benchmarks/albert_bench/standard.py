@@ -21,16 +21,16 @@ _MOST_THREADS = 16
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A variant and the work it is measured on, with ``every_count`` on 1, 2, 4... threads, else on all."""
+    """A variant, the work it is measured on with all threads, and that with 1, 2, 4... fewer."""
 
     variant: str
     work: tuple[str, ...]
-    every_count: bool = False
+    fewer: tuple[str, ...] = ()
     memory: bool = False
 
 
 FULL = (
-    Subject("albert-base-v2", NAMES, every_count=True, memory=True),
+    Subject("albert-base-v2", NAMES, ("1x16", "1x32", "1x128", "8x128", "mixed 32"), memory=True),
     Subject("albert-large-v2", ("1x128", "8x128", "mixed 32"), memory=True),
     Subject("albert-chinese-tiny", ("1x128", "8x128", "mixed 32")),
     Subject("albert-xlarge-v2", ("8x128",)),
@@ -53,14 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             artifact = _export(subject.variant, options.models)
         except subprocess.CalledProcessError as error:
             return complain(f"albert-export {subject.variant} ended with {error.returncode}", _FAILED)
-        threads = counts(cpus) if subject.every_count else (cpus,)
-        plans.append(Plan(artifact, subject.work, threads, subject.memory))
+        *fewer, most = counts(cpus)
+        work = {**{count: subject.fewer for count in fewer}, most: subject.work}
+        plans.append(Plan(artifact, work, subject.memory))
     return measure(plans, chosen, Settings(options.rounds, options.turn), options.output)
 
 
 def counts(cpus: int) -> tuple[int, ...]:
-    """Numbers of threads to measure: powers of two up to 16, as far as there are CPUs."""
-    return tuple(2**power for power in range(5) if 2**power <= min(cpus, _MOST_THREADS))
+    """Numbers of threads to measure: powers of two below the number of CPUs, and that, at most 16."""
+    most = min(cpus, _MOST_THREADS)
+    return (*(2**power for power in range(5) if 2**power < most), most)
 
 
 def _export(variant: str, folder: Path) -> Path:

@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_library(start, tiny):
 
 def test_what_a_library_raises(start):
     child = start(precision="fp4")
-    with pytest.raises(ChildFailed, match=r"^BackendError: precision 'fp4' is not available"):
+    with pytest.raises(ChildFailed, match=r"^BackendError: precision 'fp4' is"):
         child.load()
     with pytest.raises(ChildFailed, match="'fp4'"):  # and it stays so
         child.turn(ROWS, WHOLE, 0.0)

@@ -173,4 +173,4 @@ def test_wrong_usage(capsys, options):
 
 
 def test_numbers_of_threads_of_the_standard_run():
-    assert [counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2), (1, 2, 4, 8, 16)]
+    assert [counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2, 3), (1, 2, 4, 8, 16)]

@@ -9,8 +9,8 @@ from albert_bench.stats import ratios, spread
 class Fake:
     """An entrant that notes its turns, takes ``seconds`` and fails in round ``fails_at``."""
 
-    def __init__(self, name, notes, seconds=1.0, precision="fp32", fails_at=None):
-        self.name, self.precision = name, precision
+    def __init__(self, name, notes, seconds=1.0, precision="fp32", fails_at=None, group=None):
+        self.name, self.precision, self.group = name, precision, group or name
         self._notes, self._seconds, self._fails_at, self._turns = notes, seconds, fails_at, 0
 
     def turn(self):
@@ -47,6 +47,19 @@ def test_long_work_is_done_after_three_rounds():
     assert [len(t.seconds) for t in times] == [3, 5]
     assert [t.ceiling for t in times] == [{}, {}]
     assert finished == [0, 1, 2, 3, 4]
+
+
+def test_only_the_best_forms_go_on_after_two_rounds():
+    notes = []
+    entrants = [
+        Fake("best", notes, 1.0, group="a"),
+        Fake("near", notes, 1.2, group="a"),
+        Fake("slow", notes, 1.3, group="a"),
+        Fake("other", notes, 1.3, group="b"),
+        Fake("fast but gone", notes, 0.5, group="b", fails_at=1),
+    ]
+    times = run_rounds(entrants, 4, lambda precision: None, RuntimeError)
+    assert [len(t.seconds) for t in times] == [4, 4, 2, 4, 1]
 
 
 def test_who_fails_takes_no_more_turns():

@@ -124,7 +124,7 @@ _ALL = (
     _peer("onnxruntime", _ORT_PACKAGES, "fp32 int8", streams=True, prepared=("fp32", "int8")),
     _peer("openvino", ("openvino", "nncf"), "fp32 bf16 int8", streams=True, prepared=("int8",)),
     _peer("torch", ("torch",), "fp32 bf16", streams=True),
-    _peer("paddle", ("paddle",), "fp32 bf16", _PLAIN_PADDLE, streams=True),
+    _peer("paddle", ("paddle",), "fp32", _PLAIN_PADDLE, streams=True),
 )
 PEERS = {peer.name: peer for peer in _ALL}
 

@@ -21,8 +21,6 @@ class OneDnn:
         config.disable_gpu()
         config.disable_glog_info()
         config.enable_mkldnn()
-        if job.contender.precision == "bf16":
-            config.enable_mkldnn_bfloat16()
         config.enable_memory_optim()
         config.set_cpu_math_library_num_threads(1 if job.streams else job.threads)
         self._predictor = inference.create_predictor(config)
