@@ -1,56 +1,35 @@
-"""Trains models/python-albert, a small ALBERT that fills masks in sentences about Python, in half an hour.
+"""Trains models/python-albert, a small ALBERT that fills masks in sentences about Python.
 
-One layer, repeated twelve times, learns masked words from the documentation that comes with Python and numpy.
-No model made by it is in the repository yet:
+One layer, repeated twelve times, learns masked words from Python's own documentation. Needs the development
+environment and the documentation (Debian: apt install python3-doc):
 
-    python tools/train_python_albert.py --output models/python-albert --minutes 25
+    python tools/train_python_albert.py
 
-The clock decides how many steps each stage gets, and the log says how many it got; ``--steps`` with these
-numbers repeats a run on the same texts, up to rounding.
+The same texts, seed and versions give the same model, up to rounding. ``--share 0.1`` makes a tenth of the
+steps, to try a change of the recipe.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import os
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 # Threads that wait for work sleep: spinning takes the core from whoever else is busy here.
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 import numpy as np
-import paddle
+import torch
 from python_albert.batches import Masker, make_rows
 from python_albert.corpus import documents
-from python_albert.folder import half, load, save
 from python_albert.held_out import write_held_out
-from python_albert.initial import initial_values
-from python_albert.network import Network
+from python_albert.initial import set_initial_values
+from python_albert.model import LONGEST, VOCABULARY, new_model, save
 from python_albert.training import STAGES, evaluate, held_out_batches, train
-from python_albert.vocabulary import PAD, train_tokenizer
-
-from albert_runtime.config import AlbertConfig
+from python_albert.vocabulary import train_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = AlbertConfig(
-    vocab_size=4096,
-    embedding_size=128,
-    hidden_size=256,
-    num_hidden_layers=12,
-    num_hidden_groups=1,
-    inner_group_num=1,
-    num_attention_heads=8,
-    intermediate_size=1024,
-    hidden_act="gelu_new",
-    max_position_embeddings=128,
-    type_vocab_size=2,
-    layer_norm_eps=1e-12,
-    pad_token_id=PAD,
-    padding_idx=None,
-    add_pooling_layer=False,
-    initializer_range=0.02,
-)
 
 
 def main() -> None:
@@ -59,14 +38,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=ROOT / "models" / "python-albert")
-    parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument(
-        "--steps", type=lambda text: [int(n) for n in text.split(",")], help="one number a stage"
-    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peak-rate", type=float, default=2e-3)
-    parser.add_argument("--resume", type=Path, help="go on from the weights in this folder")
-    parser.add_argument("--first-stage", type=int, default=1, help="stages before it are left out")
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps")
     options = parser.parse_args()
     begin = time.monotonic()
 
@@ -79,44 +52,34 @@ def main() -> None:
     for source in sorted({text.source for text in texts}):
         words = sum(len(p.split()) for text in kept if text.source == source for p in text.paragraphs)
         log(f"{source}: {words} words to train on")
-    tokenizer = train_tokenizer((p for text in kept for p in text.paragraphs), CONFIG.vocab_size)
-    longest = CONFIG.max_position_embeddings
-    rows = make_rows(kept, tokenizer, longest // 2)
-    long_rows = make_rows(kept, tokenizer, longest)
-    held_out = make_rows([text for text in texts if text.held_out], tokenizer, longest // 2)
+    tokenizer = train_tokenizer((p for text in kept for p in text.paragraphs), VOCABULARY)
+    rows = make_rows(kept, tokenizer, LONGEST // 2)
+    long_rows = make_rows(kept, tokenizer, LONGEST)
+    held_out = make_rows([text for text in texts if text.held_out], tokenizer, LONGEST // 2)
     log(f"{rows.tokens} tokens to train on, {held_out.tokens} held out, sha256 of the text {digest}")
 
+    torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    paddle.seed(options.seed)
     only_masks = Masker(tokenizer, word=0.15, kept=0.0, changed=0.0)
-    if options.resume is None:
-        network = Network(CONFIG, initial_values(CONFIG, rows, rng))
-    else:
-        network = Network(CONFIG, load(options.resume, CONFIG))
+    model = new_model()
+    set_initial_values(model, rows, rng)
     log("starting values ready")
-    made = train(
-        network,
+    train(
+        model,
         rows,
         long_rows,
         held_out,
         Masker(tokenizer),
         only_masks,
-        seed=options.seed,
-        minutes=options.minutes,
-        steps=options.steps,
-        peak_rate=options.peak_rate,
-        stages=STAGES[options.first_stage - 1 :],
-        checkpoint=lambda values: save(options.output, CONFIG, values, tokenizer),
+        rng=rng,
+        stages=[dataclasses.replace(stage, steps=int(stage.steps * options.share)) for stage in STAGES],
+        checkpoint=lambda: save(options.output, model, tokenizer),
         log=log,
     )
-    final = half(network.values())
-    save(options.output, CONFIG, final, tokenizer)
     write_held_out(options.output / "held-out.jsonl", texts, tokenizer, options.seed)
-    log(f"steps in each stage: {','.join(map(str, made))}")
-    network = Network(CONFIG, final)
     whole = held_out_batches(held_out, only_masks, held_out.tokens * 2)
     for passes in (1, 2, 3, 4, 6, 8, 10, 12):
-        log(f"held out, rounded to float16, {passes:2} passes: {evaluate(network, whole, passes)}")
+        log(f"held out, {passes:2} passes: {evaluate(model, whole, passes)}")
 
 
 if __name__ == "__main__":

@@ -90,12 +90,12 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
   albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
-  packed.place(reinterpret_cast<const std::byte*>(w), static_cast<int>(columns), 0);
+  const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
+  packed.place(*team, reinterpret_cast<const std::byte*>(w), static_cast<int>(columns), 0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
   const albert::OwnedOperand operand(kernels, type, from, static_cast<int>(rows), static_cast<int>(depth));
-  const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
   team->run([&](int) {
     albert::linear(*team, kernels, packed, operand.get(), static_cast<int>(rows), result.get(), stride, b != nullptr, function);
   });

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "engine/cpu.h"
+
 namespace albert {
 
 namespace {
@@ -102,10 +104,10 @@ size_t PackedMatrix::bytes() const {
   return (offset(panels() - 1) + static_cast<size_t>(depth_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
 }
 
-void PackedMatrix::place(const std::byte* w, int columns, int first_column) {
-  const int end = first_column + columns;
-  for (int column = first_column; column < end;) {
-    const int panel = column / panel_columns_, inside = column % panel_columns_;
+void PackedMatrix::place(Team& team, const std::byte* w, int columns, int first_column) {
+  const int end = first_column + columns, first_panel = first_column / panel_columns_;
+  const auto place_panel = [&](int panel) {
+    const int column = std::max(first_column, panel * panel_columns_), inside = column % panel_columns_;
     const Strip strip{.first = w + static_cast<size_t>(column - first_column) * sizeof(float),
                       .row_bytes = static_cast<size_t>(columns) * sizeof(float),
                       .depth = depth_,
@@ -113,17 +115,14 @@ void PackedMatrix::place(const std::byte* w, int columns, int first_column) {
     Word* to = data_.get() + offset(panel) + inside;
     switch (precision_) {
       case Precision::fp32:
-        convert<1>(strip, to, width(panel), [](float x, int) { return std::bit_cast<uint32_t>(x); });
-        break;
+        return convert<1>(strip, to, width(panel), [](float x, int) { return std::bit_cast<uint32_t>(x); });
       case Precision::bf16:
-        convert<2>(strip, to, width(panel), [](float x, int) { return to_bf16(x); });
-        break;
+        return convert<2>(strip, to, width(panel), [](float x, int) { return to_bf16(x); });
       case Precision::int8:
-        to_int8(strip, to, width(panel), scale_.get() + column);
-        break;
+        return to_int8(strip, to, width(panel), scale_.get() + column);
     }
-    column += strip.count;
-  }
+  };
+  team.run([&](int) { team.for_each((end - 1) / panel_columns_ + 1 - first_panel, [&](int i) { place_panel(first_panel + i); }); });
 }
 
 void PackedMatrix::place_transposed(const std::byte* w) {
@@ -141,7 +140,7 @@ namespace {
 // Reads tensors by name, checked against the shapes that the config demands.
 class Reader {
  public:
-  Reader(const MappedFile& file, const TensorTable& tensors) : file_(file), tensors_(tensors) {}
+  Reader(const MappedFile& file, const TensorTable& tensors, Team& team) : file_(file), tensors_(tensors), team_(team) {}
 
   const std::byte* bytes(const std::string& name, std::initializer_list<int> shape) const {
     const auto entry = tensors_.find(name);
@@ -185,7 +184,7 @@ class Reader {
 
   // name.weight [depth, columns] and name.bias go to the columns from first_column on.
   void linear(PackedMatrix& to, const std::string& name, int columns, int first_column = 0) const {
-    to.place(bytes(name + ".weight", {to.depth(), columns}), columns, first_column);
+    to.place(team_, bytes(name + ".weight", {to.depth(), columns}), columns, first_column);
     read(to.bias() + first_column, name + ".bias", {columns});
     file_.drop_pages();  // what is packed need not stay resident twice
   }
@@ -193,6 +192,7 @@ class Reader {
  private:
   const MappedFile& file_;
   const TensorTable& tensors_;
+  Team& team_;
 };
 
 }  // namespace
@@ -200,7 +200,9 @@ class Reader {
 Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, const HeadConfig& heads,
                  int panel_columns, Precision layer_precision)
     : file(path), precision(layer_precision) {
-  const Reader reader(file, tensors);
+  // As many threads as there are CPUs: whoever packs waits for it.
+  const TeamPool::Lease team(TeamPool::instance(), std::min(whole_cpus(usable_cpus()), TeamPool::kMostThreads));
+  const Reader reader(file, tensors, *team);
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
   embedding_size = e;
   word_embeddings = reader.bytes("embeddings.word_embeddings.weight", {c.vocab_size, e});

@@ -7,6 +7,7 @@
 
 #include "engine/mapped_file.h"
 #include "engine/model.h"
+#include "engine/team.h"
 #include "engine/workspace.h"
 
 namespace albert {
@@ -18,8 +19,8 @@ class PackedMatrix {
   PackedMatrix(int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
 
   // Converts w, floats [depth, columns] row by row at any alignment, to the columns from first_column on. bf16 rounds to nearest;
-  // int8 takes the nearest integers of w * 127 / max|column|, each column by itself.
-  void place(const std::byte* w, int columns, int first_column);
+  // int8 takes the nearest integers of w * 127 / max|column|, each column by itself. The team shares the work.
+  void place(Team& team, const std::byte* w, int columns, int first_column);
   // Copies the transpose of w, floats [columns, depth]. fp32 only.
   void place_transposed(const std::byte* w);
 

@@ -64,17 +64,16 @@ def _add(rows: dict[int, list[Ids]], ids: list[int]) -> None:
 class Masker:
     """Chooses whole words: all the pieces of a word or none. Other signs than words are chosen more seldom.
 
-    Of the chosen places ``kept`` show what stood there (a network learns to keep what it sees through all
-    its passes), ``changed`` a random piece, and the others [MASK].
+    Of the chosen places ``kept`` show what stood there, ``changed`` a random piece, and the others [MASK].
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         *,
-        word: float = 0.26,
+        word: float = 0.25,
         sign: float = 0.04,
-        kept: float = 0.2,
+        kept: float = 0.05,
         changed: float = 0.05,
     ) -> None:
         self.kept, self.changed = kept, changed
@@ -100,12 +99,6 @@ class Masker:
         ids = rows.copy().ravel()
         ids[chosen] = shown
         return MaskedBatch(ids.reshape(rows.shape), chosen, wanted)
-
-
-def every_place(rows: Ids) -> MaskedBatch:
-    """All the pieces of the text, none of them hidden."""
-    chosen = np.flatnonzero(rows >= len(SPECIAL))
-    return MaskedBatch(rows, chosen, rows.ravel()[chosen])
 
 
 def epoch(rows: Rows, tokens: int, rng: np.random.Generator) -> Iterator[Ids]:

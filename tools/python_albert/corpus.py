@@ -1,7 +1,8 @@
-"""English prose about Python that every machine with Python and numpy has.
+"""English prose about Python that every Debian machine with Python and numpy has.
 
-Docstrings and comment blocks of the standard library's and numpy's sources, the docstrings of built-in types
-and functions, and the language reference that ``help()`` shows (pydoc topics), cleaned to paragraphs.
+The documentation of Python in its source form (package python3-doc), docstrings and comment blocks of the
+standard library's and numpy's sources, the docstrings of built-in types and functions, and the language
+reference that ``help()`` shows (pydoc topics), cleaned to paragraphs.
 """
 
 import ast
@@ -9,6 +10,7 @@ import importlib
 import inspect
 import pydoc_data.topics
 import re
+import sys
 import sysconfig
 import warnings
 import zlib
@@ -27,6 +29,9 @@ _functools _hashlib _heapq _io _json _operator _pickle _random _socket _sqlite3 
 array atexit binascii cmath errno faulthandler fcntl gc itertools marshal math mmap posix pyexpat resource
 select signal sys syslog termios time unicodedata zlib
 """.split()  # noqa: SIM905
+DOCUMENTATION = Path(
+    "/usr/share/doc/python{0.major}.{0.minor}/html/_sources".format(sys.version_info)  # noqa: UP032
+)
 HELD_OUT_PERCENT = 4
 
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]+?)(?: <[^>]*>)?`")
@@ -60,8 +65,9 @@ def documents() -> list[Document]:
                 seen.add(key)
                 kept.append(paragraph)
         if kept:
-            # Whole files are held out: neighbours in one file resemble each other.
-            held_out = zlib.crc32(f"{source}/{origin}".encode()) % 100 < HELD_OUT_PERCENT
+            # Whole subjects are held out: a module's docstrings and its documentation resemble each other.
+            subject = origin.rpartition("/")[2].partition(".")[0].lstrip("_")
+            held_out = zlib.crc32(subject.encode()) % 100 < HELD_OUT_PERCENT
             found.append(Document(source, tuple(kept), held_out))
     return found
 
@@ -99,6 +105,10 @@ def _is_prose(sentence: str) -> bool:
 
 def _texts() -> Iterator[tuple[str, str, str]]:
     """(source, file or module, text)."""
+    if not DOCUMENTATION.is_dir():
+        raise FileNotFoundError(f"{DOCUMENTATION} is not there; Debian: apt install python3-doc")
+    for path in sorted(DOCUMENTATION.rglob("*.txt")):
+        yield "documentation", path.relative_to(DOCUMENTATION).as_posix(), path.read_text(encoding="utf-8")
     for name, topic in sorted(pydoc_data.topics.topics.items()):
         yield "pydoc topics", name, topic
     for name in BUILT_IN:

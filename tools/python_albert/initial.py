@@ -7,12 +7,11 @@ right, which random heads take most of a short training to find. Everything else
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-from albert_runtime.config import AlbertConfig
+from transformers import AlbertConfig, AlbertForMaskedLM
 
 from .batches import Rows
-from .network import LAYER, tensor_shapes
 from .vocabulary import SPECIAL
 
 Float = NDArray[np.float32]
@@ -23,28 +22,27 @@ OFFSETS = (-1, 1, -2, 2, -3, 3)
 SHARPNESS = 1.35
 
 
-def initial_values(config: AlbertConfig, rows: Rows, rng: np.random.Generator) -> dict[str, Float]:
-    """A value for every parameter."""
-    values = {}
-    for name, shape in tensor_shapes(config).items():
-        # A matrix keeps the size of what passes it, whatever its width: Glorot's rule.
-        value = rng.normal(0.0, np.sqrt(2.0 / sum(shape)), shape)
-        if name.startswith("embeddings."):
-            value = rng.normal(0.0, config.initializer_range, shape)
-        if name.endswith("norm.weight"):
-            value = np.ones(shape)
-        elif name.endswith("bias"):
-            value = np.zeros(shape)
-        values[name] = value.astype(np.float32)
-    values["embeddings.word_embeddings.weight"] = _word_vectors(config, rows, rng)
-    values["embeddings.position_embeddings.weight"] = _waves(config)
-    _look_at_neighbours(config, values, rng)
+@torch.no_grad()
+def set_initial_values(model: AlbertForMaskedLM, rows: Rows, rng: np.random.Generator) -> None:
+    """Write a value into every parameter of the model; ``rows`` are what is counted."""
+    config = model.config
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "embeddings." not in name:
+            # A matrix keeps the size of what passes it, whatever its width: Glorot's rule.
+            torch.nn.init.xavier_normal_(parameter)
+    embeddings = model.albert.embeddings
+    _copy(embeddings.word_embeddings.weight, _word_vectors(config, rows, rng))
+    _copy(embeddings.position_embeddings.weight, _waves(config))
+    _look_at_neighbours(model, rng)
     counts = np.zeros(config.vocab_size)
     for group in rows.by_width.values():
         counts += np.bincount(group.ravel(), minlength=config.vocab_size)
     counts[: len(SPECIAL)] = 0.0
-    values["predictions.bias"] = np.log((counts + 0.5) / counts.sum()).astype(np.float32) + 8.0
-    return values
+    _copy(model.predictions.bias, np.log((counts + 0.5) / counts.sum()) + 8.0)
+
+
+def _copy(parameter: torch.Tensor, values: NDArray[np.floating]) -> None:
+    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
 
 
 def _word_vectors(config: AlbertConfig, rows: Rows, rng: np.random.Generator) -> Float:
@@ -92,22 +90,25 @@ def _frequencies(config: AlbertConfig) -> NDArray[np.float64]:
     return np.geomspace(FASTEST, SLOWEST, config.embedding_size // 2)
 
 
-def _look_at_neighbours(config: AlbertConfig, values: dict[str, Float], rng: np.random.Generator) -> None:
+def _look_at_neighbours(model: AlbertForMaskedLM, rng: np.random.Generator) -> None:
     """Query and key of the first heads: the product of a wave turned by an offset and the wave itself.
 
     The sum over waves of cos(frequency * (place + offset - other place)) is largest at the offset.
     """
-    embedding, hidden, size = config.embedding_size, config.hidden_size, config.head_size
-    mapping = np.linalg.qr(rng.standard_normal((hidden, embedding)))[0].T * np.sqrt(hidden / embedding)
-    values["encoder.embedding_hidden_mapping_in.weight"] = mapping.astype(np.float32)
+    config = model.config
+    embedding, hidden = config.embedding_size, config.hidden_size
+    size = hidden // config.num_attention_heads
+    # Columns of equal length at right angles: the waves can be read back out of the hidden states.
+    mapping = np.linalg.qr(rng.standard_normal((hidden, embedding)))[0] * np.sqrt(hidden / embedding)
     back = mapping.T * (embedding / hidden)
-    values["predictions.dense.weight"] = back.astype(np.float32)
+    _copy(model.albert.encoder.embedding_hidden_mapping_in.weight, mapping)
+    _copy(model.predictions.dense.weight, back)
+    attention = model.albert.encoder.albert_layer_groups[0].albert_layers[0].attention
     waves = np.arange(0, size, 2)
-    sine, cosine = back[:, waves], back[:, embedding // 2 + waves]
-    for head, offset in enumerate(OFFSETS[: config.num_attention_heads]):
-        turn = offset * _frequencies(config)[waves]
-        columns = slice(head * size, (head + 1) * size)
+    sine, cosine = back[waves], back[embedding // 2 + waves]
+    for head, offset in enumerate(OFFSETS):
+        turn = (offset * _frequencies(config)[waves])[:, None]
         turned = (sine * np.cos(turn) + cosine * np.sin(turn), cosine * np.cos(turn) - sine * np.sin(turn))
-        for part, pair in (("query", turned), ("key", (sine, cosine))):
-            matrix = values[f"{LAYER}attention.{part}.weight"]
-            matrix[:, columns] = SHARPNESS * np.concatenate(pair, axis=1)
+        rows = slice(head * size, (head + 1) * size)
+        _copy(attention.query.weight[rows], SHARPNESS * np.concatenate(turned))
+        _copy(attention.key.weight[rows], SHARPNESS * np.concatenate((sine, cosine)))
