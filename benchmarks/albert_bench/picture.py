@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .peers import PRECISIONS
+from .peers import PEERS, PRECISIONS
 from .report import best, contenders, split_name
 
 _WIDTH, _HEIGHT = 9.0, 3.0  # inches, of one panel
@@ -25,6 +25,8 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     rows = [work for work in model["work"] if work["threads"] == most]
     title = f"{model['name']}, {most} threads, {results['machine']['cpu']}"
     single = [row for row in rows if len(row["lengths"]) == 1]
+    if len(single) < 2:  # no line through one point
+        single = []
     written = []
     for name, panel, shown in (("throughput", _throughput, rows), ("latency", _latency, single)):
         precisions = [
@@ -62,7 +64,8 @@ def _throughput(axis: Any, rows: Sequence[dict[str, Any]], precision: str) -> No
     for place, name in enumerate(names):
         bars = _timed(rows, name)
         left = [index - _GROUP / 2 + (place + 0.5) * width for index in bars]
-        axis.bar(left, [entrant["gflops"]["median"] for entrant in bars.values()], width, label=name)
+        heights = [entrant["gflops"]["median"] for entrant in bars.values()]
+        axis.bar(left, heights, width, label=_label(name), **_look(name))
     limits = [
         limit
         for row in rows
@@ -81,13 +84,24 @@ def _latency(axis: Any, rows: Sequence[dict[str, Any]], precision: str) -> None:
     for name in contenders(rows, precision):
         points = sorted((rows[i]["lengths"][0], e["ms"]["median"]) for i, e in _timed(rows, name).items())
         if points:
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+            style = {"marker": "o", "markersize": 3, "label": _label(name), **_look(name)}
+            axis.plot(*zip(*points, strict=True), **style)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     ticks = sorted({row["lengths"][0] for row in rows})
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.set_xlabel("tokens")
     axis.set_ylabel("ms")
+
+
+def _label(name: str) -> str:
+    return name.rsplit(" ", 1)[0]  # the precision stands above the panel
+
+
+def _look(name: str) -> dict[str, Any]:
+    """A peer has one colour everywhere, paler for a variant of it."""
+    peer, _, variant = split_name(name)
+    return {"color": f"C{[*PEERS, peer].index(peer)}", "alpha": 0.5 if variant else 1.0}
 
 
 def _timed(rows: Sequence[dict[str, Any]], name: str) -> dict[int, dict[str, Any]]:

@@ -13,7 +13,7 @@ from albert_runtime import Predictor
 
 ROWS = [np.arange(5, 12), np.arange(20, 23), np.arange(8, 24)]
 CONTENDERS = [contender for peer in PEERS.values() for contender in peer.contenders if not peer.packs]
-# Compiling takes torch half a minute a graph.
+# Compiling takes torch tens of seconds.
 SLOW = [pytest.param(c, marks=pytest.mark.slow) if c.peer == "torch" else c for c in CONTENDERS]
 
 

@@ -30,12 +30,17 @@ def test_pictures(tmp_path):
     assert [path.name for path in draw(found, tmp_path)] == ["throughput.svg", "latency.svg"]
     texts = [(tmp_path / name).read_text() for name in ("throughput.svg", "latency.svg")]
     assert "albert-x, 2 threads, Some CPU" in texts[0]
-    for label in ("engine fp32", "other plain fp32", "peer int8", "ceiling", "2x16"):
+    for label in ("engine", "other plain", "peer", "ceiling", "2x16", "int8"):
         assert label in texts[0]
     assert "never" not in texts[0]
-    assert "other plain fp32" not in texts[1]
+    assert "other plain" not in texts[1]
     draw(found, tmp_path)
     assert texts == [(tmp_path / name).read_text() for name in ("throughput.svg", "latency.svg")]
+
+
+def test_no_line_through_one_length(tmp_path):
+    found = results(row("1x16", [16], "engine fp32"), row("2x16", [16, 16], "engine fp32"))
+    assert [path.name for path in draw(found, tmp_path)] == ["throughput.svg"]
 
 
 def test_nothing_to_draw(tmp_path, monkeypatch):

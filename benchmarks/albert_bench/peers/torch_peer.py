@@ -1,4 +1,8 @@
-"""PyTorch: the model rebuilt from the artifact, compiled as a whole, its weights frozen into the code."""
+"""PyTorch: the model rebuilt from the artifact; its layer is compiled, with the weights frozen into the code.
+
+All depths run one compiled layer, as PyTorch advises for layers that repeat: compiled whole, the model takes
+a minute for every kind of shape, and holds a packed copy of the weights for every depth.
+"""
 
 import os
 from collections.abc import Sequence
@@ -16,64 +20,23 @@ from . import HIDDEN, POOLED, Answer, Ids, Job, padded
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _GELU = {"gelu": "none", "gelu_new": "tanh"}
 _MASKED = -10000.0
-# One for each of: one row or several, padding or none; and for what torch itself specializes besides.
-_MOST_GRAPHS = 32
+# For every layer: one row or several, padding or none; and what torch itself specializes besides.
+_GRAPHS_OF_LAYER = 16
 
 
-class Encoder(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """ALBERT in plain functions. Weights are stored once; Q, K and V are one matrix [3H, H]."""
+class Weights(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """Some of the model's tensors, and the functions that use them by name."""
 
-    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
         super().__init__()
         self.config = config
-        for group in range(config.num_hidden_groups):
-            for inner in range(config.inner_group_num):
-                prefix = f"{layer_prefix(group, inner)}attention."
-                for kind in ("weight", "bias"):
-                    parts = [tensors.pop(f"{prefix}{part}.{kind}") for part in ("query", "key", "value")]
-                    tensors[f"{prefix}qkv.{kind}"] = torch.cat(parts)
-        self.names = {name: name.replace(".", "_") for name in tensors}
+        self._names = {name: name.replace(".", "_") for name in tensors}
         for name, values in tensors.items():
-            self.register_parameter(self.names[name], nn.Parameter(values.to(dtype), requires_grad=False))
-
-    def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """int64 [B, S] and 0/1 [B, S] (None: nothing is masked) to float32 [B, S, H] and [B, H]."""
-        config = self.config
-        words = self.weight("embeddings.word_embeddings.weight")
-        x = F.embedding(ids, words)
-        if config.padding_idx is not None:
-            x = x * (ids != config.padding_idx).to(x.dtype).unsqueeze(-1)
-        x = x + self.weight("embeddings.token_type_embeddings.weight")[0]
-        x = x + self.weight("embeddings.position_embeddings.weight")[: ids.shape[1]]
-        x = self.norm(x, "embeddings.layer_norm")
-        x = self.linear(x, "encoder.embedding_hidden_mapping_in")
-        bias = None if mask is None else ((1.0 - mask.to(x.dtype)) * _MASKED)[:, None, None, :]
-        for layer in range(config.num_hidden_layers):
-            for inner in range(config.inner_group_num):
-                x = self.layer(x, bias, layer_prefix(config.group_of_layer(layer), inner))
-        pooled = torch.tanh(self.linear(x[:, 0], "pooler"))
-        return x.float(), pooled.float()
-
-    def layer(self, x: Tensor, bias: Tensor | None, prefix: str) -> Tensor:
-        """[B, S, H] to [B, S, H]; bias [B, 1, 1, S] is added to the scores."""
-        rows, length, hidden = x.shape
-        qkv = self.linear(x, f"{prefix}attention.qkv")
-        heads = qkv.view(rows, length, 3, self.config.num_attention_heads, self.config.head_size)
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        context = context.transpose(1, 2).reshape(rows, length, hidden)
-        attended = self.norm(
-            x + self.linear(context, f"{prefix}attention.dense"), f"{prefix}attention.layer_norm"
-        )
-        inner = self.linear(attended, f"{prefix}ffn")
-        act = self.config.hidden_act
-        inner = F.relu(inner) if act == "relu" else F.gelu(inner, approximate=_GELU[act])
-        outer = self.linear(inner, f"{prefix}ffn_output")
-        return self.norm(outer + attended, f"{prefix}full_layer_layer_norm")
+            self.register_parameter(self._names[name], nn.Parameter(values, requires_grad=False))
 
     def weight(self, name: str) -> Tensor:
-        """A parameter by the manifest's name."""
-        return getattr(self, self.names[name])
+        """A tensor by name."""
+        return getattr(self, self._names[name])
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         """x W^T + b, W [out, in]."""
@@ -85,33 +48,92 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is not followed
         return F.layer_norm(x, x.shape[-1:], scale, shift, self.config.layer_norm_eps)
 
 
+class Layer(Weights):
+    """One transformer layer; Q, K and V are one matrix [3H, H]."""
+
+    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
+        for kind in ("weight", "bias"):
+            parts = [tensors.pop(f"attention.{part}.{kind}") for part in ("query", "key", "value")]
+            tensors[f"attention.qkv.{kind}"] = torch.cat(parts)
+        super().__init__(config, tensors)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """[B, S, H] to [B, S, H]; bias [B, 1, 1, S] is added to the scores."""
+        rows, length, hidden = x.shape
+        qkv = self.linear(x, "attention.qkv")
+        heads = qkv.view(rows, length, 3, self.config.num_attention_heads, self.config.head_size)
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        context = context.transpose(1, 2).reshape(rows, length, hidden)
+        attended = self.norm(x + self.linear(context, "attention.dense"), "attention.layer_norm")
+        inner = self.linear(attended, "ffn")
+        act = self.config.hidden_act
+        inner = F.relu(inner) if act == "relu" else F.gelu(inner, approximate=_GELU[act])
+        return self.norm(self.linear(inner, "ffn_output") + attended, "full_layer_layer_norm")
+
+
+class Encoder(Weights):
+    """ALBERT: what lies before and after the layers, and the loop over them."""
+
+    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
+        groups = [
+            [_take(tensors, layer_prefix(group, inner)) for inner in range(config.inner_group_num)]
+            for group in range(config.num_hidden_groups)
+        ]
+        super().__init__(config, tensors)
+        self.groups = [
+            [torch.compile(Layer(config, layer).eval(), dynamic=True) for layer in group] for group in groups
+        ]
+
+    def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """int64 [B, S] and 0/1 [B, S] (None: nothing is masked) to float32 [B, S, H] and [B, H]."""
+        config = self.config
+        x = F.embedding(ids, self.weight("embeddings.word_embeddings.weight"))
+        if config.padding_idx is not None:
+            x = x * (ids != config.padding_idx).to(x.dtype).unsqueeze(-1)
+        x = x + self.weight("embeddings.token_type_embeddings.weight")[0]
+        x = x + self.weight("embeddings.position_embeddings.weight")[: ids.shape[1]]
+        x = self.linear(self.norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
+        bias = None if mask is None else ((1.0 - mask.to(x.dtype)) * _MASKED)[:, None, None, :]
+        for depth in range(config.num_hidden_layers):
+            for layer in self.groups[config.group_of_layer(depth)]:
+                x = layer(x, bias)
+        return x.float(), torch.tanh(self.linear(x[:, 0], "pooler")).float()
+
+
 class Compiled:
-    """The encoder through torch.compile, for any shapes; a kind of shape is compiled when it is first met."""
+    """The encoder for any shapes; a kind of shape is compiled when it is first met."""
 
     def __init__(self, job: Job) -> None:
         # Beside what was prepared: the processes of one run share what is compiled, the next run starts anew.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(job.folder / "compiled")
         torch.set_num_threads(1 if job.streams else job.threads)
         torch._inductor.config.freezing = True
-        torch._dynamo.config.recompile_limit = _MOST_GRAPHS
         artifact = Artifact.open(job.artifact)
         assert artifact.manifest is not None
-        encoder = Encoder(artifact.manifest.config, _tensors(artifact), _TYPES[job.contender.precision])
-        self._forward = torch.compile(encoder.eval(), dynamic=True)
+        config = artifact.manifest.config
+        layers = config.num_hidden_groups * config.inner_group_num
+        torch._dynamo.config.recompile_limit = _GRAPHS_OF_LAYER * layers
+        self._encoder = Encoder(config, _tensors(artifact, _TYPES[job.contender.precision]))
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""
         ids, mask, _ = padded(rows)
         whole = all(len(row) == ids.shape[1] for row in rows)
         with torch.no_grad():
-            hidden, pooled = self._forward(torch.from_numpy(ids), None if whole else torch.from_numpy(mask))
+            hidden, pooled = self._encoder(torch.from_numpy(ids), None if whole else torch.from_numpy(mask))
         return {HIDDEN: hidden.numpy(), POOLED: pooled.numpy()}
 
 
 build = Compiled
 
 
-def _tensors(artifact: Artifact) -> dict[str, Tensor]:
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names start so out of the table; their names without it."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+
+
+def _tensors(artifact: Artifact, dtype: torch.dtype) -> dict[str, Tensor]:
     """Every tensor by name; matrices of linear layers [out, in], as torch has them."""
     assert artifact.manifest is not None
     found = {}
@@ -122,5 +144,5 @@ def _tensors(artifact: Artifact) -> dict[str, Tensor]:
         ].tobytes()  # at odd offsets: copied, not viewed
         values = torch.from_numpy(np.frombuffer(data, np.float32).reshape(record.shape).copy())
         is_linear = values.ndim == 2 and "_embeddings." not in record.name
-        found[record.name] = values.T.contiguous() if is_linear else values
+        found[record.name] = (values.T.contiguous() if is_linear else values).to(dtype)
     return found
