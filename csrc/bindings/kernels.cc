@@ -97,7 +97,8 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
   const albert::OwnedOperand operand(kernels, type, from, static_cast<int>(rows), static_cast<int>(depth));
   team->run([&](int) {
-    albert::linear(*team, kernels, packed, operand.get(), static_cast<int>(rows), result.get(), stride, b != nullptr, function);
+    albert::linear(*team, kernels, packed, operand.get(), static_cast<int>(rows), {.c = result.get(), .stride = stride},
+                   b != nullptr, function);
   });
   for (py::ssize_t row = 0; row < rows; ++row)
     std::copy_n(result.get() + static_cast<size_t>(row) * stride, columns, to + row * columns);
@@ -115,22 +116,27 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
   if (keys == 0 || heads == 0 || size == 0) throw std::invalid_argument("k must not be empty");
   FloatArray out = like(q);
   const albert::Kernels& kernels = kernels_or_default(isa);
-  const auto stride = static_cast<size_t>(heads * size);
   const float *q_data = q.data(), *k_data = k.data(), *v_data = v.data();
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
+  // A row for each head of each token.
+  const auto operand = [&](const float* x, py::ssize_t tokens) {
+    return albert::OwnedOperand(kernels, type, x, static_cast<int>(tokens * heads), static_cast<int>(size));
+  };
+  const albert::OwnedOperand q_rows = operand(q_data, queries), k_rows = operand(k_data, keys), v_rows = operand(v_data, keys);
+  const size_t stride = q_rows.get().stride * static_cast<size_t>(heads) * static_cast<size_t>(albert::depth_per_word(type));
   const albert::FloatBlock scratch =
       albert::allocate_floats(albert::attention_scratch(static_cast<int>(keys), static_cast<int>(size)));
   for (py::ssize_t head = 0; head < heads; ++head)
     kernels.attention_head({.precision = type,
-                            .q = q_data + head * size,
+                            .q = q_rows.get().from(static_cast<int>(head)).words,
                             .q_stride = stride,
-                            .k = k_data + head * size,
-                            .v = v_data + head * size,
+                            .k = k_rows.get().from(static_cast<int>(head)).words,
+                            .v = v_rows.get().from(static_cast<int>(head)).words,
                             .kv_stride = stride,
                             .out = to + head * size,
-                            .out_stride = stride,
+                            .out_stride = static_cast<size_t>(heads * size),
                             .queries = static_cast<int>(queries),
                             .keys = static_cast<int>(keys),
                             .head_size = static_cast<int>(size),

@@ -23,7 +23,8 @@ void project(const PassView& p, const PackedMatrix& w, const float* from, size_t
   const int chunk = rows_per_chunk(w.columns(), rows);
   for (int first = 0; first < rows; first += chunk) {
     const int count = std::min(chunk, rows - first);
-    linear(p.team, p.kernels, w, floats(from + static_cast<size_t>(first) * stride, stride), count, p.logits, logit_stride, true);
+    linear(p.team, p.kernels, w, floats(from + static_cast<size_t>(first) * stride, stride), count,
+           {.c = p.logits, .stride = logit_stride}, true);
     p.team.for_rows(count, [&](int row) {
       std::memcpy(to(first + row), p.logits + static_cast<size_t>(row) * logit_stride,
                   static_cast<size_t>(w.columns()) * sizeof(float));
@@ -56,8 +57,8 @@ void classify_tokens(const PassView& p) {
   const int chunk = rows_per_chunk(w.columns(), p.count);
   for (int first = 0; first < p.count; first += chunk) {
     const int count = std::min(chunk, p.count - first);
-    linear(p.team, p.kernels, w, floats(p.hidden + static_cast<size_t>(first) * p.hidden_stride, p.hidden_stride), count, p.logits,
-           stride, true);
+    linear(p.team, p.kernels, w, floats(p.hidden + static_cast<size_t>(first) * p.hidden_stride, p.hidden_stride), count,
+           {.c = p.logits, .stride = stride}, true);
     for_outputs(p, [&](int token, size_t place) {
       if (token < first || token >= first + count) return;
       std::memcpy(p.outputs.token_logits + place * labels, p.logits + static_cast<size_t>(token - first) * stride,
@@ -81,8 +82,8 @@ void score_vocabulary(const PassView& p) {
                   p.hidden + static_cast<size_t>(first[i] - p.first_token) * p.hidden_stride, h * sizeof(float));
     });
     const VocabularyHead& head = p.weights.vocabulary;
-    linear(p.team, p.kernels, head.dense, floats(p.spare, p.hidden_stride), count, p.embedded, p.embedding_stride, true,
-           p.config.hidden_act);
+    linear(p.team, p.kernels, head.dense, floats(p.spare, p.hidden_stride), count, {.c = p.embedded, .stride = p.embedding_stride},
+           true, p.config.hidden_act);
     p.team.for_ranges(count, [&](int from, int to) {
       float* x = p.embedded + static_cast<size_t>(from) * p.embedding_stride;
       p.kernels.layer_norm({.x = x,
@@ -117,8 +118,8 @@ void pool(const PassView& p) {
     first_tokens = p.spare;
   }
   float* pooled = p.other;
-  linear(p.team, p.kernels, p.weights.pooler, floats(first_tokens, p.hidden_stride), p.rows, pooled, p.hidden_stride, true,
-         Activation::tanh);
+  linear(p.team, p.kernels, p.weights.pooler, floats(first_tokens, p.hidden_stride), p.rows,
+         {.c = pooled, .stride = p.hidden_stride}, true, Activation::tanh);
   if (p.outputs.pooled != nullptr)
     p.team.for_rows(p.rows, [&](int row) {
       std::memcpy(p.outputs.pooled + static_cast<size_t>(p.first_row + row) * h,

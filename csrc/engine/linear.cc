@@ -5,8 +5,7 @@
 namespace albert {
 namespace {
 
-// A chunk of rows of A (240 x 768 floats: 0.7 MB) stays in the second-level cache while the panels pass it.
-constexpr int kRowsPerChunk = 240;
+// kRowsPerChunk: a chunk of rows of A (240 x 768 floats: 0.7 MB) stays in the second-level cache while the panels pass it.
 constexpr int kLeastRowsPerChunk = 24;
 // So many tasks for each thread even out what the threads are given.
 constexpr int kTasksPerThread = 3;
@@ -33,7 +32,7 @@ OwnedOperand::OwnedOperand(const Kernels& kernels, Precision precision, const fl
   operand_ = {words_.get(), stride, scale_.get(), sum_.get()};
 }
 
-void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, const Result& result,
             bool with_bias, Activation activation, PanelRange panels) {
   const auto gemm_panel = kernels.gemm_panel[static_cast<int>(w.precision())];
   const int panel_count = panels.end - panels.first;
@@ -45,13 +44,17 @@ void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Ope
   team.for_each(used_chunks * panel_count, [&](int task) {
     const int row = task / panel_count * chunk_rows;
     const int panel = panels.first + task % panel_count;
+    const auto at = static_cast<size_t>(row), column = static_cast<size_t>(panel) * static_cast<size_t>(w.panel_columns());
+    const bool round = result.rounded != nullptr;
     gemm_panel({.a = a.from(row),
                 .panel = w.panel(panel),
                 .width = w.width(panel),
                 .scale = w.scale(panel),
                 .bias = with_bias ? w.bias(panel) : nullptr,
-                .c = c + static_cast<size_t>(row) * c_stride + static_cast<size_t>(panel) * static_cast<size_t>(w.panel_columns()),
-                .c_stride = c_stride,
+                .c = round ? result.sums : result.c + at * result.stride + column,
+                .c_stride = round ? row_stride(kMostPanelColumns) : result.stride,
+                .rounded = round ? result.rounded + at * result.rounded_stride + column : nullptr,
+                .rounded_stride = result.rounded_stride,
                 .rows = std::min(chunk_rows, rows - row),
                 .depth = w.depth_words(),
                 .activation = activation});

@@ -27,14 +27,25 @@ class OwnedOperand {
   Operand operand_;
 };
 
+// Where a product goes: to floats, or rounded to bfloat16. A row needs row_stride(w.columns()) values: whole panels are written.
+struct Result {
+  float* c = nullptr;
+  size_t stride = 0;
+  Bf16* rounded = nullptr;
+  size_t rounded_stride = 0;
+  float* sums = nullptr;  // of this thread, kSumFloats, where the result is rounded
+};
+constexpr int kRowsPerChunk = 240;  // see linear.cc
+constexpr size_t kSumFloats = kRowsPerChunk * row_stride(kMostPanelColumns);
+
 // C[rows, w.columns()] = activation(A[rows, w.depth()] W + bias), the columns of `panels` only; A in the precision of W. To be
-// called by every thread of the team. A row of C needs row_stride(w.columns()) floats: whole panels are written.
-void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+// called by every thread of the team.
+void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, const Result& result,
             bool with_bias, Activation activation, PanelRange panels);
 
-inline void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, float* c, size_t c_stride,
+inline void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, const Result& result,
                    bool with_bias, Activation activation = Activation::none) {
-  linear(team, kernels, w, a, rows, c, c_stride, with_bias, activation, {0, w.panels()});
+  linear(team, kernels, w, a, rows, result, with_bias, activation, {0, w.panels()});
 }
 
 }  // namespace albert

@@ -13,18 +13,28 @@
 namespace albert {
 namespace {
 
-// Strides and places of the activations in the workspace, each [tokens, its size].
+// Sizes of the activations in the workspace, of a token each. Strides count values: floats, words of an operand, bfloat16.
 struct Layout {
-  size_t embedding, hidden, wide;  // strides: E; H; max(3H, I), the one buffer of Q|K|V and of the FFN, which never meet
-  size_t operand;                  // words: max(H, I) in reduced precision; 0 in fp32, which multiplies what is there
-  size_t scales;                   // int8: scale and sum of a token's operand
-  Layout(const ModelConfig& c, Precision precision)
-      : embedding(row_stride(c.embedding_size)),
+  Precision precision;
+  size_t embedding, hidden;  // E; H
+  size_t qkv;                // 3H: floats, in reduced precision bfloat16
+  size_t ffn;                // I: floats, in bf16 bfloat16, which are the next product's operand as they are
+  size_t operand;            // words: in reduced precision H, in int8 also I; none in fp32, which multiplies what is there
+  size_t scales;             // int8: scale and sum of a token's operand
+  Layout(const ModelConfig& c, Precision type)
+      : precision(type),
+        embedding(row_stride(c.embedding_size)),
         hidden(row_stride(c.hidden_size)),
-        wide(row_stride(std::max(3 * c.hidden_size, c.intermediate_size))),
-        operand(precision == Precision::fp32 ? 0 : row_stride(words_of(precision, std::max(c.hidden_size, c.intermediate_size)))),
+        qkv(row_stride(3 * c.hidden_size)),
+        ffn(row_stride(c.intermediate_size)),
+        operand(precision == Precision::fp32   ? 0
+                : precision == Precision::bf16 ? row_stride(words_of(precision, c.hidden_size))
+                                               : row_stride(words_of(precision, std::max(c.hidden_size, c.intermediate_size)))),
         scales(precision == Precision::int8 ? 2 : 0) {}
-  size_t floats_per_token() const { return embedding + 3 * hidden + wide + operand + scales; }
+  bool reduced() const { return precision != Precision::fp32; }
+  // Q|K|V and the FFN's results share a buffer: they never meet.
+  size_t wide_floats() const { return std::max(reduced() ? qkv / 2 : qkv, precision == Precision::bf16 ? ffn / 2 : ffn); }
+  size_t floats_per_token() const { return embedding + 3 * hidden + wide_floats() + operand + scales; }
 };
 
 class Pass {
@@ -45,7 +55,7 @@ class Pass {
         stride_(config, weights.precision) {
     for (int row = first_row; row < end_row; ++row)
       longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
-    scratch_size_ = attention_scratch(longest_, config.head_size());
+    scratch_size_ = std::max(attention_scratch(longest_, config.head_size()), kSumFloats);
     const auto n = static_cast<size_t>(count_);
     float* next = team.workspace.reserve(n * stride_.floats_per_token() + logit_floats(weights, count_) +
                                          static_cast<size_t>(team.size()) * scratch_size_);
@@ -54,7 +64,7 @@ class Pass {
     hidden_ = take(n * stride_.hidden);
     attended_ = take(n * stride_.hidden);
     spare_ = take(n * stride_.hidden);
-    wide_ = take(n * stride_.wide);
+    wide_ = take(n * stride_.wide_floats());
     operand_ = reinterpret_cast<Word*>(take(n * stride_.operand));
     operand_scale_ = take(n * stride_.scales / 2);
     operand_sum_ = reinterpret_cast<int32_t*>(take(n * stride_.scales / 2));
@@ -119,33 +129,47 @@ class Pass {
                            .rows = 1,
                            .columns = config_.embedding_size});
     });
-    linear(team_, kernels_, weights_.mapping_in, floats(embedded_, stride_.embedding), count_, hidden_, stride_.hidden, true);
+    linear(team_, kernels_, weights_.mapping_in, floats(embedded_, stride_.embedding), count_,
+           {.c = hidden_, .stride = stride_.hidden}, true);
     convert(hidden_, stride_.hidden, config_.hidden_size, count_);
   }
 
   void layer(const LayerWeights& w, int thread) {
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, wide_, stride_.wide, true);
-    attention(wide_, stride_.wide, false, thread);
-    finish_layer(w, count_);
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, qkv_result(wide_, stride_.qkv, thread), true);
+    attention(wide_, stride_.qkv, false, thread);
+    finish_layer(w, count_, thread);
   }
 
   // The last layer where only the pooler reads it: keys and values of all tokens, all else for the first token of each row alone.
   void layer_for_first_tokens(const LayerWeights& w, int thread) {
     const int h = config_.hidden_size, columns = w.qkv.panel_columns();
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, wide_, stride_.wide, true, Activation::none,
-           {h / columns, w.qkv.panels()});
+    const size_t query_stride = stride_.reduced() ? 2 * stride_.hidden : stride_.hidden;  // a float has room for two
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, qkv_result(wide_, stride_.qkv, thread), true,
+           Activation::none, {h / columns, w.qkv.panels()});
     keep_first_tokens();
     convert(hidden_, stride_.hidden, h, rows_);
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, spare_, stride_.hidden, true, Activation::none,
-           {0, (h + columns - 1) / columns});
-    attention(spare_, stride_.hidden, true, thread);
-    finish_layer(w, rows_);
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, qkv_result(spare_, query_stride, thread), true,
+           Activation::none, {0, (h + columns - 1) / columns});
+    attention(spare_, query_stride, true, thread);
+    finish_layer(w, rows_, thread);
   }
+
+  // Q, K and V as attention takes them, a row every `stride` values.
+  Result qkv_result(float* to, size_t stride, int thread) const {
+    if (!stride_.reduced()) return {.c = to, .stride = stride};
+    return {.rounded = reinterpret_cast<Bf16*>(to), .rounded_stride = stride, .sums = scratch(thread)};
+  }
+
+  float* scratch(int thread) const { return scratch_ + static_cast<size_t>(thread) * scratch_size_; }
 
   // From the queries and the K|V of wide_ to attended_, which gets a row for each query.
   void attention(const float* queries, size_t query_stride, bool first_tokens_only, int thread) {
-    const int heads = config_.num_attention_heads, size = config_.head_size(), h = config_.hidden_size;
-    float* scratch = scratch_ + static_cast<size_t>(thread) * scratch_size_;
+    const int heads = config_.num_attention_heads, size = config_.head_size();
+    const auto h = static_cast<size_t>(config_.hidden_size);
+    const size_t value_size = stride_.reduced() ? sizeof(Bf16) : sizeof(float);
+    const auto value_at = [&](const float* rows, int row, size_t stride, size_t column) {
+      return reinterpret_cast<const std::byte*>(rows) + (static_cast<size_t>(row) * stride + column) * value_size;
+    };
     team_.for_each(rows_ * heads, [&](int task) {
       const int row = task / heads, head = task % heads;
       const int first = tokens_.row_starts[first_row_ + row] - first_token_;
@@ -153,49 +177,62 @@ class Pass {
       const int first_key = first + tokens_.first_key[first_row_ + row];
       const int first_query = first_tokens_only ? row : first;
       const auto column = static_cast<size_t>(head) * static_cast<size_t>(size);
-      const float* keys = wide_ + static_cast<size_t>(first_key) * stride_.wide + static_cast<size_t>(h) + column;
-      kernels_.attention_head({.precision = weights_.precision == Precision::fp32 ? Precision::fp32 : Precision::bf16,
-                               .q = queries + static_cast<size_t>(first_query) * query_stride + column,
+      kernels_.attention_head({.precision = stride_.reduced() ? Precision::bf16 : Precision::fp32,
+                               .q = value_at(queries, first_query, query_stride, column),
                                .q_stride = query_stride,
-                               .k = keys,
-                               .v = keys + h,
-                               .kv_stride = stride_.wide,
+                               .k = value_at(wide_, first_key, stride_.qkv, h + column),
+                               .v = value_at(wide_, first_key, stride_.qkv, 2 * h + column),
+                               .kv_stride = stride_.qkv,
                                .out = attended_ + static_cast<size_t>(first_query) * stride_.hidden + column,
                                .out_stride = stride_.hidden,
                                .queries = first_tokens_only ? 1 : end - first,
                                .keys = end - first_key,
                                .head_size = size,
                                .scale = 1.0f / std::sqrt(static_cast<float>(size)),
-                               .scratch = scratch});
+                               .scratch = scratch(thread)});
     });
   }
 
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
-  void finish_layer(const LayerWeights& w, int count) {
+  void finish_layer(const LayerWeights& w, int count, int thread) {
     convert(attended_, stride_.hidden, config_.hidden_size, count);
-    linear(team_, kernels_, w.dense, operand(attended_, stride_.hidden), count, spare_, stride_.hidden, false);
+    linear(team_, kernels_, w.dense, operand(attended_, stride_.hidden), count, {.c = spare_, .stride = stride_.hidden}, false);
     add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
-    linear(team_, kernels_, w.ffn, operand(spare_, stride_.hidden), count, wide_, stride_.wide, true, config_.hidden_act);
-    convert(wide_, stride_.wide, config_.intermediate_size, count);
-    linear(team_, kernels_, w.ffn_output, operand(wide_, stride_.wide), count, attended_, stride_.hidden, false);
+    feed_forward(w, count, thread);
     add_and_normalize(attended_, w.ffn_output.bias(0), spare_, w.full_norm, hidden_, count);
+  }
+
+  // spare_, which is also the operand, to attended_.
+  void feed_forward(const LayerWeights& w, int count, int thread) {
+    const Operand x = operand(spare_, stride_.hidden);
+    const Result result{.c = attended_, .stride = stride_.hidden};
+    if (stride_.precision == Precision::bf16) {
+      auto* inner = reinterpret_cast<Bf16*>(wide_);
+      linear(team_, kernels_, w.ffn, x, count, {.rounded = inner, .rounded_stride = stride_.ffn, .sums = scratch(thread)}, true,
+             config_.hidden_act);
+      return linear(team_, kernels_, w.ffn_output, {reinterpret_cast<Word*>(inner), stride_.ffn / 2, nullptr, nullptr}, count,
+                    result, false);
+    }
+    linear(team_, kernels_, w.ffn, x, count, {.c = wide_, .stride = stride_.ffn}, true, config_.hidden_act);
+    convert(wide_, stride_.ffn, config_.intermediate_size, count);
+    linear(team_, kernels_, w.ffn_output, operand(wide_, stride_.ffn), count, result, false);
   }
 
   // The operand of the next product: in fp32 the floats x themselves, else what they were last converted to.
   Operand operand(const float* x, size_t stride) const {
-    if (weights_.precision == Precision::fp32) return floats(x, stride);
+    if (!stride_.reduced()) return floats(x, stride);
     return {operand_, stride_.operand, operand_scale_, operand_sum_};
   }
 
   // In reduced precision: x [count, columns] to operand_.
   void convert(const float* x, size_t stride, int columns, int count) {
-    if (weights_.precision == Precision::fp32) return;
+    if (!stride_.reduced()) return;
     team_.for_ranges(count, [&](int first, int end) { convert_rows(x, stride, columns, first, end); });
   }
 
   void convert_rows(const float* x, size_t stride, int columns, int first, int end) {
     const auto at = static_cast<size_t>(first);
-    kernels_.to_operand({.precision = weights_.precision,
+    kernels_.to_operand({.precision = stride_.precision,
                          .x = x + at * stride,
                          .x_stride = stride,
                          .words = operand_ + at * stride_.operand,
@@ -222,7 +259,7 @@ class Pass {
                            .out_stride = stride_.hidden,
                            .rows = end - first,
                            .columns = config_.hidden_size});
-      if (weights_.precision != Precision::fp32) convert_rows(out, stride_.hidden, config_.hidden_size, first, end);
+      if (stride_.reduced()) convert_rows(out, stride_.hidden, config_.hidden_size, first, end);
     });
   }
 

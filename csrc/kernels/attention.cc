@@ -42,24 +42,34 @@ void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels pa
 // Rows of Q, K and V lie kilobytes apart, where no processor looks ahead by itself: a few rows ahead is asked for here. An address
 // past the end is harmless.
 constexpr size_t kAhead = 8;
-ALBERT_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 
-ALBERT_INLINE F32x16 load_lanes(const float* p, int count) { return count >= kLanes ? load(p) : load_first(p, count); }
+// Sixteen values of a row from `column` on, zeros past head_size; asks for the same of the row `ahead` values further.
+template <typename Element>
+ALBERT_INLINE void read_lanes(const Element* row, int column, int head_size, size_t ahead, Element* to) {
+  __builtin_prefetch(row + column + ahead);
+  if (head_size - column >= kLanes) {
+    std::memcpy(to, row + column, kLanes * sizeof(Element));
+    return;
+  }
+  std::memset(to, 0, kLanes * sizeof(Element));
+  std::memcpy(to, row + column, static_cast<size_t>(head_size - column) * sizeof(Element));
+}
 
 // K [keys, head_size] to its transpose, in words along the head.
 template <typename Multiply>
 void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
-  Word words[kLanes];
+  using Element = typename Multiply::Element;
+  constexpr int kWords = kLanes / depth_per_word(Multiply::kPrecision);
   for (int key = 0; key < panels.columns; ++key) {
-    const float* row = h.k + static_cast<size_t>(key < h.keys ? key : h.keys - 1) * h.kv_stride;
+    const auto* row = static_cast<const Element*>(h.k) + static_cast<size_t>(key < h.keys ? key : h.keys - 1) * h.kv_stride;
     Word* column = to + panels.offset(0, key);
     const auto stride = static_cast<size_t>(panels.width(key / kPanelColumns * kPanelColumns));
-    for (int i = 0; i < h.head_size; i += kLanes) {
-      prefetch(row + kAhead * h.kv_stride + i);
-      constexpr int kPerVector = kLanes / depth_per_word(Multiply::kPrecision);
-      Multiply::to_words(load_lanes(row + i, h.head_size - i), words);
-      const int first = i / depth_per_word(Multiply::kPrecision);
-      const int count = panels.depth - first < kPerVector ? panels.depth - first : kPerVector;
+    for (int i = 0, first = 0; i < h.head_size; i += kLanes, first += kWords) {
+      Element lanes[kLanes];
+      read_lanes(row, i, h.head_size, kAhead * h.kv_stride, lanes);
+      Word words[kWords];
+      std::memcpy(words, lanes, sizeof words);
+      const int count = panels.depth - first < kWords ? panels.depth - first : kWords;
       for (int j = 0; j < count; ++j) column[static_cast<size_t>(first + j) * stride] = words[j];
     }
   }
@@ -68,14 +78,18 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
 // V [keys, head_size] in words along the keys.
 template <typename Multiply>
 void pack_values(const AttentionHead& h, Panels panels, Word* to) {
+  using Element = typename Multiply::Element;
   constexpr int kPerWord = depth_per_word(Multiply::kPrecision);
+  const auto* v = static_cast<const Element*>(h.v);
   for (int word = 0; word < panels.depth; ++word)
     for (int i = 0; i < h.head_size; i += kLanes) {
-      F32x16 row[kPerWord];
+      Element row[kPerWord][kLanes];
       for (int j = 0; j < kPerWord; ++j) {
         const int key = word * kPerWord + j;
-        prefetch(h.v + (static_cast<size_t>(key) + kAhead) * h.kv_stride + i);
-        row[j] = key < h.keys ? load_lanes(h.v + static_cast<size_t>(key) * h.kv_stride + i, h.head_size - i) : splat(0.0f);
+        if (key < h.keys)
+          read_lanes(v + static_cast<size_t>(key) * h.kv_stride, i, h.head_size, kAhead * h.kv_stride, row[j]);
+        else
+          std::memset(row[j], 0, sizeof row[j]);
       }
       Multiply::interleave(row, to + panels.offset(word, i));
     }
@@ -102,6 +116,7 @@ float exponentials(float* scores, int keys, int padded_keys, float scale, Word* 
 
 template <typename Multiply>
 void attention_head(const AttentionHead& h) {
+  using Element = typename Multiply::Element;
   const int padded_keys = round_up(h.keys), padded_head = round_up(h.head_size);
   const Panels k_panels{.depth = words_of(Multiply::kPrecision, h.head_size), .columns = padded_keys};
   const Panels v_panels{.depth = words_of(Multiply::kPrecision, h.keys), .columns = padded_head};
@@ -123,13 +138,11 @@ void attention_head(const AttentionHead& h) {
 
   for (int query = 0; query < h.queries; query += kTileRows) {
     const int rows = h.queries - query < kTileRows ? h.queries - query : kTileRows;
-    for (int r = 0; r < rows; ++r)
-      for (int i = 0; i < h.head_size; i += kLanes) {
-        const float* q = h.q + static_cast<size_t>(query + r) * h.q_stride + i;
-        prefetch(q + kTileRows * h.q_stride);
-        Multiply::to_words(load_lanes(q, h.head_size - i),
-                           queries + static_cast<size_t>(r) * head_stride + i / depth_per_word(Multiply::kPrecision));
-      }
+    for (int r = 0; r < rows; ++r) {
+      const auto* q = static_cast<const Element*>(h.q) + static_cast<size_t>(query + r) * h.q_stride;
+      auto* to = reinterpret_cast<Element*>(queries + static_cast<size_t>(r) * head_stride);
+      for (int i = 0; i < h.head_size; i += kLanes) read_lanes(q, i, h.head_size, kTileRows * h.q_stride, to + i);
+    }
     multiply<Multiply>(queries, head_stride, rows, k, k_panels, scores);
     float factor[kTileRows];
     for (int r = 0; r < rows; ++r) {

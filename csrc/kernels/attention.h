@@ -1,7 +1,7 @@
 // out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries live in the
 // first-level cache and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
 //
-// In bf16 the operands of both products are rounded, the weights of softmax before they are summed, so that they still add up to 1.
+// In bf16 Q, K and V come rounded, and the weights of softmax are rounded before they are summed, so that they still add up to 1.
 #pragma once
 
 #include <cstddef>
@@ -11,11 +11,11 @@
 namespace albert {
 
 struct AttentionHead {
-  Precision precision;  // of the two products: fp32 or bf16
-  const float* q;       // [queries, head_size], a row every q_stride floats
+  Precision precision;  // of the two products: fp32, and q, k, v are floats; or bf16, and they are Bf16
+  const void* q;        // [queries, head_size], a row every q_stride values
   size_t q_stride;
-  const float* k;  // [keys, head_size]
-  const float* v;  // [keys, head_size]
+  const void* k;  // [keys, head_size]
+  const void* v;  // [keys, head_size]
   size_t kv_stride;
   float* out;  // [queries, head_size]
   size_t out_stride;

@@ -6,9 +6,10 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// The last step of a tile, while it is in the first-level cache: c holds the sums and gets activation(A W + bias).
+// The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `rounded`, gets activation(A W +
+// bias).
 template <typename Multiply, typename Function>
-void finish(const GemmPanel& g, const Operand& a, float* c, int rows, int vectors, Function function) {
+void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, int vectors, Function function) {
   for (int r = 0; r < rows; ++r) {
     float* row = c + static_cast<size_t>(r) * g.c_stride;
     for (int i = 0; i < vectors * kLanes; i += kLanes) {
@@ -18,7 +19,11 @@ void finish(const GemmPanel& g, const Operand& a, float* c, int rows, int vector
       else
         x = load(row + i);
       if (g.bias != nullptr) x = x + load(g.bias + i);
-      store(row + i, function(x));
+      x = function(x);
+      if (rounded != nullptr)
+        store_bf16(rounded + static_cast<size_t>(r) * g.rounded_stride + i, x);
+      else
+        store(row + i, x);
     }
   }
 }
@@ -26,7 +31,8 @@ void finish(const GemmPanel& g, const Operand& a, float* c, int rows, int vector
 template <typename Multiply>
 void gemm_panel(const GemmPanel& g) {
   const int vectors = g.width / kLanes;
-  const bool plain = g.bias == nullptr && g.activation == Activation::none && Multiply::kPrecision != Precision::int8;
+  const bool plain =
+      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Multiply::kPrecision != Precision::int8;
   for (int k = 0; k < g.depth; k += kDepthBlock) {
     const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
     const bool last = k + depth == g.depth;
@@ -44,7 +50,8 @@ void gemm_panel(const GemmPanel& g) {
                           .depth = depth,
                           .accumulate = k > 0});
       if (!last || plain) continue;
-      with_activation(g.activation, [&](auto function) { finish<Multiply>(g, a, c, rows, vectors, function); });
+      Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
+      with_activation(g.activation, [&](auto function) { finish<Multiply>(g, a, c, rounded, rows, vectors, function); });
     }
   }
 }

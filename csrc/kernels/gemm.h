@@ -49,6 +49,8 @@ struct GemmPanel {
   const float* bias;   // [width], or null for zero
   float* c;            // [rows, width], a row every c_stride floats
   size_t c_stride;
+  Bf16* rounded;  // or null; [rows, width]: the result goes here instead, and c holds nothing but sums on the way
+  size_t rounded_stride;
   int rows;
   int depth;  // words
   Activation activation;

@@ -3,12 +3,12 @@
 //   Sum       a register of sums
 //   Weights   a register of words of W, as `add` needs them
 //   Value     a word of A for all lanes, as `add` needs it
-// Attention makes its operands on the way, in fp32 and bf16:
+// Attention, in fp32 and bf16, takes rows of
+//   Element     the type of one value
+//   interleave  sixteen columns of the rows that share a word, to sixteen words
 //   to_words    sixteen consecutive floats to words; returns the values that the words stand for
-//   interleave  sixteen columns of the rows that share a word to sixteen words
 #pragma once
 
-#include "kernels/precision.h"
 #include "kernels/simd.h"
 
 namespace albert::ALBERT_ISA {
@@ -33,11 +33,12 @@ struct MultiplyFp32 {
     return splat_native(x);
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x, w, sum); }
+  using Element = float;
   ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
     std::memcpy(words, &x, sizeof x);
     return x;
   }
-  ALBERT_INLINE static void interleave(const F32x16 (&row)[1], Word* words) { std::memcpy(words, row, sizeof row); }
+  ALBERT_INLINE static void interleave(const float (&row)[1][kLanes], Word* words) { std::memcpy(words, row, sizeof row); }
 };
 
 // The first value of a word is its lower half, as bf16 the upper half of a float. The instruction adds the product of the second
@@ -71,6 +72,7 @@ struct MultiplyBf16 {
     return flushed(fma(x.first, w.first, flushed(fma(x.second, w.second, sum))));
   }
 #endif
+  using Element = Bf16;
   ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
     const U32x16 bits = to_bf16(x);
     const auto halves = __builtin_convertvector(bits, Bits16x16);
@@ -79,8 +81,11 @@ struct MultiplyBf16 {
     std::memcpy(&x, &kept, sizeof x);
     return x;
   }
-  ALBERT_INLINE static void interleave(const F32x16 (&row)[2], Word* words) {
-    const U32x16 both = to_bf16(row[0]) | to_bf16(row[1]) << 16;
+  ALBERT_INLINE static void interleave(const Bf16 (&row)[2][kLanes], Word* words) {
+    Bits16x16 first, second;
+    std::memcpy(&first, row[0], sizeof first);
+    std::memcpy(&second, row[1], sizeof second);
+    const U32x16 both = __builtin_convertvector(first, U32x16) | __builtin_convertvector(second, U32x16) << 16;
     std::memcpy(words, &both, sizeof both);
   }
 };

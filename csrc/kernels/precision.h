@@ -11,6 +11,9 @@ constexpr int kPrecisions = 3;
 // Operands are read in words: one float, or two bf16 or four int8 of consecutive depth. may_alias: they lie in memory of any type.
 using Word = uint32_t __attribute__((may_alias));
 
+// A bfloat16: the upper half of a float.
+using Bf16 = uint16_t __attribute__((may_alias));
+
 constexpr int depth_per_word(Precision precision) {
   switch (precision) {
     case Precision::fp32:

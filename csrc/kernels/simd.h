@@ -16,6 +16,8 @@
 #include <arm_neon.h>
 #endif
 
+#include "kernels/precision.h"
+
 #define ALBERT_INLINE inline __attribute__((always_inline))
 
 // For loops over registers: they must be unrolled, or the registers become an array in memory.
@@ -217,6 +219,11 @@ ALBERT_INLINE U32x16 to_bf16(F32x16 x) {
   const auto nan = (U32x16)(magnitude > 0x7f800000u), subnormal = (U32x16)(magnitude < 0x00800000u);
   const U32x16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return ((rounded & ~nan) | (0x7fc0u & nan)) & (~subnormal | 0x8000u);
+}
+
+ALBERT_INLINE void store_bf16(Bf16* p, F32x16 x) {
+  const auto halves = __builtin_convertvector(to_bf16(x), Bits16x16);
+  std::memcpy(p, &halves, sizeof halves);
 }
 
 // The sum of the lanes; exact, so in any order.
