@@ -73,13 +73,51 @@ void Team::prepare(bool spin) {
   affinity_ = mask;
 }
 
+thread_local uint32_t Team::step_ = 0;
+
+int Team::take(uint32_t step, int count) {
+  uint64_t next = next_.load(std::memory_order_acquire);
+  while (next >> 32 == step && static_cast<int>(next & UINT32_MAX) < count)
+    if (next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      return static_cast<int>(next & UINT32_MAX);
+  return -1;
+}
+
+void Team::finish(uint32_t step) {
+  done_.store(0, std::memory_order_relaxed);
+  next_.store(static_cast<uint64_t>(step + 1) << 32, std::memory_order_release);
+  finished_.store(step + 1, std::memory_order_release);
+  finished_.notify_all();
+}
+
+void Team::wait_for(uint32_t step) const {
+  // Steps only grow, and nobody is further than one behind the end of this one: another value means that it is over.
+  const bool spin = spin_.load(std::memory_order_relaxed);
+  if (finished_.load(std::memory_order_acquire) == step) wait_while(finished_, step, spin);
+}
+
+bool Team::enter() {
+  uint32_t inside = inside_.load(std::memory_order_acquire);
+  while ((inside & kOpen) != 0)
+    if (inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
+  return false;
+}
+
+void Team::leave() {
+  inside_.fetch_sub(1, std::memory_order_release);
+  inside_.notify_all();
+}
+
 void Team::serve(int thread) {
   const DefaultFloats floats;
-  for (uint32_t turn = 0;; ++turn) {
+  for (uint32_t turn = 0;;) {
     wait_while(turn_, turn, spin_.load(std::memory_order_relaxed));
+    turn = turn_.load(std::memory_order_acquire);
     if (stop_) return;
+    if (!enter()) continue;
+    step_ = first_step_;
     (*work_)(thread);
-    barrier();
+    leave();
   }
 }
 
@@ -87,26 +125,15 @@ void Team::run(const std::function<void(int)>& work) {
   const DefaultFloats floats;
   if (size_ == 1) return work(0);
   work_ = &work;
+  step_ = first_step_ = finished_.load(std::memory_order_relaxed);
+  inside_.store(kOpen, std::memory_order_release);
   turn_.fetch_add(1, std::memory_order_release);
   turn_.notify_all();
   work(0);
-  barrier();
-}
-
-void Team::barrier() {
-  if (size_ == 1) {
-    next_.store(0, std::memory_order_relaxed);
-    return;
-  }
-  const uint32_t phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    next_.store(0, std::memory_order_relaxed);
-    phase_.fetch_add(1, std::memory_order_release);
-    phase_.notify_all();
-  } else {
-    wait_while(phase_, phase, spin_.load(std::memory_order_relaxed));
-  }
+  // Whoever has not begun by now need not: all steps are done.
+  uint32_t inside = inside_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+  for (; inside != 0; inside = inside_.load(std::memory_order_acquire))
+    wait_while(inside_, inside, spin_.load(std::memory_order_relaxed));
 }
 
 TeamPool& TeamPool::instance() {

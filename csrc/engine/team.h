@@ -1,5 +1,8 @@
-// The engine's threads. A Team is the caller and size - 1 workers that run one function together, with barriers between its steps;
-// the TeamPool is the process's one store of them, shared by all engines.
+// The engine's threads. A Team is the caller and size - 1 workers that run one function together, in steps; the TeamPool is the
+// process's one store of them, shared by all engines.
+//
+// A step ends when its tasks are done, not when every thread has come: a worker that the system has put aside holds nobody up but
+// for the task it is at, and catches up by passing over the steps that the others have done.
 #pragma once
 
 #include <sched.h>
@@ -28,15 +31,25 @@ class Team {
 
   int size() const { return size_; }
 
-  // Runs work(thread) on every thread of the team, thread in 0..size-1, and returns when all are done. work must not throw.
+  // Runs work(thread) on the threads of the team, thread in 0..size-1, and returns when all that began are done. Every thread must
+  // come to the same steps in the same order, and may come late: outside of tasks work reads only what no task writes. work must
+  // not throw.
   void run(const std::function<void(int)>& work);
 
-  // Inside work: calls task(i) once for each i in 0..count-1, on whichever thread is free, and then waits for the whole team.
+  // Inside work, a step: calls task(i) once for each i in 0..count-1, on whichever thread is free, and returns when all are done.
   template <typename Task>
   void for_each(int count, Task&& task) {
-    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < count; i = next_.fetch_add(1, std::memory_order_relaxed))
+    if (count <= 0) return;
+    if (size_ == 1) {
+      for (int i = 0; i < count; ++i) task(i);
+      return;
+    }
+    const uint32_t step = step_++;
+    for (int i; (i = take(step, count)) >= 0;) {
       task(i);
-    barrier();
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) finish(step);
+    }
+    wait_for(step);
   }
 
   // Inside work: task(first, end) for ranges that make up 0..count-1, a few rows each.
@@ -62,19 +75,29 @@ class Team {
   Workspace workspace;
 
  private:
-  void barrier();
+  static constexpr uint32_t kOpen = uint32_t{1} << 31;
+
+  int take(uint32_t step, int count);  // the next task of a step, or -1 if all are taken
+  void finish(uint32_t step);          // its last task is done
+  void wait_for(uint32_t step) const;  // until it is finished
+  bool enter();                        // a worker's way into the run, if it is still going on
+  void leave();
   void serve(int thread);
   void dismiss();
 
+  static thread_local uint32_t step_;  // the next of the run that this thread is in
+
   const int size_;
-  std::atomic<int> next_{0};
-  std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> phase_{0};  // barriers passed
-  std::atomic<uint32_t> turn_{0};   // runs begun
+  std::atomic<uint64_t> next_{0};      // the step being worked at, and below it the next of its tasks
+  std::atomic<int> done_{0};           // tasks of that step
+  std::atomic<uint32_t> finished_{0};  // steps
+  std::atomic<uint32_t> turn_{0};      // runs begun
+  std::atomic<uint32_t> inside_{0};    // workers in the run; kOpen while more may come
   std::atomic<bool> stop_{false};
   std::atomic<bool> spin_{false};
   cpu_set_t affinity_;  // of the workers, as far as known
   const std::function<void(int)>* work_ = nullptr;
+  uint32_t first_step_ = 0;  // of the run
   std::vector<std::thread> workers_;
 };
 
