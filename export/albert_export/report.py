@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from .names import human_size
-from .verify import Errors
+from .verify import Bounds, Errors
 
 
 class Report:
@@ -58,17 +58,19 @@ class Report:
         """Note the most memory that a kind of process had resident."""
         self.peaks[process] = max(size, self.peaks.get(process, 0))
 
-    def table(self, backends: Mapping[str, Mapping[str, Errors]], tolerance: float) -> None:
+    def table(self, backends: Mapping[str, Mapping[str, Errors]], allowed: Bounds) -> None:
         """The verification's errors against the reference."""
         table = Table(
-            title=f"against eager Paddle in float64 (tolerance {tolerance:.1e})", title_justify="left"
+            title=f"against eager Paddle in float64 (allowed: {allowed.max_abs:.1e}, "
+            f"typical {allowed.typical_abs:.1e})",
+            title_justify="left",
         )
         for heading in ("backend", "output"):
             table.add_column(heading)
-        for heading in ("max abs", "max rel", "1 - cosine"):
+        for heading in ("max abs", "typical", "max rel", "1 - cosine"):
             table.add_column(heading, justify="right")
         for backend, outputs in backends.items():
             for name, errors in outputs.items():
-                numbers = (errors.max_abs, errors.max_rel, 1.0 - errors.cosine)
+                numbers = (errors.max_abs, errors.typical_abs, errors.max_rel, 1.0 - errors.cosine)
                 table.add_row(backend, name, *(f"{number:.1e}" for number in numbers))
         self._console.print(table)

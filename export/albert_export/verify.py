@@ -1,10 +1,11 @@
 """Verification: seeded batches, errors against eager Paddle in float64, the tolerance and the record of it.
 
-Outputs per token are compared where the mask is 1. Errors of one output over all batches:
-  max_abs   greatest |answer - reference|
-  max_rel   max_abs over the greatest |reference|
-  cosine    least cosine between an answer's vector (one token's; one row's, also of a number per token) and
-            the reference's
+Outputs per token are compared where the mask is 1. A vector is one token's; one row's, also of a number per
+token. Errors of one output over all batches:
+  max_abs      greatest |answer - reference|
+  typical_abs  the median over vectors of the greatest in each
+  max_rel      max_abs over the greatest |reference|
+  cosine       least cosine between an answer's vector and the reference's
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,17 @@ Answer = Mapping[str, np.ndarray]
 BACKENDS = ("native", "onnxruntime", "paddle")
 REFERENCE = "paddle eager float64"
 TOLERANCE = 2e-5
-# With outlier channels any float32 is off by far more; then eager float32's own error sets the scale.
-EAGER_FACTOR = 4.0
+# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In a model that
+# amplifies rounding some tokens are off a hundred times as much as most, and how much depends on the order of sums:
+# the greatest errors of four exact-enough float32 implementations differed by a factor of 5 on such a model, their
+# typical ones by a fifth. So the typical error is held closely, the greatest loosely.
+TYPICAL_FACTOR, GREATEST_FACTOR = 4.0, 16.0
 # Beyond this share of the greatest output even eager float32 means nothing.
 _USABLE_REL = 1e-2
 _SEED = 20240229
-# (padded width, lengths of the rows): one row past 64 tokens, and four that differ much.
-_SHAPES = ((72, (67,)), (24, (24, 17, 8, 1)))
+# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. In models that amplify
+# rounding few tokens carry the greatest errors: over too few of them eager Paddle's own greatest is a matter of luck.
+_SHAPES = ((72, (67,)), (40, (40, 37, 33, 29, 22, 15)), (24, (24, 17, 8, 1)))
 _PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 
 
@@ -40,17 +45,30 @@ class Errors:
     """How far one output of one backend is from the reference."""
 
     max_abs: float
+    typical_abs: float
     max_rel: float
     cosine: float
 
 
-_INFINITE = Errors(float("inf"), float("inf"), -1.0)
+_INFINITE = Errors(float("inf"), float("inf"), float("inf"), -1.0)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Absolute errors, of any output: the greatest, and of the typical vector."""
+
+    max_abs: float
+    typical_abs: float
+
+    def hold(self, errors: Errors) -> bool:
+        """Whether errors are within these bounds."""
+        return errors.max_abs <= self.max_abs and errors.typical_abs <= self.typical_abs
 
 
 def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
-    """The padded random batches of a model: int64 [1, 72] and [4, 24], narrower if it has fewer positions.
+    """The padded random batches of a model: int64 [1, 72], [6, 40] and [4, 24], narrower if it has fewer positions.
 
-    For multiple choice the same rows as [1, 1, 72] and [2, 2, 24].
+    For multiple choice the same rows as [1, 1, 72], [3, 2, 40] and [2, 2, 24].
     """
     generator = np.random.default_rng(_SEED)
     batches = []
@@ -93,10 +111,10 @@ def measure(
     }
 
 
-def eager_float32_error(
+def eager_float32_errors(
     references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch], head: Head
-) -> float:
-    """The greatest max_abs of eager float32 over the outputs; it sets the tolerance of the backends.
+) -> Bounds:
+    """The greatest errors of eager float32 over the outputs; they set the tolerance of the backends.
 
     Raises ExportError if float32 fails on this model altogether: then any answer would be within tolerance.
     """
@@ -107,20 +125,26 @@ def eager_float32_error(
             "float32 is not enough for this model: eager Paddle itself is off "
             f"by {worst:.0e} of the outputs' size; check its weights"
         )
-    return max(one.max_abs for one in errors)
+    return Bounds(max(one.max_abs for one in errors), max(one.typical_abs for one in errors))
 
 
-def tolerance(eager_float32_max_abs: float) -> float:
-    """The greatest max_abs allowed, given what float32 in eager Paddle itself reaches on the same batches."""
-    return max(TOLERANCE, EAGER_FACTOR * eager_float32_max_abs)
+def tolerance(eager_float32: Bounds) -> Bounds:
+    """The errors allowed, given those of float32 in eager Paddle itself on the same batches."""
+    return Bounds(
+        max(TOLERANCE, GREATEST_FACTOR * eager_float32.max_abs),
+        max(TOLERANCE, TYPICAL_FACTOR * eager_float32.typical_abs),
+    )
 
 
-def record(eager_float32_max_abs: float, backends: Mapping[str, Mapping[str, Errors]]) -> dict[str, object]:
+def record(eager_float32: Bounds, backends: Mapping[str, Mapping[str, Errors]]) -> dict[str, object]:
     """The manifest's ``verification``."""
+    allowed = tolerance(eager_float32)
     return {
         "reference": REFERENCE,
-        "tolerance": tolerance(eager_float32_max_abs),
-        "eager_float32_max_abs": eager_float32_max_abs,
+        "tolerance": allowed.max_abs,
+        "typical_tolerance": allowed.typical_abs,
+        "eager_float32_max_abs": eager_float32.max_abs,
+        "eager_float32_typical_abs": eager_float32.typical_abs,
         "backends": {
             backend: {name: asdict(errors) for name, errors in outputs.items()}
             for backend, outputs in backends.items()
@@ -155,7 +179,8 @@ def _errors(
     answers: Sequence[np.ndarray | None],
     masks: Sequence[np.ndarray | None],
 ) -> Errors:
-    max_abs, size, cosine = 0.0, 1e-30, 1.0
+    size, cosine = 1e-30, 1.0
+    by_vector: list[np.ndarray] = []
     for reference, answer, mask in zip(references, answers, masks, strict=True):
         if answer is None or answer.shape != reference.shape:
             return _INFINITE
@@ -166,8 +191,10 @@ def _errors(
         cosines = np.einsum("nh,nh->n", want, have) / np.where(norms == 0, 1.0, norms)
         cosine = min(cosine, float(cosines.min()))
         size = max(size, float(np.abs(want).max()))
-        max_abs = max(max_abs, float(np.abs(have - want).max()))
-    return Errors(max_abs, max_abs / size, cosine)
+        by_vector.append(np.abs(have - want).max(axis=1))
+    off = np.concatenate(by_vector)
+    max_abs = float(off.max())
+    return Errors(max_abs, float(np.median(off)), max_abs / size, cosine)
 
 
 def _vectors(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -25,7 +25,7 @@ from albert_runtime.tasks import Head
 
 from .errors import ExportError
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
-from .verify import eager_float32_error, make_batches, save_answers
+from .verify import eager_float32_errors, make_batches, save_answers
 from .weights import source_from_json
 
 Request = dict[str, Any]
@@ -109,12 +109,12 @@ def trace(request: Request, events: Events) -> dict[str, object]:
     )
     answers = program.run_eager(reference, head.outputs(config), batches)
     save_answers(Path(request["reference"]), answers)
-    eager_error = eager_float32_error(answers, eager32, batches, head)
+    eager_errors = eager_float32_errors(answers, eager32, batches, head)
     events.done("eager Paddle in float64 answered the verification batches")
     return {
         "tensors": [asdict(tensor) for tensor in ranges],
         "origin": source.origin(),
-        "eager_float32_max_abs": eager_error,
+        "eager_float32": asdict(eager_errors),
         "paddlepaddle": paddle.__version__,
     }
 

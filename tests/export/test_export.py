@@ -241,7 +241,8 @@ def test_outlier_channels_widen_the_tolerance(run, tmp_path, golden, write_check
     outcome = run(folder, "-o", tmp_path / "out", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     record = Artifact.open(tmp_path / "out").manifest.verification
-    assert record["tolerance"] == 4 * record["eager_float32_max_abs"] > 2e-5
+    assert record["tolerance"] == 16 * record["eager_float32_max_abs"] > 2e-5
+    assert record["typical_tolerance"] == max(2e-5, 4 * record["eager_float32_typical_abs"])
 
 
 def test_weights_for_a_variants_shape(run, tmp_path, tiny, tiny_tensors, write_checkpoint):
@@ -271,7 +272,7 @@ def test_force_replaces_and_a_failure_keeps_the_old_artifact(
     assert refused.code == 1 and "exists; replace the artifact with --force" in refused.err
 
     monkeypatch.setattr(verify, "TOLERANCE", 0.0)
-    monkeypatch.setattr(verify, "EAGER_FACTOR", 0.0)
+    monkeypatch.setattr(verify, "GREATEST_FACTOR", 0.0)
     failed = run(*arguments, "--random-weights", "2", "--force")
     assert failed.code == 1
     assert "verification failed: native differs from eager Paddle in float64 by" in failed.err

@@ -16,7 +16,7 @@ BARE = Head()
 def test_batches_are_padded_valid_and_seeded():
     config = VARIANTS["albert-base-v2"]
     batches = verify.make_batches(config, BARE)
-    assert [batch["input_ids"].shape for batch in batches] == [(1, 72), (4, 24)]
+    assert [batch["input_ids"].shape for batch in batches] == [(1, 72), (6, 40), (4, 24)]
     for batch, again in zip(batches, verify.make_batches(config, BARE), strict=True):
         mask = batch["attention_mask"]
         assert all(value.dtype == np.int64 for value in batch.values())
@@ -25,7 +25,7 @@ def test_batches_are_padded_valid_and_seeded():
         assert batch["input_ids"].max() < config.vocab_size
         assert batch["input_ids"][0, 2] == 0 and mask[0, 2] == 1
         assert set(np.unique(batch["token_type_ids"])) == {0, 1}
-    lengths = batches[1]["attention_mask"].sum(1)
+    lengths = batches[-1]["attention_mask"].sum(1)
     assert len(set(lengths)) == 4 and lengths.min() >= 1
 
 
@@ -40,7 +40,7 @@ def test_batches_respect_the_positions(tiny, positions):
 
 def test_batches_of_multiple_choice_are_the_same_rows(tiny):
     flat, grouped = verify.make_batches(tiny, BARE), verify.make_batches(tiny, Head.of("multiple-choice"))
-    assert [batch["input_ids"].shape for batch in grouped] == [(1, 1, 40), (2, 2, 24)]
+    assert [batch["input_ids"].shape for batch in grouped] == [(1, 1, 40), (3, 2, 40), (2, 2, 24)]
     for one, other in zip(flat, grouped, strict=True):
         assert all(np.array_equal(one[name], other[name].reshape(one[name].shape)) for name in one)
 
@@ -86,11 +86,13 @@ def test_the_error_of_eager_float32(answers):
     batches, reference = answers
     answer = copy(reference)
     answer[0]["pooled_output"][0, 0] += 1e-3
-    assert verify.eager_float32_error(reference, answer, batches, BARE) == pytest.approx(1e-3, rel=1e-3)
+    eager = verify.eager_float32_errors(reference, answer, batches, BARE)
+    assert eager.max_abs == pytest.approx(1e-3, rel=1e-3)
+    assert eager.typical_abs < 1e-6  # one row of eleven
     for value in (1.0, np.inf, np.nan):
         answer[0]["pooled_output"][0, 0] = value
         with pytest.raises(ExportError, match="float32 is not enough for this model"):
-            verify.eager_float32_error(reference, answer, batches, BARE)
+            verify.eager_float32_errors(reference, answer, batches, BARE)
 
 
 def task_answers(tiny, head):
@@ -149,15 +151,38 @@ def test_damaged_answers_are_infinitely_wrong(answers, damage):
     assert verify.measure(reference, wrong, batches, BARE)["pooled_output"].max_abs == float("inf")
 
 
+def test_the_typical_error_is_that_of_most_tokens(answers):
+    batches, reference = answers
+    wrong = copy(reference)
+    wrong[0]["last_hidden_state"] += 1e-3
+    wrong[1]["last_hidden_state"] += 1e-3
+    wrong[0]["last_hidden_state"][0, 3, 4] += 1.0
+    errors = verify.measure(reference, wrong, batches, BARE)["last_hidden_state"]
+    assert errors.typical_abs == pytest.approx(1e-3, rel=1e-2)
+    assert errors.max_abs == pytest.approx(1.0, rel=1e-2)
+
+
 def test_tolerance_and_record():
-    assert verify.tolerance(1e-6) == 2e-5
-    assert verify.tolerance(1e-3) == 4e-3
-    record = verify.record(1e-3, {"native": {"pooled_output": verify.Errors(1e-6, 1e-7, 1.0)}})
+    assert verify.tolerance(verify.Bounds(1e-6, 1e-7)) == verify.Bounds(2e-5, 2e-5)
+    allowed = verify.tolerance(verify.Bounds(1e-3, 1e-4))
+    assert allowed == verify.Bounds(16e-3, 4e-4)
+    assert allowed.hold(verify.Errors(16e-3, 4e-4, 1.0, 0.0))
+    assert not allowed.hold(verify.Errors(17e-3, 1e-4, 1e-9, 1.0))
+    assert not allowed.hold(verify.Errors(1e-3, 5e-4, 1e-9, 1.0))
+    assert not allowed.hold(verify.Errors(float("nan"), 0.0, 0.0, 1.0))
+    errors = verify.Errors(1e-6, 2e-7, 1e-7, 1.0)
+    record = verify.record(verify.Bounds(1e-3, 1e-4), {"native": {"pooled_output": errors}})
     assert record == {
         "reference": "paddle eager float64",
-        "tolerance": 4e-3,
+        "tolerance": 16e-3,
+        "typical_tolerance": 4e-4,
         "eager_float32_max_abs": 1e-3,
-        "backends": {"native": {"pooled_output": {"max_abs": 1e-6, "max_rel": 1e-7, "cosine": 1.0}}},
+        "eager_float32_typical_abs": 1e-4,
+        "backends": {
+            "native": {
+                "pooled_output": {"max_abs": 1e-6, "typical_abs": 2e-7, "max_rel": 1e-7, "cosine": 1.0}
+            }
+        },
     }
 
 
