@@ -194,7 +194,8 @@ class _Build:
                     raise ExportError(
                         f"verification failed: {backend} differs from eager Paddle in float64 by "
                         f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token; "
-                        f"{allowed.max_abs:.2e} and {allowed.typical_abs:.2e} are allowed; nothing was written"
+                        f"{allowed.max_abs:.2e} and {allowed.typical_abs:.2e} are allowed; "
+                        "nothing was written"
                     )
         return verify.record(eager_float32, results)
 

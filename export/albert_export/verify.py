@@ -26,16 +26,16 @@ Answer = Mapping[str, np.ndarray]
 BACKENDS = ("native", "onnxruntime", "paddle")
 REFERENCE = "paddle eager float64"
 TOLERANCE = 2e-5
-# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In a model that
-# amplifies rounding some tokens are off a hundred times as much as most, and how much depends on the order of sums:
-# the greatest errors of four exact-enough float32 implementations differed by a factor of 5 on such a model, their
+# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In a model
+# that amplifies rounding some tokens are off a hundred times as much as most, and by how much depends on the order
+# of sums: the greatest errors of four float32 implementations differed by a factor of 5 on such a model, their
 # typical ones by a fifth. So the typical error is held closely, the greatest loosely.
 TYPICAL_FACTOR, GREATEST_FACTOR = 4.0, 16.0
 # Beyond this share of the greatest output even eager float32 means nothing.
 _USABLE_REL = 1e-2
 _SEED = 20240229
-# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. In models that amplify
-# rounding few tokens carry the greatest errors: over too few of them eager Paddle's own greatest is a matter of luck.
+# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. Enough tokens that the
+# greatest error of eager Paddle is not all luck.
 _SHAPES = ((72, (67,)), (40, (40, 37, 33, 29, 22, 15)), (24, (24, 17, 8, 1)))
 _PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 
@@ -66,7 +66,7 @@ class Bounds:
 
 
 def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
-    """The padded random batches of a model: int64 [1, 72], [6, 40] and [4, 24], narrower if it has fewer positions.
+    """The padded random batches of a model: int64 [1, 72], [6, 40], [4, 24], narrower if it has fewer positions.
 
     For multiple choice the same rows as [1, 1, 72], [3, 2, 40] and [2, 2, 24].
     """

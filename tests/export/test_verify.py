@@ -74,8 +74,8 @@ def test_equal_answers(answers):
 def test_an_error_at_one_unmasked_place_counts_and_a_masked_one_does_not(answers):
     batches, reference = answers
     wrong = copy(reference)
-    wrong[1]["last_hidden_state"][3, 0, 5] += 0.5
-    wrong[1]["last_hidden_state"][3, 20] = np.nan
+    wrong[-1]["last_hidden_state"][3, 0, 5] += 0.5
+    wrong[-1]["last_hidden_state"][3, 20] = np.nan
     errors = verify.measure(reference, wrong, batches, BARE)
     assert errors["last_hidden_state"].max_abs == pytest.approx(0.5, rel=1e-5)
     assert errors["last_hidden_state"].cosine < 0.999
