@@ -26,16 +26,16 @@ Answer = Mapping[str, np.ndarray]
 BACKENDS = ("native", "onnxruntime", "paddle")
 REFERENCE = "paddle eager float64"
 TOLERANCE = 2e-5
-# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In a model
-# that amplifies rounding some tokens are off a hundred times as much as most, and by how much depends on the order
-# of sums: the greatest errors of four float32 implementations differed by a factor of 5 on such a model, their
-# typical ones by a fifth. So the typical error is held closely, the greatest loosely.
+# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In
+# models that amplify rounding some tokens are off a hundred times as much as most, and by how much depends
+# on the order of sums: the greatest errors of four float32 implementations differed by a factor of 5 on
+# such a model, the typical ones by a fifth. So the typical error is held closely, the greatest loosely.
 TYPICAL_FACTOR, GREATEST_FACTOR = 4.0, 16.0
 # Beyond this share of the greatest output even eager float32 means nothing.
 _USABLE_REL = 1e-2
 _SEED = 20240229
-# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. Enough tokens that the
-# greatest error of eager Paddle is not all luck.
+# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. So many tokens
+# that the greatest error of eager Paddle is not all luck.
 _SHAPES = ((72, (67,)), (40, (40, 37, 33, 29, 22, 15)), (24, (24, 17, 8, 1)))
 _PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 
@@ -66,9 +66,10 @@ class Bounds:
 
 
 def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
-    """The padded random batches of a model: int64 [1, 72], [6, 40], [4, 24], narrower if it has fewer positions.
+    """The padded random batches of a model: int64 [1, 72], [6, 40] and [4, 24].
 
-    For multiple choice the same rows as [1, 1, 72], [3, 2, 40] and [2, 2, 24].
+    They are narrower if the model has fewer positions. For multiple choice the same rows come as [1, 1, 72],
+    [3, 2, 40] and [2, 2, 24].
     """
     generator = np.random.default_rng(_SEED)
     batches = []

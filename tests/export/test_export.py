@@ -99,7 +99,7 @@ def test_the_folder_and_its_manifest(export_artifact, golden, case, program_form
     assert program.with_suffix(".onnx").stat().st_size < (60_000 if case == "model-groups" else 30_000)
 
     record = manifest.verification
-    assert record["reference"] == "paddle eager float64" and record["tolerance"] == 2e-5
+    assert record["reference"] == "paddle eager float64" and 2e-5 <= record["tolerance"] < 8e-5
     assert 0 < record["eager_float32_max_abs"] < 5e-6
     assert list(record["backends"]) == BACKENDS
     for outputs in record["backends"].values():
