@@ -120,9 +120,8 @@ def train(
                     f"step {step} of {total}, {pace:.3f} s a step, loss {np.mean(losses[-LOGGED_STEPS:]):.3f}"
                 )
             if step % (4 * LOGGED_STEPS) == 0:
-                log(
-                    f"  held out, {max(stage.passes)} passes: {evaluate(model, evaluation, max(stage.passes))}"
-                )
+                most = max(stage.passes)
+                log(f"  held out, {most} passes: {evaluate(model, evaluation, most)}")
                 checkpoint()
         log(f"  after stage {number}, held out, {PASSES} passes: {evaluate(model, evaluation, PASSES)}")
         checkpoint()
