@@ -177,7 +177,13 @@ def _head(description: Description, task: str, *, tied: bool) -> Head:
     eps = PADDLENLP_DECODER_NORM_EPS
     if description.library == HUGGING_FACE:
         eps = description.config.layer_norm_eps
-    return Head.of(task, num_labels=len(description.labels), tied_decoder=tied, decoder_norm_eps=eps)
+    return Head.of(
+        task,
+        num_labels=len(description.labels),
+        tied_decoder=tied,
+        decoder_norm_eps=eps,
+        multi_label=description.multi_label,
+    )
 
 
 def _has_pooler(description: Description, head: Head, placed: dict[str, Placed]) -> bool:

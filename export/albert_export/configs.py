@@ -70,13 +70,17 @@ _ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table."""
+    """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table.
+
+    ``multi_label``: a classifier of sequences was trained to give any number of labels at a time.
+    """
 
     config: AlbertConfig
     library: str
     architecture: str | None
     labels: tuple[str, ...]
     tied: bool = True
+    multi_label: bool = False
 
     def task(self) -> str:
         """The task of the architecture; ExportError if it is not one of ours."""
@@ -141,7 +145,9 @@ def parse_config(values: Mapping[str, object], library: str) -> Description:
     tied = outer.get("tie_word_embeddings", True)
     if not isinstance(tied, bool):
         raise ArtifactError(f"tie_word_embeddings must be true or false, not {tied!r:.40}")
-    return Description(config, library, architecture, _labels({**values, **outer}, count), tied)
+    labels = _labels({**values, **outer}, count)
+    multi_label = outer.get("problem_type") == "multi_label_classification"
+    return Description(config, library, architecture, labels, tied, multi_label)
 
 
 def _architecture(values: Mapping[str, object]) -> str | None:

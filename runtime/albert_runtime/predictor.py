@@ -117,7 +117,9 @@ class Predictor:
         """The label of each text or (text, text) pair: {"label", "score"}, the score a probability.
 
         ``top_k`` adds "probabilities", that many labels to theirs, the likeliest first. A model of one label
-        was trained by regression: its score is the logit itself. One string gives one answer, a list or any
+        was trained by regression: its score is the logit itself. One trained for several labels at a time
+        (problem_type multi_label_classification) gives each a probability of its own, all of them unless
+        ``top_k`` says how many. One string gives one answer, a list or any
         iterable a list, here and in all methods that take texts; long ones run in batches bounded by tokens,
         with a progress bar on a terminal. ``truncate`` cuts texts that are too long, which are an error
         otherwise. Raises InputError naming the row, or the method that fits the model.
@@ -266,7 +268,14 @@ class Predictor:
             raise InputError(NO_TOKENIZER)
         labels = manifest.labels or ()
         return Setting(
-            manifest.name, manifest.task, labels, self._backend.outputs, self._limits, self._encoder, self.run
+            manifest.name,
+            manifest.task,
+            labels,
+            self._backend.outputs,
+            self._limits,
+            self._encoder,
+            self.run,
+            manifest.head.multi_label,
         )
 
     def _without_manifest(self) -> str:

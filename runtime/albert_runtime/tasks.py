@@ -39,13 +39,15 @@ class Head:
 
     ``num_labels``: columns of the classifier (0 where the task has none). ``tied_decoder``: the masked-LM
     decoder is the word embedding table itself. ``decoder_norm_eps``: epsilon of the masked-LM head's
-    LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face.
+    LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face. ``multi_label``: each
+    label of a sequence classification stands or falls by itself, so that its score is a sigmoid.
     """
 
     task: str = MODEL
     num_labels: int = 0
     tied_decoder: bool = False
     decoder_norm_eps: float = 1e-5
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -66,26 +68,49 @@ class Head:
         eps = self.decoder_norm_eps
         if isinstance(eps, bool) or not isinstance(eps, float) or not 0 < eps < 1:
             raise ArtifactError(f"decoder_norm_eps must lie between 0 and 1, not {eps!r}")
+        if self.multi_label is not False and (
+            self.multi_label is not True or self.task != SEQUENCE_CLASSIFICATION
+        ):
+            raise ArtifactError(f"multi_label must be false, or true for {SEQUENCE_CLASSIFICATION}")
 
     @classmethod
     def of(
-        cls, task: str, *, num_labels: int = 0, tied_decoder: bool = True, decoder_norm_eps: float = 1e-5
+        cls,
+        task: str,
+        *,
+        num_labels: int = 0,
+        tied_decoder: bool = True,
+        decoder_norm_eps: float = 1e-5,
+        multi_label: bool = False,
     ) -> "Head":
         """The head of a task; options that it has no use for are ignored."""
         columns = num_labels if task in LABELLED else _FIXED_COLUMNS.get(task, 0)
-        return cls(task, columns, tied_decoder and task in _READS_VOCABULARY, decoder_norm_eps)
+        return cls(
+            task,
+            columns,
+            tied_decoder and task in _READS_VOCABULARY,
+            decoder_norm_eps,
+            multi_label and task == SEQUENCE_CLASSIFICATION,
+        )
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, object]) -> "Head":
-        """Build from a mapping of exactly the fields; ArtifactError names what is wrong."""
+        """Build from a mapping of exactly the fields; ArtifactError names what is wrong.
+
+        Only multi_label may be left out: it is written where it is true.
+        """
         names = ("task", "num_labels", "tied_decoder", "decoder_norm_eps")
-        if sorted(mapping) != sorted(names):
-            raise ArtifactError(f"head must have exactly the fields {', '.join(names)}")
+        if sorted(mapping.keys() - {"multi_label"}) != sorted(names):
+            known = f"{', '.join(names)}, and may have multi_label"
+            raise ArtifactError(f"head must have exactly the fields {known}")
         return cls(**mapping)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, object]:
         """All fields by name, ready for JSON."""
-        return asdict(self)
+        fields = asdict(self)
+        if not self.multi_label:
+            del fields["multi_label"]
+        return fields
 
     @property
     def reads_pooled(self) -> bool:

@@ -65,6 +65,18 @@ def test_regression(both):
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores, rtol=0, atol=TOLERANCE)
 
 
+def test_several_labels_at_a_time(both):
+    config = labels(("bad", "good", "odd")) | {"problem_type": "multi_label_classification"}
+    made = both("AlbertForSequenceClassification", **config)
+    expected = made.pipeline("text-classification", top_k=None)(TEXTS)
+    found = made.ours.classify(TEXTS)
+    for answer, rows in zip(found, expected, strict=True):
+        same_classes(answer, rows)
+    sums = [sum(answer["probabilities"].values()) for answer in found]
+    assert max(sums) > 1.1 or min(sums) < 0.9  # no softmax
+    assert list(made.ours.classify(TEXTS[0], top_k=1)["probabilities"]) == [found[0]["label"]]
+
+
 def test_embed(both):
     made = both("AlbertModel")
     expected = [np.array(rows[0]) for rows in made.pipeline("feature-extraction")(TEXTS)]

@@ -203,6 +203,8 @@ BAD_HEADS = [
     ("sequence-classification", "head", REMOVED, "head is that of model, the task is sequence-class"),
     ("sequence-classification", "head.tied_decoder", True, "tied_decoder of sequence-classification must"),
     ("sequence-classification", "head.extra", 1, "head must have exactly the fields"),
+    ("sequence-classification", "head.multi_label", 1, "multi_label must be false, or true for sequence"),
+    ("token-classification", "head.multi_label", True, "multi_label must be false, or true for sequence"),
     ("sequence-classification", "config.add_pooling_layer", False, "must have add_pooling_layer true"),
     ("sequence-classification", "outputs", ["last_hidden_state"], "outputs is ['last_hidden_state'], not"),
     ("question-answering", "labels", ["start", "end"], "labels must be null for question-answering"),

@@ -34,6 +34,7 @@ class Setting:
     limits: Limits
     encoder: TextEncoder
     run: Callable[..., dict[str, NDArray[np.float32]]]
+    multi_label: bool = False  # see tasks.Head
 
 
 class Method(ABC):
@@ -121,6 +122,12 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     values = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     shares: NDArray[np.float64] = values / values.sum(axis=-1, keepdims=True)
     return shares
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """The probability of each by itself, in float64."""
+    values: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    return values
 
 
 def joined(before: str, after: str) -> bool:

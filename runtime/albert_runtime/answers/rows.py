@@ -7,7 +7,18 @@ import numpy as np
 
 from ..errors import InputError
 from ..tasks import MODEL, MULTIPLE_CHOICE, SEQUENCE_CLASSIFICATION
-from .base import Answer, Method, Results, Setting, TextMethod, Unit, check_row, checked_text, softmax
+from .base import (
+    Answer,
+    Method,
+    Results,
+    Setting,
+    TextMethod,
+    Unit,
+    check_row,
+    checked_text,
+    sigmoid,
+    softmax,
+)
 
 POOLINGS = ("mean", "cls", "pooler")
 
@@ -30,13 +41,13 @@ class Classify(TextMethod):
 
     def answer(self, item: Any, units: Sequence[Unit], kept: Sequence[Any]) -> Answer:
         """See Method.answer."""
-        labels = self.setting.labels
-        if len(labels) == 1:  # trained by regression: a softmax of one value is always 1
+        labels, multi_label = self.setting.labels, self.setting.multi_label
+        if len(labels) == 1 and not multi_label:  # trained by regression: a softmax of one value is always 1
             return {"label": labels[0], "score": float(kept[0][0])}
-        shares = softmax(kept[0])
+        shares = sigmoid(kept[0]) if multi_label else softmax(kept[0])
         order = np.argsort(-shares, kind="stable")
         answer: Answer = {"label": labels[order[0]], "score": float(shares[order[0]])}
-        if self.top_k is not None:
+        if self.top_k is not None or multi_label:
             answer["probabilities"] = {labels[i]: float(shares[i]) for i in order[: self.top_k]}
         return answer
 
