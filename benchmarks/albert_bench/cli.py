@@ -48,7 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plans = [Plan(artifact, by_threads, not options.quick) for artifact in options.artifact]
     except (AlbertError, UsageError) as error:
         return complain(str(error), _USAGE)
-    return measure(plans, chosen, Settings(options.rounds, options.turn), options.output)
+    return measure(plans, chosen, settings(options), options.output)
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    """How the work is timed, of the options that both commands have."""
+    return Settings(options.rounds or (3 if options.quick else 5), options.turn)
 
 
 def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settings, output: Path) -> int:
@@ -192,7 +197,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=PRECISIONS,
         help="fp32, bf16, int8 (default: all)",
     )
-    parser.add_argument("--rounds", metavar="N", type=_count, default=5, help="rounds of turns (default: 5)")
+    parser.add_argument(
+        "--rounds", metavar="N", type=_count, help="rounds of turns (default: 5, with --quick 3)"
+    )
     parser.add_argument(
         "--turn",
         metavar="S",

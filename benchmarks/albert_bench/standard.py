@@ -10,8 +10,7 @@ from pathlib import Path
 from albert_runtime.backends import available_cpus
 
 from .bench import Plan
-from .cli import UsageError, add_common, complain, contenders, measure, say
-from .session import Settings
+from .cli import UsageError, add_common, complain, contenders, measure, say, settings
 from .work import NAMES, QUICK
 
 _PROGRAM = "python -m albert_bench.standard"
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *fewer, most = counts(cpus)
         work = {**{count: subject.fewer for count in fewer}, most: subject.work}
         plans.append(Plan(artifact, work, subject.memory))
-    return measure(plans, chosen, Settings(options.rounds, options.turn), options.output)
+    return measure(plans, chosen, settings(options), options.output)
 
 
 def counts(cpus: int) -> tuple[int, ...]:

@@ -15,9 +15,9 @@ namespace {
 constexpr int kPiece = kMostPanelColumns;  // columns converted together
 
 // Integers to the nearest, ties to even, of |x| < 2^22: the sum's last bit is worth 1.
-int32_t nearest_integer(float x) {
+uint32_t nearest_integer(float x) {      // in two's complement
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
-  return static_cast<int32_t>(std::bit_cast<uint32_t>(x + kMagic) - std::bit_cast<uint32_t>(kMagic));
+  return std::bit_cast<uint32_t>(x + kMagic) - std::bit_cast<uint32_t>(kMagic);
 }
 
 // As kernels/simd.h does it for activations.
@@ -70,7 +70,7 @@ void to_int8(const Strip& strip, Word* to, int width, float* scale) {
     scale[column] = usable ? greatest[column] / 127.0f : 0.0f;
   }
   convert<4>(strip, to, width, [&](float x, int column) {
-    return static_cast<uint32_t>(nearest_integer(x * factor[column]) + 128) & 0xff;  // unsigned, see kernels/gemm.h
+    return (nearest_integer(x * factor[column]) + 128) & 0xff;  // unsigned, see kernels/gemm.h
   });
 }
 

@@ -96,12 +96,12 @@ struct MultiplyInt8 {
   using Sum = NativeInt;
 #if defined(__AVX512VNNI__)
   using Weights = NativeWords;
-  using Value = const Word*;
+  using Value = NativeWords;
   ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
-  ALBERT_INLINE static Value value(const Word* p) { return p; }
+  ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
     // Not the intrinsic: GCC 12 keeps its sums on the stack.
-    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*x));
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
     return sum;
   }
 #elif defined(__AVX2__)

@@ -30,18 +30,26 @@ void row_to_bf16(const float* row, int columns, Word* words) {
 }
 
 void row_to_int8(const float* row, int columns, Word* words, float* scale, int32_t* sum) {
-  F32x16 greatest = splat(0.0f);
-  for_vectors(row, columns, [&](int, F32x16 x, int) { greatest = max(greatest, abs(x)); });
-  const float peak = max_lane(greatest);
-  const bool usable = peak >= 1e-30f;  // the inverse of less may be infinite
-  const F32x16 factor = splat(usable ? 127.0f / peak : 0.0f);
+  F32x16 greatest = splat(0.0f), zero = splat(0.0f);
+  for_vectors(row, columns, [&](int, F32x16 x, int) {
+    greatest = max(greatest, abs(x));
+    zero = fma(x, splat(0.0f), zero);  // not zero if one is infinite or no number
+  });
+  const float peak = max_lane(greatest), nothing = sum_lanes(zero);
+  if (!(peak >= 1e-30f) || nothing != 0.0f) {  // the inverse of less may be infinite
+    std::memset(words, 0, static_cast<size_t>(words_of(Precision::int8, columns)) * sizeof(Word));
+    *scale = nothing;  // the whole row becomes zero, or no number
+    *sum = 0;
+    return;
+  }
+  const F32x16 factor = splat(127.0f / peak);
   I32x16 total{};
   for_vectors(row, columns, [&](int i, F32x16 x, int count) {
     const I32x16 q = nearest_integers(x * factor);
     total = total + q;
     store_words<Precision::int8>(words, i, low_bytes(q), count);
   });
-  *scale = usable ? peak / 127.0f : 0.0f;
+  *scale = peak / 127.0f;
   *sum = sum_lanes(total);
 }
 
