@@ -26,7 +26,7 @@ test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and Und
 bench: $(VENV)/installed  ## the engine and its peers on seeded models, under two hours; benchmarks/results
 	$(BIN)/python -m albert_bench.standard --models benchmarks/out --output benchmarks/results
 
-bench-quick: $(VENV)/installed  ## the same on one model and three rows, under five minutes
+bench-quick: $(VENV)/installed  ## the same on one model and three rows, in some minutes
 	$(BIN)/python -m albert_bench.standard --quick --models benchmarks/out --output benchmarks/out/quick
 
 lint: $(VENV)/installed
