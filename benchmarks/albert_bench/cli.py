@@ -181,9 +181,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that ``make bench`` has too."""
-    parser.add_argument(
-        "--quick", action="store_true", help=f"only {', '.join(QUICK)}, in some minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in some minutes")
     parser.add_argument(
         "--only",
         metavar="PEER,PEER",
