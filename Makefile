@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.
 
 .PHONY: demo test test-slow test-real test-asan bench bench-quick lint format clean
 
-demo: $(VENV)/installed  ## export a variant, run it, compare the backends
+demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed lint  ## lint and all tests but the slow ones
