@@ -24,7 +24,7 @@ uint32_t nearest_integer(float x) {      // in two's complement
 uint32_t to_bf16(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
   const uint32_t magnitude = bits & 0x7fffffff, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  if (magnitude > 0x7f800000) return 0x7fc0;
+  if (magnitude > 0x7f800000) return bits >> 16 | 0x40;
   return magnitude < 0x00800000 ? bits >> 16 & 0x8000 : rounded;
 }
 

@@ -6,16 +6,17 @@
 
 namespace albert::ALBERT_ISA {
 
-// Calls body(function) with function: F32x16 -> F32x16.
-template <typename Body>
+// Calls body(function) with function: F32x16 -> F32x16, no more precise than a product of the precision needs it.
+template <Precision precision, typename Body>
 ALBERT_INLINE void with_activation(Activation activation, Body&& body) {
+  constexpr bool exact = precision == Precision::fp32;
   switch (activation) {
     case Activation::none:
       return body([](F32x16 x) { return x; });
     case Activation::gelu:
-      return body([](F32x16 x) { return gelu(x); });
+      return body([](F32x16 x) { return exact ? gelu(x) : coarse_gelu(x); });
     case Activation::gelu_tanh:
-      return body([](F32x16 x) { return gelu_tanh(x); });
+      return body([](F32x16 x) { return exact ? gelu_tanh(x) : coarse_gelu_tanh(x); });
     case Activation::relu:
       return body([](F32x16 x) { return relu(x); });
     case Activation::tanh:

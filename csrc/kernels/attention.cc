@@ -102,9 +102,12 @@ float exponentials(float* scores, int keys, int padded_keys, float scale, Word* 
   F32x16 greatest = load(scores);
   for (int j = kLanes; j < padded_keys; j += kLanes) greatest = max(greatest, load(scores + j));
   const F32x16 peak = splat(max_lane(greatest));
+  const F32x16 factor = splat(scale * 1.44269504f), shift = splat(0.0f) - peak * factor;  // for 2^x
   F32x16 sum = splat(0.0f);
   for (int j = 0; j < padded_keys; j += kLanes) {
-    F32x16 e = exp((load(scores + j) - peak) * splat(scale));
+    const F32x16 score = load(scores + j);
+    F32x16 e = Multiply::kPrecision == Precision::fp32 ? exp((score - peak) * splat(scale))
+                                                       : coarse_exp2(fma(score, factor, shift));
     if (const int count = keys - j; count < kLanes) {
       store(scores + j, e);
       e = load_first(scores + j, count);

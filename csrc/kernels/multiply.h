@@ -74,12 +74,9 @@ struct MultiplyBf16 {
 #endif
   using Element = Bf16;
   ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
-    const U32x16 bits = to_bf16(x);
-    const auto halves = __builtin_convertvector(bits, Bits16x16);
+    const Bits16x16 halves = to_bf16(x);
     std::memcpy(words, &halves, sizeof halves);
-    const U32x16 kept = bits << 16;
-    std::memcpy(&x, &kept, sizeof x);
-    return x;
+    return from_bf16(halves);
   }
   ALBERT_INLINE static void interleave(const Bf16 (&row)[2][kLanes], Word* words) {
     Bits16x16 first, second;

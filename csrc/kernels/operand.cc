@@ -25,7 +25,7 @@ ALBERT_INLINE void store_words(Word* words, int i, Narrow values, int count) {
 
 void row_to_bf16(const float* row, int columns, Word* words) {
   for_vectors(row, columns, [&](int i, F32x16 x, int count) {
-    store_words<Precision::bf16>(words, i, __builtin_convertvector(to_bf16(x), Bits16x16), count);
+    store_words<Precision::bf16>(words, i, to_bf16(x), count);
   });
 }
 

@@ -160,11 +160,13 @@ ALBERT_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
   return c;
 }
 
-// 2^x for integral x in [-126, 127].
-ALBERT_INLINE F32x16 power_of_two(F32x16 x) {
-  ALBERT_UNROLL
-  for (auto& part : x.part) part = (Native)((__builtin_convertvector(part, NativeInt) + 127) << 23);
-  return x;
+// Floats this large have no bits behind the point: x + kToInteger is x rounded to the nearest integer, ties to even, in the lowest
+// bits of the sum, for |x| < 2^22.
+constexpr float kToInteger = 12582912.0f;  // 1.5 * 2^23
+
+// x * 2^n of normal x and result; shifted = n + kToInteger, whose lowest bits are added to the exponent.
+ALBERT_INLINE F32x16 times_power_of_two(F32x16 x, F32x16 shifted) {
+  return each_part(x, shifted, [](Native p, Native n) { return (Native)((NativeInt)p + ((NativeInt)n << 23)); });
 }
 
 // Sixteen integers, in as many registers as F32x16.
@@ -186,7 +188,7 @@ ALBERT_INLINE I32x16 nearest_integers(F32x16 x) {
   I32x16 r;
   ALBERT_UNROLL
   for (int i = 0; i < kParts; ++i) {
-    const Native magic = splat_native(12582912.0f);  // 1.5 * 2^23: the last bit of the sum is worth 1
+    const Native magic = splat_native(kToInteger);
     r.part[i] = (NativeInt)(x.part[i] + magic) - (NativeInt)magic;
   }
   return r;
@@ -210,19 +212,31 @@ ALBERT_INLINE Bytes16 low_bytes(I32x16 x) {
   return __builtin_convertvector(all, Bytes16);
 }
 
-// The upper halves of the floats rounded to bfloat16: to nearest, ties to even. A NaN stays one; what is no normal number is taken
-// for zero, as the instructions that multiply bfloat16 take it.
-ALBERT_INLINE U32x16 to_bf16(F32x16 x) {
+// Rounded to bfloat16: to nearest, ties to even. A NaN stays one; what is no normal number is taken for zero, as the instructions
+// that multiply bfloat16 take it.
+ALBERT_INLINE Bits16x16 to_bf16(F32x16 x) {
+#if defined(__AVX512BF16__)
+  return (Bits16x16)_mm512_cvtneps_pbh((__m512)x.part[0]);
+#else
   U32x16 bits;
   std::memcpy(&bits, &x, sizeof bits);
   const U32x16 magnitude = bits & 0x7fffffffu;
   const auto nan = (U32x16)(magnitude > 0x7f800000u), subnormal = (U32x16)(magnitude < 0x00800000u);
   const U32x16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return ((rounded & ~nan) | (0x7fc0u & nan)) & (~subnormal | 0x8000u);
+  const U32x16 quiet = (bits >> 16) | 0x40u;
+  return __builtin_convertvector(((rounded & ~nan) | (quiet & nan)) & (~subnormal | 0x8000u), Bits16x16);
+#endif
+}
+
+ALBERT_INLINE F32x16 from_bf16(Bits16x16 halves) {
+  const U32x16 bits = __builtin_convertvector(halves, U32x16) << 16;
+  F32x16 x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
 }
 
 ALBERT_INLINE void store_bf16(Bf16* p, F32x16 x) {
-  const auto halves = __builtin_convertvector(to_bf16(x), Bits16x16);
+  const Bits16x16 halves = to_bf16(x);
   std::memcpy(p, &halves, sizeof halves);
 }
 
