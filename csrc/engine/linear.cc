@@ -9,6 +9,9 @@ namespace {
 constexpr int kLeastRowsPerChunk = 24;
 // So many tasks for each thread even out what the threads are given.
 constexpr int kTasksPerThread = 3;
+// From so many rows a thread on, threads share out the rows rather than the panels, as the other steps do (team.h): the weights
+// come from the third-level cache once for each thread, but the activations stay in its second.
+constexpr int kLeastRowsPerShare = 96;
 
 }  // namespace
 
@@ -37,7 +40,8 @@ void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Ope
   const auto gemm_panel = kernels.gemm_panel[static_cast<int>(w.precision())];
   const int panel_count = panels.end - panels.first;
   const int wanted_chunks = (kTasksPerThread * team.size() + panel_count - 1) / panel_count;
-  const int chunks = std::max((rows + kRowsPerChunk - 1) / kRowsPerChunk, std::min(wanted_chunks, rows / kLeastRowsPerChunk));
+  int chunks = std::max((rows + kRowsPerChunk - 1) / kRowsPerChunk, std::min(wanted_chunks, rows / kLeastRowsPerChunk));
+  if (rows >= kLeastRowsPerShare * team.size()) chunks = (chunks + team.size() - 1) / team.size() * team.size();
   const int tiles = (rows + chunks * kMostTileRows - 1) / (chunks * kMostTileRows);
   const int chunk_rows = tiles * kMostTileRows;  // whole tiles in all chunks but the last
   const int used_chunks = (rows + chunk_rows - 1) / chunk_rows;

@@ -44,7 +44,7 @@ void wait_while(const std::atomic<uint32_t>& value, uint32_t old, bool spin) {
 
 }  // namespace
 
-Team::Team(int size) : size_(size) {
+Team::Team(int size) : size_(size), shares_(new Share[static_cast<size_t>(size)]) {
   CPU_ZERO(&affinity_);
   try {
     for (int thread = 1; thread < size; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
@@ -74,18 +74,31 @@ void Team::prepare(bool spin) {
 }
 
 thread_local uint32_t Team::step_ = 0;
+thread_local int Team::thread_ = 0;
 
 int Team::take(uint32_t step, int count) {
-  uint64_t next = next_.load(std::memory_order_acquire);
-  while (next >> 32 == step && static_cast<int>(next & UINT32_MAX) < count)
-    if (next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
-      return static_cast<int>(next & UINT32_MAX);
+  for (int i = 0; i < size_; ++i)
+    if (const int task = take_from((thread_ + i) % size_, step, count); task >= 0) return task;
   return -1;
+}
+
+int Team::take_from(int owner, uint32_t step, int count) {
+  const auto first_of = [&](int thread) { return static_cast<int>(int64_t{count} * thread / size_); };
+  const int first = first_of(owner), size = first_of(owner + 1) - first;
+  std::atomic<uint64_t>& share = shares_[static_cast<size_t>(owner)].taken;
+  for (uint64_t seen = share.load(std::memory_order_acquire);;) {
+    const bool touched = seen >> 32 == step;
+    // Untouched in this step, because it is new or because it is over. If it ends after this look, the share has been touched.
+    if (!touched && finished_.load(std::memory_order_acquire) != step) return -1;
+    const int taken = touched ? static_cast<int>(seen & UINT32_MAX) : 0;
+    if (taken >= size) return -1;
+    const uint64_t more = uint64_t{step} << 32 | static_cast<uint32_t>(taken + 1);
+    if (share.compare_exchange_weak(seen, more, std::memory_order_acq_rel, std::memory_order_acquire)) return first + taken;
+  }
 }
 
 void Team::finish(uint32_t step) {
   done_.store(0, std::memory_order_relaxed);
-  next_.store(static_cast<uint64_t>(step + 1) << 32, std::memory_order_release);
   finished_.store(step + 1, std::memory_order_release);
   finished_.notify_all();
 }
@@ -116,6 +129,7 @@ void Team::serve(int thread) {
     if (stop_) return;
     if (!enter()) continue;
     step_ = first_step_;
+    thread_ = thread;
     (*work_)(thread);
     leave();
   }
@@ -126,6 +140,7 @@ void Team::run(const std::function<void(int)>& work) {
   if (size_ == 1) return work(0);
   work_ = &work;
   step_ = first_step_ = finished_.load(std::memory_order_relaxed);
+  thread_ = 0;
   inside_.store(kOpen, std::memory_order_release);
   turn_.fetch_add(1, std::memory_order_release);
   turn_.notify_all();

@@ -1,6 +1,9 @@
 // The engine's threads. A Team is the caller and size - 1 workers that run one function together, in steps; the TeamPool is the
 // process's one store of them, shared by all engines.
 //
+// Each thread has a share of a step's tasks, the same part of every step, and helps with the others' when it is through: what it
+// wrote in one step it mostly reads in the next, from its own cache.
+//
 // A step ends when its tasks are done, not when every thread has come: a worker that the system has put aside holds nobody up but
 // for the task it is at, and catches up by passing over the steps that the others have done.
 #pragma once
@@ -36,7 +39,8 @@ class Team {
   // not throw.
   void run(const std::function<void(int)>& work);
 
-  // Inside work, a step: calls task(i) once for each i in 0..count-1, on whichever thread is free, and returns when all are done.
+  // Inside work, a step: calls task(i) once for each i in 0..count-1 and returns when all are done. Thread t of n begins with those
+  // from count * t / n on.
   template <typename Task>
   void for_each(int count, Task&& task) {
     if (count <= 0) return;
@@ -77,7 +81,13 @@ class Team {
  private:
   static constexpr uint32_t kOpen = uint32_t{1} << 31;
 
+  // A thread's share of the tasks: the step in which one was taken last, and below it how many in that step.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> taken{0};
+  };
+
   int take(uint32_t step, int count);  // the next task of a step, or -1 if all are taken
+  int take_from(int owner, uint32_t step, int count);
   void finish(uint32_t step);          // its last task is done
   void wait_for(uint32_t step) const;  // until it is finished
   bool enter();                        // a worker's way into the run, if it is still going on
@@ -86,10 +96,11 @@ class Team {
   void dismiss();
 
   static thread_local uint32_t step_;  // the next of the run that this thread is in
+  static thread_local int thread_;     // which one it is there
 
   const int size_;
-  std::atomic<uint64_t> next_{0};      // the step being worked at, and below it the next of its tasks
-  std::atomic<int> done_{0};           // tasks of that step
+  std::unique_ptr<Share[]> shares_;
+  std::atomic<int> done_{0};           // tasks of the step being worked at
   std::atomic<uint32_t> finished_{0};  // steps
   std::atomic<uint32_t> turn_{0};      // runs begun
   std::atomic<uint32_t> inside_{0};    // workers in the run; kOpen while more may come

@@ -106,8 +106,8 @@ float exponentials(float* scores, int keys, int padded_keys, float scale, Word* 
   F32x16 sum = splat(0.0f);
   for (int j = 0; j < padded_keys; j += kLanes) {
     const F32x16 score = load(scores + j);
-    F32x16 e = Multiply::kPrecision == Precision::fp32 ? exp((score - peak) * splat(scale))
-                                                       : coarse_exp2(fma(score, factor, shift));
+    F32x16 e =
+        Multiply::kPrecision == Precision::fp32 ? exp((score - peak) * splat(scale)) : coarse_exp2(fma(score, factor, shift));
     if (const int count = keys - j; count < kLanes) {
       store(scores + j, e);
       e = load_first(scores + j, count);

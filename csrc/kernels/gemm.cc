@@ -51,7 +51,8 @@ void gemm_panel(const GemmPanel& g) {
                           .accumulate = k > 0});
       if (!last || plain) continue;
       Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
-      with_activation<Multiply::kPrecision>(g.activation, [&](auto function) { finish<Multiply>(g, a, c, rounded, rows, vectors, function); });
+      with_activation<Multiply::kPrecision>(g.activation,
+                                            [&](auto function) { finish<Multiply>(g, a, c, rounded, rows, vectors, function); });
     }
   }
 }

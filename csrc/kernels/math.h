@@ -82,9 +82,8 @@ ALBERT_INLINE F32x16 coarse_gelu(F32x16 x) {
 
 ALBERT_INLINE F32x16 coarse_gelu_tanh(F32x16 x) {
   const F32x16 t = min(splat(4.375f), abs(x));
-  const F32x16 r =
-      polynomial(t - splat(2.1875f), {0.014233826f, -0.036744852f, 0.040243495f, -0.022915872f, 0.0056396546f, 0.0009801383f,
-                                      -0.0010122146f, 0.00015078534f, 4.7433736e-05f, -1.2978510e-05f});
+  const F32x16 r = polynomial(t - splat(2.1875f), {0.014233826f, -0.036744852f, 0.040243495f, -0.022915872f, 0.0056396546f,
+                                                   0.0009801383f, -0.0010122146f, 0.00015078534f, 4.7433736e-05f, -1.2978510e-05f});
   return max(splat(0.0f), x) - t * r;
 }
 

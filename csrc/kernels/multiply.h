@@ -113,11 +113,9 @@ struct MultiplyInt8 {
     return {w & 0x00ff00ffu, (w >> 8) & 0x00ff00ffu};
   }
   ALBERT_INLINE static Value value(const Word* p) {
-    const auto sign_extended = [](uint32_t two) {  // bytes 0 and 2
-      return static_cast<uint16_t>(static_cast<int8_t>(two)) |
-             static_cast<uint32_t>(static_cast<uint16_t>(static_cast<int8_t>(two >> 16))) << 16;
-    };
-    return {NativeWords{} + sign_extended(*p), NativeWords{} + sign_extended(*p >> 8)};
+    using Signed = int16_t __attribute__((vector_size(sizeof(NativeWords))));
+    const auto both = (Signed)(NativeWords{} + *p);
+    return {(NativeWords)((both << 8) >> 8), (NativeWords)(both >> 8)};
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
 #if defined(__AVX512BW__)

@@ -24,9 +24,7 @@ ALBERT_INLINE void store_words(Word* words, int i, Narrow values, int count) {
 }
 
 void row_to_bf16(const float* row, int columns, Word* words) {
-  for_vectors(row, columns, [&](int i, F32x16 x, int count) {
-    store_words<Precision::bf16>(words, i, to_bf16(x), count);
-  });
+  for_vectors(row, columns, [&](int i, F32x16 x, int count) { store_words<Precision::bf16>(words, i, to_bf16(x), count); });
 }
 
 void row_to_int8(const float* row, int columns, Word* words, float* scale, int32_t* sum) {
