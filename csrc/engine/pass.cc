@@ -18,7 +18,7 @@ struct Layout {
   Precision precision;
   size_t embedding, hidden;  // E; H
   size_t qkv;                // 3H: floats, in reduced precision bfloat16
-  size_t ffn;                // I: floats, in bf16 bfloat16, which are the next product's operand as they are
+  size_t ffn;                // I: floats, in reduced precision bfloat16
   size_t operand;            // words: in reduced precision H, in int8 also I; none in fp32, which multiplies what is there
   size_t scales;             // int8: scale and sum of a token's operand
   Layout(const ModelConfig& c, Precision type)
@@ -33,7 +33,7 @@ struct Layout {
         scales(precision == Precision::int8 ? 2 : 0) {}
   bool reduced() const { return precision != Precision::fp32; }
   // Q|K|V and the FFN's results share a buffer: they never meet.
-  size_t wide_floats() const { return std::max(reduced() ? qkv / 2 : qkv, precision == Precision::bf16 ? ffn / 2 : ffn); }
+  size_t wide_floats() const { return reduced() ? std::max(qkv, ffn) / 2 : std::max(qkv, ffn); }
   size_t floats_per_token() const { return embedding + 3 * hidden + wide_floats() + operand + scales; }
 };
 
@@ -135,7 +135,7 @@ class Pass {
   }
 
   void layer(const LayerWeights& w, int thread) {
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, qkv_result(wide_, stride_.qkv, thread), true);
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, rounded_result(wide_, stride_.qkv, thread), true);
     attention(wide_, stride_.qkv, false, thread);
     finish_layer(w, count_, thread);
   }
@@ -143,26 +143,31 @@ class Pass {
   // The last layer where only the pooler reads it: keys and values of all tokens, all else for the first token of each row alone.
   void layer_for_first_tokens(const LayerWeights& w, int thread) {
     const int h = config_.hidden_size, columns = w.qkv.panel_columns();
-    const size_t query_stride = stride_.reduced() ? 2 * stride_.hidden : stride_.hidden;  // a float has room for two
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, qkv_result(wide_, stride_.qkv, thread), true,
+    const size_t query_stride = stride_.reduced() ? rounded_hidden() : stride_.hidden;
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, rounded_result(wide_, stride_.qkv, thread), true,
            Activation::none, {h / columns, w.qkv.panels()});
     keep_first_tokens();
     convert(hidden_, stride_.hidden, h, rows_);
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, qkv_result(spare_, query_stride, thread), true,
+    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, rounded_result(spare_, query_stride, thread), true,
            Activation::none, {0, (h + columns - 1) / columns});
     attention(spare_, query_stride, true, thread);
     finish_layer(w, rows_, thread);
   }
 
-  // Q, K and V as attention takes them, a row every `stride` values.
-  Result qkv_result(float* to, size_t stride, int thread) const {
+  // Floats, in reduced precision bfloat16, a row every `stride` values.
+  Result rounded_result(float* to, size_t stride, int thread) const {
     if (!stride_.reduced()) return {.c = to, .stride = stride};
-    return {.rounded = reinterpret_cast<Bf16*>(to), .rounded_stride = stride, .sums = scratch(thread)};
+    return {.rounded = rounded(to), .rounded_stride = stride, .sums = scratch(thread)};
   }
+
+  static Bf16* rounded(float* x) { return reinterpret_cast<Bf16*>(x); }
 
   float* scratch(int thread) const { return scratch_ + static_cast<size_t>(thread) * scratch_size_; }
 
-  // From the queries and the K|V of wide_ to attended_, which gets a row for each query.
+  // Values between the rows of bfloat16 in a buffer for H floats: a float has room for two.
+  size_t rounded_hidden() const { return 2 * stride_.hidden; }
+
+  // From the queries and the K|V of wide_ to attended_, which gets a row for each query: floats, in reduced precision bfloat16.
   void attention(const float* queries, size_t query_stride, bool first_tokens_only, int thread) {
     const int heads = config_.num_attention_heads, size = config_.head_size();
     const auto h = static_cast<size_t>(config_.hidden_size);
@@ -176,27 +181,32 @@ class Pass {
       const int end = tokens_.row_starts[first_row_ + row + 1] - first_token_;
       const int first_key = first + tokens_.first_key[first_row_ + row];
       const int first_query = first_tokens_only ? row : first;
-      const auto column = static_cast<size_t>(head) * static_cast<size_t>(size);
+      const auto column = static_cast<size_t>(head) * static_cast<size_t>(size), first_out = static_cast<size_t>(first_query);
       kernels_.attention_head({.precision = stride_.reduced() ? Precision::bf16 : Precision::fp32,
                                .q = value_at(queries, first_query, query_stride, column),
                                .q_stride = query_stride,
                                .k = value_at(wide_, first_key, stride_.qkv, h + column),
                                .v = value_at(wide_, first_key, stride_.qkv, 2 * h + column),
                                .kv_stride = stride_.qkv,
-                               .out = attended_ + static_cast<size_t>(first_query) * stride_.hidden + column,
+                               .out = stride_.reduced() ? nullptr : attended_ + first_out * stride_.hidden + column,
                                .out_stride = stride_.hidden,
+                               .rounded = stride_.reduced() ? rounded(attended_) + first_out * rounded_hidden() + column : nullptr,
+                               .rounded_stride = rounded_hidden(),
                                .queries = first_tokens_only ? 1 : end - first,
                                .keys = end - first_key,
                                .head_size = size,
                                .scale = 1.0f / std::sqrt(static_cast<float>(size)),
                                .scratch = scratch(thread)});
+      if (stride_.reduced() && h % 2 != 0 && head + 1 == heads)  // the rest of a row's last word
+        for (size_t query = 0; query < (first_tokens_only ? 1 : static_cast<size_t>(end - first)); ++query)
+          rounded(attended_)[(first_out + query) * rounded_hidden() + h] = 0;
     });
   }
 
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
   void finish_layer(const LayerWeights& w, int count, int thread) {
-    convert(attended_, stride_.hidden, config_.hidden_size, count);
-    linear(team_, kernels_, w.dense, operand(attended_, stride_.hidden), count, {.c = spare_, .stride = stride_.hidden}, false);
+    const Operand attended = activations(attended_, stride_.hidden, rounded_hidden(), config_.hidden_size, count);
+    linear(team_, kernels_, w.dense, attended, count, {.c = spare_, .stride = stride_.hidden}, false);
     add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
     feed_forward(w, count, thread);
     add_and_normalize(attended_, w.ffn_output.bias(0), spare_, w.full_norm, hidden_, count);
@@ -204,18 +214,24 @@ class Pass {
 
   // spare_, which is also the operand, to attended_.
   void feed_forward(const LayerWeights& w, int count, int thread) {
-    const Operand x = operand(spare_, stride_.hidden);
-    const Result result{.c = attended_, .stride = stride_.hidden};
-    if (stride_.precision == Precision::bf16) {
-      auto* inner = reinterpret_cast<Bf16*>(wide_);
-      linear(team_, kernels_, w.ffn, x, count, {.rounded = inner, .rounded_stride = stride_.ffn, .sums = scratch(thread)}, true,
-             config_.hidden_act);
-      return linear(team_, kernels_, w.ffn_output, {reinterpret_cast<Word*>(inner), stride_.ffn / 2, nullptr, nullptr}, count,
-                    result, false);
-    }
-    linear(team_, kernels_, w.ffn, x, count, {.c = wide_, .stride = stride_.ffn}, true, config_.hidden_act);
-    convert(wide_, stride_.ffn, config_.intermediate_size, count);
-    linear(team_, kernels_, w.ffn_output, operand(wide_, stride_.ffn), count, result, false);
+    linear(team_, kernels_, w.ffn, operand(spare_, stride_.hidden), count, rounded_result(wide_, stride_.ffn, thread), true,
+           config_.hidden_act);
+    const Operand inner = activations(wide_, stride_.ffn, stride_.ffn, config_.intermediate_size, count);
+    linear(team_, kernels_, w.ffn_output, inner, count, {.c = attended_, .stride = stride_.hidden}, false);
+  }
+
+  // As the operand of the next product x [count, columns]: floats; in reduced precision bfloat16, a row every `rounded_stride`,
+  // which in bf16 are the operand as they are.
+  Operand activations(float* x, size_t stride, size_t rounded_stride, int columns, int count) {
+    if (stride_.precision == Precision::bf16) return {reinterpret_cast<Word*>(x), rounded_stride / 2, nullptr, nullptr};
+    if (stride_.precision == Precision::int8)
+      team_.for_ranges(count, [&](int first, int end) {
+        OperandRows rows = operand_rows(columns, first, end);
+        rows.rounded = rounded(x) + static_cast<size_t>(first) * rounded_stride;
+        rows.rounded_stride = rounded_stride;
+        kernels_.to_operand(rows);
+      });
+    return operand(x, stride);
   }
 
   // The operand of the next product: in fp32 the floats x themselves, else what they were last converted to.
@@ -231,16 +247,21 @@ class Pass {
   }
 
   void convert_rows(const float* x, size_t stride, int columns, int first, int end) {
-    const auto at = static_cast<size_t>(first);
-    kernels_.to_operand({.precision = stride_.precision,
-                         .x = x + at * stride,
-                         .x_stride = stride,
-                         .words = operand_ + at * stride_.operand,
-                         .stride = stride_.operand,
-                         .scale = operand_scale_ + first,
-                         .sum = operand_sum_ + first,
-                         .rows = end - first,
-                         .columns = columns});
+    OperandRows rows = operand_rows(columns, first, end);
+    rows.x = x + static_cast<size_t>(first) * stride;
+    rows.x_stride = stride;
+    kernels_.to_operand(rows);
+  }
+
+  // Rows of operand_, from nowhere yet.
+  OperandRows operand_rows(int columns, int first, int end) {
+    return {.precision = stride_.precision,
+            .words = operand_ + static_cast<size_t>(first) * stride_.operand,
+            .stride = stride_.operand,
+            .scale = operand_scale_ + first,
+            .sum = operand_sum_ + first,
+            .rows = end - first,
+            .columns = columns};
   }
 
   // out = LayerNorm((x + bias) + residual), all [count, H], and the operand of the product that follows.

@@ -155,14 +155,14 @@ void attention_head(const AttentionHead& h) {
     multiply<Multiply>(weights, keys_stride, rows, v, v_panels, result);
     for (int r = 0; r < rows; ++r) {
       const float* from = result + static_cast<size_t>(r) * head_stride;
-      float* to = h.out + static_cast<size_t>(query + r) * h.out_stride;
+      const auto row = static_cast<size_t>(query + r);
       for (int i = 0; i < h.head_size; i += kLanes) {
         const int count = h.head_size - i < kLanes ? h.head_size - i : kLanes;
         const F32x16 x = load(from + i) * splat(factor[r]);
-        if (count == kLanes)
-          store(to + i, x);
+        if (h.rounded != nullptr)
+          store_first(h.rounded + row * h.rounded_stride + i, to_bf16(x), count);
         else
-          store_first(to + i, x, count);
+          store_first(h.out + row * h.out_stride + i, x, count);
       }
     }
   }

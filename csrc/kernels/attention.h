@@ -19,6 +19,8 @@ struct AttentionHead {
   size_t kv_stride;
   float* out;  // [queries, head_size]
   size_t out_stride;
+  Bf16* rounded;  // or null; [queries, head_size]: the result goes here instead
+  size_t rounded_stride;
   int queries;
   int keys;  // at least one
   int head_size;

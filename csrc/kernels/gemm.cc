@@ -14,11 +14,13 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
     float* row = c + static_cast<size_t>(r) * g.c_stride;
     for (int i = 0; i < vectors * kLanes; i += kLanes) {
       F32x16 x;
-      if constexpr (Multiply::kPrecision == Precision::int8)
-        x = integers_to_floats(row + i, -128 * a.sum[r]) * splat(a.scale[r]) * load(g.scale + i);
-      else
+      if constexpr (Multiply::kPrecision == Precision::int8) {
+        const F32x16 sum = integers_to_floats(row + i, -128 * a.sum[r]), scale = splat(a.scale[r]) * load(g.scale + i);
+        x = g.bias != nullptr ? fma(sum, scale, load(g.bias + i)) : sum * scale;
+      } else {
         x = load(row + i);
-      if (g.bias != nullptr) x = x + load(g.bias + i);
+        if (g.bias != nullptr) x = x + load(g.bias + i);
+      }
       x = function(x);
       if (rounded != nullptr)
         store_bf16(rounded + static_cast<size_t>(r) * g.rounded_stride + i, x);

@@ -5,12 +5,21 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// body(i, x, count): x holds the `count` floats from i on of a row, zeros past its end; count is 16 but for the last.
-template <typename Body>
-ALBERT_INLINE void for_vectors(const float* row, int columns, Body&& body) {
+ALBERT_INLINE F32x16 read(const float* p) { return load(p); }
+ALBERT_INLINE F32x16 read(const float* p, int count) { return load_first(p, count); }
+ALBERT_INLINE F32x16 read(const Bf16* p) {
+  Bits16x16 halves;
+  std::memcpy(&halves, p, sizeof halves);
+  return from_bf16(halves);
+}
+ALBERT_INLINE F32x16 read(const Bf16* p, int count) { return from_bf16(load_first(p, count)); }
+
+// body(i, x, count): x holds the `count` values from i on of a row, zeros past its end; count is 16 but for the last.
+template <typename Value, typename Body>
+ALBERT_INLINE void for_vectors(const Value* row, int columns, Body&& body) {
   int i = 0;
-  for (; i + kLanes <= columns; i += kLanes) body(i, load(row + i), kLanes);
-  if (i < columns) body(i, load_first(row + i, columns - i), columns - i);
+  for (; i + kLanes <= columns; i += kLanes) body(i, read(row + i), kLanes);
+  if (i < columns) body(i, read(row + i, columns - i), columns - i);
 }
 
 // Writes the words that hold the first `count` of sixteen narrow values.
@@ -27,7 +36,8 @@ void row_to_bf16(const float* row, int columns, Word* words) {
   for_vectors(row, columns, [&](int i, F32x16 x, int count) { store_words<Precision::bf16>(words, i, to_bf16(x), count); });
 }
 
-void row_to_int8(const float* row, int columns, Word* words, float* scale, int32_t* sum) {
+template <typename Value>
+void row_to_int8(const Value* row, int columns, Word* words, float* scale, int32_t* sum) {
   F32x16 greatest = splat(0.0f), zero = splat(0.0f);
   for_vectors(row, columns, [&](int, F32x16 x, int) {
     greatest = max(greatest, abs(x));
@@ -57,7 +67,9 @@ void to_operand(const OperandRows& o) {
   for (int row = 0; row < o.rows; ++row) {
     const float* x = o.x + static_cast<size_t>(row) * o.x_stride;
     Word* words = o.words + static_cast<size_t>(row) * o.stride;
-    if (o.precision == Precision::int8)
+    if (o.rounded != nullptr)
+      row_to_int8(o.rounded + static_cast<size_t>(row) * o.rounded_stride, o.columns, words, o.scale + row, o.sum + row);
+    else if (o.precision == Precision::int8)
       row_to_int8(x, o.columns, words, o.scale + row, o.sum + row);
     else
       row_to_bf16(x, o.columns, words);

@@ -15,6 +15,8 @@ struct OperandRows {
   Precision precision;  // bf16 or int8
   const float* x;       // [rows, columns], a row every x_stride floats
   size_t x_stride;
+  const Bf16* rounded;  // or null; int8: the rows are these instead, one every rounded_stride values
+  size_t rounded_stride;
   Word* words;  // [rows, words_of(precision, columns)], a row every `stride` words
   size_t stride;
   float* scale;  // int8: [rows]

@@ -47,6 +47,7 @@ using NativeInt = int32_t __attribute__((vector_size(kNativeLanes * sizeof(int32
 struct F32x16 {
   Native part[kParts];
 };
+using Bits16x16 = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 
 ALBERT_INLINE Native splat_native(float x) { return x - Native{}; }  // less zero: the one operation that changes no x
 
@@ -78,7 +79,20 @@ ALBERT_INLINE F32x16 load_first(const float* p, int count, float fill = 0.0f) {
   return r;
 }
 
-ALBERT_INLINE void store_first(float* p, F32x16 x, int count) { std::memcpy(p, &x, sizeof(float) * static_cast<size_t>(count)); }
+ALBERT_INLINE Bits16x16 load_first(const Bf16* p, int count) {
+  Bits16x16 r{};
+  std::memcpy(&r, p, sizeof(Bf16) * static_cast<size_t>(count));
+  return r;
+}
+
+// Values and Element: F32x16 and float, Bits16x16 and Bf16...
+template <typename Element, typename Values>
+ALBERT_INLINE void store_first(Element* p, Values x, int count) {
+  if (count == kLanes)
+    std::memcpy(p, &x, sizeof x);
+  else
+    std::memcpy(p, &x, sizeof(Element) * static_cast<size_t>(count));
+}
 
 template <typename Function>
 ALBERT_INLINE F32x16 each_part(F32x16 a, F32x16 b, Function function) {
@@ -174,7 +188,6 @@ struct I32x16 {
   NativeInt part[kParts];
 };
 using U32x16 = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-using Bits16x16 = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 using Bytes16 = uint8_t __attribute__((vector_size(kLanes)));
 
 ALBERT_INLINE I32x16 operator+(I32x16 a, I32x16 b) {

@@ -167,7 +167,8 @@ def reference(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """PaddleNLP's AlbertModel in float64, a row at a time: (hidden, pooled), padded as the engine's.
 
-    ``precision`` rounds what the layers' matrices multiply; attention is bf16 in int8 too.
+    ``precision`` rounds what the layers' matrices multiply; attention and its result, and what the FFN has
+    inside, are bf16 in int8 too.
     """
     c = model.config
     w = {name: value.astype(np.float64) for name, value in model.values.items()}
@@ -189,8 +190,9 @@ def reference(
         weights = rounded(np.exp(scores - scores.max(-1, keepdims=True)))
         weights /= weights.sum(-1, keepdims=True)
         context = np.einsum("hqk,khd->qhd", weights, rounded(v[first_key:])).reshape(x.shape)
-        x = norm(x + linear(context, name + ".attention.dense"), name + ".attention.layer_norm")
-        inner = linear(ACTIVATIONS[c.hidden_act](linear(x, name + ".ffn")), name + ".ffn_output")
+        x = norm(x + linear(rounded(context), name + ".attention.dense"), name + ".attention.layer_norm")
+        inner = rounded(ACTIVATIONS[c.hidden_act](linear(x, name + ".ffn")))
+        inner = linear(inner, name + ".ffn_output")
         return norm(inner + x, name + ".full_layer_layer_norm")
 
     hidden = np.zeros((len(t.first_key), t.width, c.hidden_size))

@@ -124,6 +124,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "intermediate_size": 131,
         "hidden_act": "gelu",
     },
+    "odd sizes": {"hidden_size": 39, "num_attention_heads": 3, "intermediate_size": 77},
     "head 64, relu": {"hidden_size": 128, "hidden_act": "relu"},
     "head 32, tanh": {},
 }
