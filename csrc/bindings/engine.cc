@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "bindings/bindings.h"
@@ -33,7 +34,8 @@ std::unique_ptr<Engine> make_engine(const std::string& weights_path,
 
 // Two tokens that went to one row would be written by two threads at once.
 void check_slots(const IntArray& slots, py::ssize_t rows) {
-  std::vector<bool> taken(static_cast<size_t>(rows), false);
+  thread_local std::vector<bool> taken;
+  taken.assign(static_cast<size_t>(rows), false);
   for (py::ssize_t i = 0; i < slots.size(); ++i) {
     const int32_t slot = slots.data()[i];
     if (slot < 0 || slot >= rows || taken[static_cast<size_t>(slot)])
@@ -72,17 +74,24 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   }
   const auto address = [](std::optional<FloatArray>& array) { return array ? array->mutable_data() : nullptr; };
 
-  // Copies: another thread may write to the arrays once the GIL is released, after they were checked.
-  const auto copy = [](const IntArray& array) { return std::vector<int32_t>(array.data(), array.data() + array.size()); };
-  const std::vector<int32_t> ids = copy(input_ids), places = copy(positions), types = copy(token_type_ids),
-                             starts = copy(row_starts), keys = copy(first_key);
-  const std::vector<int32_t> chosen = scores ? copy(*score_tokens) : std::vector<int32_t>(),
-                             slots = scores ? copy(*score_slots) : std::vector<int32_t>();
-  const albert::PackedTokens packed{.input_ids = ids.data(),
-                                    .positions = places.data(),
-                                    .token_type_ids = types.data(),
-                                    .row_starts = starts.data(),
-                                    .first_key = keys.data(),
+  // Copies, because another thread may write to the arrays once the GIL is released, after they were checked; in memory that this
+  // thread keeps, so that a run allocates none.
+  thread_local std::vector<int32_t> kept;
+  const py::ssize_t chosen = scores ? score_tokens->size() : 0;
+  const auto needed = static_cast<size_t>(input_ids.size() + positions.size() + token_type_ids.size() + row_starts.size() +
+                                          first_key.size() + 2 * chosen);
+  if (kept.size() < needed) kept.resize(needed);
+  int32_t* next = kept.data();
+  const auto copy = [&next](const IntArray& array) {
+    int32_t* const first = next;
+    next = std::copy_n(array.data(), array.size(), first);
+    return first;
+  };
+  const albert::PackedTokens packed{.input_ids = copy(input_ids),
+                                    .positions = copy(positions),
+                                    .token_type_ids = copy(token_type_ids),
+                                    .row_starts = copy(row_starts),
+                                    .first_key = copy(first_key),
                                     .rows = static_cast<int>(rows)};
   const albert::Outputs outputs{.hidden = address(hidden),
                                 .width = static_cast<int>(hidden         ? hidden->shape(1)
@@ -92,9 +101,9 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
                                 .token_logits = address(token_logits),
                                 .pooled_logits = address(pooled_logits),
                                 .scores = address(scores),
-                                .score_tokens = chosen.data(),
-                                .score_slots = slots.data(),
-                                .score_count = static_cast<int>(chosen.size())};
+                                .score_tokens = scores ? copy(*score_tokens) : nullptr,
+                                .score_slots = scores ? copy(*score_slots) : nullptr,
+                                .score_count = static_cast<int>(chosen)};
   const py::gil_scoped_release unlocked;
   engine.run(packed, outputs, num_threads);
 }
