@@ -42,6 +42,11 @@ def manifest_of(artifact: Path) -> Manifest:
             f"{artifact} is a model for {found.manifest.task}, encoders with a pooler are compared; "
             f"export it with albert-export --task {MODEL}"
         )
+    if found.manifest.precision != "fp32":
+        raise ArtifactError(
+            f"{artifact} stores its weights in {found.manifest.precision}, and every peer is given the same "
+            "float32 ones; export it without a precision"
+        )
     return found.manifest
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def settings(options: argparse.Namespace) -> Settings:
     """How the work is timed, of the options that both commands have."""
-    return Settings(options.rounds or (3 if options.quick else 5), options.turn)
+    return Settings(options.rounds, options.turn)
 
 
 def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settings, output: Path) -> int:
@@ -195,9 +195,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=PRECISIONS,
         help="fp32, bf16, int8 (default: all)",
     )
-    parser.add_argument(
-        "--rounds", metavar="N", type=_count, help="rounds of turns (default: 5, with --quick 3)"
-    )
+    parser.add_argument("--rounds", metavar="N", type=_count, default=3, help="rounds of turns (default: 3)")
     parser.add_argument(
         "--turn",
         metavar="S",

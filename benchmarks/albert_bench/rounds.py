@@ -6,9 +6,8 @@ from typing import Protocol
 
 LONG_SECONDS = 5.0
 ROUNDS_OF_LONG_WORK = 3
-# Only a contender's best form counts: one that is slower by as much in each of so many rounds is not it.
+# Only a contender's best form counts: one that is slower by as much in each of the first rounds is not it.
 SLOW_FORM = 1.25
-ROUNDS_OF_SLOW_FORMS = 2
 
 
 class Entrant(Protocol):
@@ -47,21 +46,22 @@ def order(count: int, number: int) -> list[int]:
 def run_rounds(
     entrants: Sequence[Entrant],
     rounds: int,
+    trial_rounds: int,
     ceiling: Callable[[str], float | None],
     failures: type[Exception] | tuple[type[Exception], ...],
     finished: Callable[[int], None] = lambda number: None,
 ) -> list[Times]:
     """The times of every entrant.
 
-    Who fails is done at once, after 2 rounds the forms that are not a contender's best, and after 3 rounds
-    those whose run takes over 5 s.
+    Who fails is done at once, after ``trial_rounds`` the forms that are not a contender's best, and after 3
+    rounds those whose run takes over 5 s.
     """
     times = [Times() for _ in entrants]
     for number in range(rounds):
         for index in order(len(entrants), number):
             entrant, mine = entrants[index], times[index]
             rivals = [t for e, t in zip(entrants, times, strict=True) if e.group == entrant.group]
-            if mine.fault is not None or _is_done(mine, number, rivals):
+            if mine.fault is not None or _is_done(mine, number, trial_rounds, rivals):
                 continue
             limit = ceiling(entrant.precision)
             try:
@@ -75,14 +75,14 @@ def run_rounds(
     return times
 
 
-def _is_done(mine: Times, number: int, rivals: Sequence[Times]) -> bool:
+def _is_done(mine: Times, number: int, trial_rounds: int, rivals: Sequence[Times]) -> bool:
     if number >= ROUNDS_OF_LONG_WORK and max(mine.seconds.values()) > LONG_SECONDS:
         return True
-    return number >= ROUNDS_OF_SLOW_FORMS and any(_is_slower(mine, rival) for rival in rivals)
+    return number >= trial_rounds and any(_is_slower(mine, rival, trial_rounds) for rival in rivals)
 
 
-def _is_slower(mine: Times, rival: Times) -> bool:
+def _is_slower(mine: Times, rival: Times, trial_rounds: int) -> bool:
     """In every of the first rounds, by more than what a busy neighbour explains."""
     if rival.fault is not None:
         return False
-    return all(mine.seconds[n] > SLOW_FORM * rival.seconds[n] for n in range(ROUNDS_OF_SLOW_FORMS))
+    return all(mine.seconds[n] > SLOW_FORM * rival.seconds[n] for n in range(trial_rounds))

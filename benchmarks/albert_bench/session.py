@@ -24,8 +24,13 @@ REFERENCE = Contender(ENGINE, "fp32")
 class Settings:
     """How work is timed: in how many rounds, and for how long a short run repeats within a turn."""
 
-    rounds: int = 5
+    rounds: int = 3
     turn_seconds: float = 0.4
+
+    @property
+    def trial_rounds(self) -> int:
+        """Rounds in which all forms of a contender take part."""
+        return 1 if self.rounds <= 3 else 2
 
 
 @dataclass
@@ -112,6 +117,7 @@ class Session:
         times = run_rounds(
             entrants,
             self._settings.rounds,
+            self._settings.trial_rounds,
             lambda precision: ceiling(precision, self._threads),
             ChildFailed,
             lambda number: self._say(f"{work.name}: round {number + 1} of {self._settings.rounds}"),

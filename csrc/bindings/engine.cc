@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <tuple>
 
 #include "bindings/bindings.h"
 
@@ -13,6 +14,8 @@ using albert::Engine;
 
 namespace {
 
+using Tensors = std::map<std::string, std::tuple<std::string, uint64_t, std::vector<uint64_t>>>;  // (dtype, offset, shape)
+
 Activation hidden_activation(const std::string& name) {
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_new") return Activation::gelu_tanh;
@@ -20,14 +23,16 @@ Activation hidden_activation(const std::string& name) {
   throw std::invalid_argument("hidden_act must be gelu, gelu_new or relu, not '" + name + "'");
 }
 
-std::unique_ptr<Engine> make_engine(const std::string& weights_path,
-                                    const std::map<std::string, std::pair<uint64_t, std::vector<uint64_t>>>& tensors,
-                                    const std::string& isa, const std::string& precision, const std::string& hidden_act,
-                                    albert::ModelConfig config, const albert::HeadConfig& heads) {
+std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tensors& tensors, const std::string& isa,
+                                    const std::string& precision, const std::string& hidden_act, albert::ModelConfig config,
+                                    const albert::HeadConfig& heads) {
   config.hidden_act = hidden_activation(hidden_act);
   const albert::Precision type = precision_by_name(precision);
   albert::TensorTable table;
-  for (const auto& [name, place] : tensors) table[name] = {place.first, place.second};
+  for (const auto& [name, tensor] : tensors) {
+    const auto& [dtype, offset, shape] = tensor;
+    table[name] = {albert::stored_type(dtype), offset, shape};
+  }
   const py::gil_scoped_release unlocked;
   return std::make_unique<Engine>(weights_path, table, config, heads, type, albert::kernels_for(isa));
 }
@@ -112,42 +117,42 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
 
 void register_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine", "A model packed for one ISA. Immutable; any number of threads may run it at the same time.")
-      .def(py::init([](const std::string& weights_path,
-                       const std::map<std::string, std::pair<uint64_t, std::vector<uint64_t>>>& tensors, const std::string& isa,
-                       int vocab_size, int embedding_size, int hidden_size, int num_hidden_layers, int num_hidden_groups,
-                       int inner_group_num, int num_attention_heads, int intermediate_size, const std::string& hidden_act,
-                       int max_position_embeddings, int type_vocab_size, float layer_norm_eps, int padding_idx,
-                       bool add_pooling_layer, const std::string& token_classifier, const std::string& pooled_classifier,
-                       bool vocabulary_head, float decoder_norm_eps, const std::string& precision) {
-             return make_engine(weights_path, tensors, isa, precision, hidden_act,
-                                {.vocab_size = vocab_size,
-                                 .embedding_size = embedding_size,
-                                 .hidden_size = hidden_size,
-                                 .num_hidden_layers = num_hidden_layers,
-                                 .num_hidden_groups = num_hidden_groups,
-                                 .inner_group_num = inner_group_num,
-                                 .num_attention_heads = num_attention_heads,
-                                 .intermediate_size = intermediate_size,
-                                 .hidden_act = Activation::none,
-                                 .max_position_embeddings = max_position_embeddings,
-                                 .type_vocab_size = type_vocab_size,
-                                 .layer_norm_eps = layer_norm_eps,
-                                 .padding_idx = padding_idx,
-                                 .add_pooling_layer = add_pooling_layer},
-                                {.token_classifier = token_classifier,
-                                 .pooled_classifier = pooled_classifier,
-                                 .vocabulary = vocabulary_head,
-                                 .decoder_norm_eps = decoder_norm_eps});
-           }),
-           py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
-           py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
-           py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
-           py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
-           py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
-           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
-           "Packs the tensors {name: (byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
-           "config or "
-           "tensors that do not fit together.")
+      .def(
+          py::init([](const std::string& weights_path, const Tensors& tensors, const std::string& isa, int vocab_size,
+                      int embedding_size, int hidden_size, int num_hidden_layers, int num_hidden_groups, int inner_group_num,
+                      int num_attention_heads, int intermediate_size, const std::string& hidden_act, int max_position_embeddings,
+                      int type_vocab_size, float layer_norm_eps, int padding_idx, bool add_pooling_layer,
+                      const std::string& token_classifier, const std::string& pooled_classifier, bool vocabulary_head,
+                      float decoder_norm_eps, const std::string& precision) {
+            return make_engine(weights_path, tensors, isa, precision, hidden_act,
+                               {.vocab_size = vocab_size,
+                                .embedding_size = embedding_size,
+                                .hidden_size = hidden_size,
+                                .num_hidden_layers = num_hidden_layers,
+                                .num_hidden_groups = num_hidden_groups,
+                                .inner_group_num = inner_group_num,
+                                .num_attention_heads = num_attention_heads,
+                                .intermediate_size = intermediate_size,
+                                .hidden_act = Activation::none,
+                                .max_position_embeddings = max_position_embeddings,
+                                .type_vocab_size = type_vocab_size,
+                                .layer_norm_eps = layer_norm_eps,
+                                .padding_idx = padding_idx,
+                                .add_pooling_layer = add_pooling_layer},
+                               {.token_classifier = token_classifier,
+                                .pooled_classifier = pooled_classifier,
+                                .vocabulary = vocabulary_head,
+                                .decoder_norm_eps = decoder_norm_eps});
+          }),
+          py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
+          py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
+          py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
+          py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
+          py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
+          py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
+          "Packs the tensors {name: (dtype, byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
+          "config or "
+          "tensors that do not fit together.")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
            py::arg("row_starts").noconvert(), py::arg("first_key").noconvert(), py::arg("hidden").noconvert(),
            py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("token_logits").noconvert() = py::none(),

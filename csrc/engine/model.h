@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/stored.h"
 #include "kernels/activation.h"
 
 namespace albert {
@@ -44,6 +45,7 @@ struct HeadConfig {
 };
 
 struct TensorPlace {
+  Stored type;
   uint64_t offset;  // of its first byte in the file; any alignment
   std::vector<uint64_t> shape;
 };

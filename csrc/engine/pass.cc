@@ -115,7 +115,7 @@ class Pass {
       if (const int id = tokens_.input_ids[at]; id == config_.padding_idx)
         std::fill_n(out, e, 0.0f);
       else
-        std::memcpy(out, weights_.word_embedding(id), e * sizeof(float));
+        weights_.read_word_embedding(id, out);
       kernels_.layer_norm({.x = out,
                            .x_stride = 0,
                            .bias = weights_.token_type_embeddings.get() + static_cast<size_t>(tokens_.token_type_ids[at]) * e,

@@ -30,14 +30,14 @@ uint32_t to_bf16(float x) {
 
 // A strip of up to kPiece columns of a matrix in a file.
 struct Strip {
-  const std::byte* first;  // row 0 of the strip
-  size_t row_bytes;
+  StoredValues first;  // row 0 of the strip
+  size_t row_stride;   // values
   int depth, count;
 
   // Row k, or zeros past the end.
   void read(int k, float* to) const {
     if (k < depth)
-      std::memcpy(to, first + static_cast<size_t>(k) * row_bytes, static_cast<size_t>(count) * sizeof(float));
+      first.from(static_cast<size_t>(k) * row_stride).read(to, static_cast<size_t>(count));
     else
       std::fill_n(to, count, 0.0f);
   }
@@ -104,12 +104,12 @@ size_t PackedMatrix::bytes() const {
   return (offset(panels() - 1) + static_cast<size_t>(depth_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
 }
 
-void PackedMatrix::place(Team& team, const std::byte* w, int columns, int first_column) {
+void PackedMatrix::place(Team& team, StoredValues w, int columns, int first_column) {
   const int end = first_column + columns, first_panel = first_column / panel_columns_;
   const auto place_panel = [&](int panel) {
     const int column = std::max(first_column, panel * panel_columns_), inside = column % panel_columns_;
-    const Strip strip{.first = w + static_cast<size_t>(column - first_column) * sizeof(float),
-                      .row_bytes = static_cast<size_t>(columns) * sizeof(float),
+    const Strip strip{.first = w.from(static_cast<size_t>(column - first_column)),
+                      .row_stride = static_cast<size_t>(columns),
                       .depth = depth_,
                       .count = std::min(width(panel) - inside, end - column)};
     Word* to = data_.get() + offset(panel) + inside;
@@ -125,13 +125,13 @@ void PackedMatrix::place(Team& team, const std::byte* w, int columns, int first_
   team.run([&](int) { team.for_each((end - 1) / panel_columns_ + 1 - first_panel, [&](int i) { place_panel(first_panel + i); }); });
 }
 
-void PackedMatrix::place_transposed(const std::byte* w) {
-  std::vector<uint32_t> column(static_cast<size_t>(depth_));
+void PackedMatrix::place_transposed(StoredValues w) {
+  std::vector<float> column(static_cast<size_t>(depth_));
   for (int c = 0; c < columns_; ++c) {
     const int panel = c / panel_columns_, panel_width = width(panel);
-    std::memcpy(column.data(), w + static_cast<size_t>(c) * column.size() * sizeof(Word), column.size() * sizeof(Word));
+    w.from(static_cast<size_t>(c) * column.size()).read(column.data(), column.size());
     Word* to = data_.get() + offset(panel) + c % panel_columns_;
-    for (size_t k = 0; k < column.size(); ++k) to[k * static_cast<size_t>(panel_width)] = column[k];
+    for (size_t k = 0; k < column.size(); ++k) to[k * static_cast<size_t>(panel_width)] = std::bit_cast<Word>(column[k]);
   }
 }
 
@@ -142,16 +142,16 @@ class Reader {
  public:
   Reader(const MappedFile& file, const TensorTable& tensors, Team& team) : file_(file), tensors_(tensors), team_(team) {}
 
-  const std::byte* bytes(const std::string& name, std::initializer_list<int> shape) const {
+  StoredValues values(const std::string& name, std::initializer_list<int> shape) const {
     const auto entry = tensors_.find(name);
     if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
     const TensorPlace& place = entry->second;
     const bool same = std::equal(shape.begin(), shape.end(), place.shape.begin(), place.shape.end(),
                                  [](int expected, uint64_t found) { return static_cast<uint64_t>(expected) == found; });
     if (!same) throw std::invalid_argument("tensor " + name + " has another shape than the config demands");
-    uint64_t length = sizeof(float);
+    uint64_t length = size_of(place.type);
     for (const int size : shape) length *= static_cast<uint64_t>(size);
-    return file_.bytes(place.offset, length);
+    return {file_.bytes(place.offset, length), place.type};
   }
 
   // The columns of the matrix `name`, which only its tensor knows.
@@ -167,7 +167,7 @@ class Reader {
   void read(float* to, const std::string& name, std::initializer_list<int> shape) const {
     size_t count = 1;
     for (const int size : shape) count *= static_cast<size_t>(size);
-    std::memcpy(to, bytes(name, shape), count * sizeof(float));
+    values(name, shape).read(to, count);
   }
 
   FloatBlock block(const std::string& name, std::initializer_list<int> shape) const {
@@ -184,7 +184,7 @@ class Reader {
 
   // name.weight [depth, columns] and name.bias go to the columns from first_column on.
   void linear(PackedMatrix& to, const std::string& name, int columns, int first_column = 0) const {
-    to.place(team_, bytes(name + ".weight", {to.depth(), columns}), columns, first_column);
+    to.place(team_, values(name + ".weight", {to.depth(), columns}), columns, first_column);
     read(to.bias() + first_column, name + ".bias", {columns});
     file_.drop_pages();  // what is packed need not stay resident twice
   }
@@ -205,7 +205,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
   const Reader reader(file, tensors, *team);
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
   embedding_size = e;
-  word_embeddings = reader.bytes("embeddings.word_embeddings.weight", {c.vocab_size, e});
+  word_embeddings = reader.values("embeddings.word_embeddings.weight", {c.vocab_size, e});
   position_embeddings = reader.block("embeddings.position_embeddings.weight", {c.max_position_embeddings, e});
   token_type_embeddings = reader.block("embeddings.token_type_embeddings.weight", {c.type_vocab_size, e});
   embedding_norm = reader.norm("embeddings.layer_norm", e);
@@ -247,7 +247,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
     vocabulary.norm = reader.norm("predictions.layer_norm", e);
     vocabulary.decoder = PackedMatrix(e, c.vocab_size, panel_columns);
     vocabulary.decoder.place_transposed(
-        reader.bytes(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight", {c.vocab_size, e}));
+        reader.values(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight", {c.vocab_size, e}));
     reader.read(vocabulary.decoder.bias(), "predictions.bias", {c.vocab_size});
     packed_bytes += vocabulary.decoder.bytes();
     file.drop_pages();

@@ -18,11 +18,11 @@ class PackedMatrix {
   PackedMatrix() = default;
   PackedMatrix(int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
 
-  // Converts w, floats [depth, columns] row by row at any alignment, to the columns from first_column on. bf16 rounds to nearest;
+  // Converts w [depth, columns], row by row, to the columns from first_column on. bf16 rounds to nearest;
   // int8 takes the nearest integers of w * 127 / max|column|, each column by itself. The team shares the work.
-  void place(Team& team, const std::byte* w, int columns, int first_column);
-  // Copies the transpose of w, floats [columns, depth]. fp32 only.
-  void place_transposed(const std::byte* w);
+  void place(Team& team, StoredValues w, int columns, int first_column);
+  // Takes the transpose of w [columns, depth]. fp32 only.
+  void place_transposed(StoredValues w);
 
   Precision precision() const { return precision_; }
   int depth() const { return depth_; }
@@ -76,12 +76,13 @@ struct Weights {
   Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
           int panel_columns, Precision precision);
 
-  const std::byte* word_embedding(int id) const {
-    return word_embeddings + static_cast<size_t>(id) * static_cast<size_t>(embedding_size) * sizeof(float);
+  void read_word_embedding(int id, float* to) const {
+    const auto size = static_cast<size_t>(embedding_size);
+    word_embeddings.from(static_cast<size_t>(id) * size).read(to, size);
   }
 
-  MappedFile file;                   // the word embeddings are looked up here: a batch touches few of them
-  const std::byte* word_embeddings;  // [V, E]
+  MappedFile file;               // the word embeddings are looked up here: a batch touches few of them
+  StoredValues word_embeddings;  // [V, E]
   int embedding_size;
   FloatBlock position_embeddings;    // [P, E]
   FloatBlock token_type_embeddings;  // [T, E]

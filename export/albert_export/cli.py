@@ -16,9 +16,10 @@ from albert_runtime.errors import AlbertError
 from albert_runtime.tasks import TASKS
 
 from .errors import ExportError, UsageError
+from .precision import PRECISIONS
 from .publish import STAGING_PREFIX, check_target
 from .request import Request
-from .sources import choose
+from .sources import choose, stem_of
 from .variants import VARIANTS
 from .weights import RandomWeights
 
@@ -36,6 +37,7 @@ examples:
   albert-export albert-base-v2 --task masked-lm        the same with its masked-LM head
   albert-export albert-base-v2 --random-weights        seeded weights, to try things out
   albert-export albert-base-v2 --weights PATH          your weights of this variant
+  albert-export albert-xxlarge-v2 --fp16               half the size: albert-xxlarge-v2-fp16.*
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after a failure nothing is left behind
 """
 
@@ -88,6 +90,7 @@ def _export(options: argparse.Namespace) -> None:
         tokenizer_json=choice.tokenizer_json,
         directory=options.output,
         stem=choice.stem,
+        precision=PRECISIONS[options.precision],
         format=options.format,
         force=options.force,
     )
@@ -98,7 +101,8 @@ def _download(options: argparse.Namespace, variant: str) -> Path:
     """The folder of a published variant's files, fetched unless the cache has them."""
     _check_extra()
     # A refusal costs less before hundreds of megabytes than after them.
-    check_target(options.output.absolute(), options.name or variant, force=options.force)
+    stem = options.name or stem_of(variant, options.precision)
+    check_target(options.output.absolute(), stem, force=options.force)
     from .fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
     from .report import Report  # noqa: PLC0415
 
@@ -167,6 +171,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TASK",
         help=f"{', '.join(TASKS)} (default: a folder's architecture; model for a variant)",
     )
+    precision = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("fp16", "store and compute in float16"),
+        ("bf16", "the same in bfloat16"),
+    ):
+        precision.add_argument(
+            f"--{name}", dest="precision", action="store_const", const=name, default="fp32", help=text
+        )
     parser.add_argument(
         "--lowercase",
         action=argparse.BooleanOptionalAction,

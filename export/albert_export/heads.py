@@ -14,10 +14,10 @@ from albert_runtime import tasks
 from albert_runtime.config import AlbertConfig
 from albert_runtime.tasks import Head
 
-from .model import ACTIVATIONS, AlbertModel, layer_norm, linear, named
+from .model import ACTIVATIONS, AlbertModel, LayerNorm, Mixed, linear, named
 
 
-class VocabularyHead(nn.Layer):
+class VocabularyHead(Mixed):
     """Scores of the vocabulary: [B, S, H] to [B, S, V]."""
 
     def __init__(self, config: AlbertConfig, head: Head) -> None:
@@ -25,7 +25,7 @@ class VocabularyHead(nn.Layer):
         rows, columns = config.vocab_size, config.embedding_size
         self.activation = ACTIVATIONS[config.hidden_act]
         self.dense = linear(config.hidden_size, columns, "predictions.dense")
-        self.layer_norm = layer_norm(columns, head.decoder_norm_eps, "predictions.layer_norm")
+        self.layer_norm = LayerNorm(columns, head.decoder_norm_eps, "predictions.layer_norm")
         self.decoder = (
             None
             if head.tied_decoder
@@ -35,12 +35,13 @@ class VocabularyHead(nn.Layer):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """``words`` [V, E] is the stored word table, which a tied decoder reads as it is, row 0 included."""
-        features = self.layer_norm(self.activation(self.dense(hidden)))
+        active = self.activation(self.dense(self.narrowed(hidden)))
+        features = self.narrowed(self.layer_norm(self.widened(active)))
         decoder = words if self.decoder is None else self.decoder
-        return paddle.matmul(features, decoder, transpose_y=True) + self.bias
+        return self.widened(paddle.matmul(features, decoder, transpose_y=True) + self.bias)
 
 
-class TaskModel(nn.Layer):
+class TaskModel(Mixed):
     """The encoder and what a task adds to it; a task's class says how its outputs come about."""
 
     def __init__(self, config: AlbertConfig, head: Head) -> None:
@@ -61,6 +62,10 @@ class TaskModel(nn.Layer):
         """The outputs from [B, S, H] and, for a task that reads it, the pooled [B, H]."""
         raise NotImplementedError
 
+    def classes(self, x: Tensor) -> Tensor:
+        """[..., H] to [..., labels]."""
+        return self.widened(self.classifier(self.narrowed(x)))
+
     def scores(self, hidden: Tensor) -> Tensor:
         """[B, S, H] to [B, S, V]."""
         return self.predictions(hidden, self.albert.embeddings.word_embeddings.weight)
@@ -77,21 +82,21 @@ class Pretraining(TaskModel):
     """prediction_scores [B, S, V], sop_logits [B, 2]."""
 
     def outputs(self, hidden: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, ...]:
-        return self.scores(hidden), self.classifier(pooled)
+        return self.scores(hidden), self.classes(pooled)
 
 
 class SequenceClassification(TaskModel):
     """logits [B, labels]."""
 
     def outputs(self, hidden: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, ...]:
-        return (self.classifier(pooled),)
+        return (self.classes(pooled),)
 
 
 class TokenClassification(TaskModel):
     """logits [B, S, labels]."""
 
     def outputs(self, hidden: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, ...]:
-        return (self.classifier(hidden),)
+        return (self.classes(hidden),)
 
 
 class QuestionAnswering(TaskModel):
@@ -99,7 +104,7 @@ class QuestionAnswering(TaskModel):
 
     def outputs(self, hidden: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, ...]:
         # PaddleNLP's own class returns the first column twice.
-        logits = self.classifier(hidden)
+        logits = self.classes(hidden)
         return logits[:, :, 0], logits[:, :, 1]
 
 

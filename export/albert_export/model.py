@@ -1,6 +1,9 @@
 """ALBERT in paddle.nn: PaddleNLP's arithmetic, written so that no shape arithmetic is traced.
 
 Every parameter is created under its structured name, so a program's variables carry the manifest's names.
+Under a default dtype of 16 bits the matrices and tables are of that type, and so is what they multiply and
+give. All else is wide, float32: LayerNorm (an epsilon of 1e-12 is 0 in float16), softmax, the mask, the sums
+of residuals, and what goes from layer to layer and out.
 Import this module only where paddle may be imported.
 """
 
@@ -8,7 +11,7 @@ Import this module only where paddle may be imported.
 # mypy: disable-error-code="misc, no-any-return"
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import paddle
 from paddle import Tensor, nn
@@ -38,11 +41,36 @@ def linear(inputs: int, outputs: int, prefix: str) -> nn.Linear:
     )
 
 
-def layer_norm(size: int, epsilon: float, prefix: str) -> nn.LayerNorm:
-    """LayerNorm over the last ``size`` columns, its parameters named ``prefix``.weight and .bias."""
-    return nn.LayerNorm(
-        size, epsilon, weight_attr=named(f"{prefix}.weight"), bias_attr=named(f"{prefix}.bias")
-    )
+class Mixed(nn.Layer):
+    """A layer that knows the type of the matrices, ``narrow``, and that of all else, ``wide``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = paddle.get_default_dtype()
+        self.wide = "float32" if self.narrow in ("float16", "bfloat16") else self.narrow
+
+    # Where the types are the same nothing is traced.
+    def narrowed(self, x: Tensor) -> Tensor:
+        """x, which is wide, as the matrices multiply it."""
+        return x if self.narrow == self.wide else x.astype(self.narrow)
+
+    def widened(self, x: Tensor) -> Tensor:
+        """x, which a matrix gave, as all else takes it."""
+        return x if self.narrow == self.wide else x.astype(self.wide)
+
+
+class LayerNorm(Mixed):
+    """LayerNorm over the last ``size`` columns, wide; its parameters named ``prefix``.weight and .bias."""
+
+    def __init__(self, size: int, epsilon: float, prefix: str) -> None:
+        super().__init__()
+        self.size, self.epsilon = size, epsilon
+        self.weight = self.create_parameter([size], attr=named(f"{prefix}.weight"), dtype=self.wide)
+        self.bias = self.create_parameter([size], attr=named(f"{prefix}.bias"), dtype=self.wide, is_bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size], wide in and out."""
+        return F.layer_norm(x, self.size, self.weight, self.bias, self.epsilon)
 
 
 class Table(nn.Layer):
@@ -57,8 +85,8 @@ class Table(nn.Layer):
         return F.embedding(ids, self.weight)
 
 
-class AlbertEmbeddings(nn.Layer):
-    """Word + type + position rows and their LayerNorm: [B, S] ids to [B, S, E]."""
+class AlbertEmbeddings(Mixed):
+    """Word + type + position rows and their LayerNorm: [B, S] ids to [B, S, E], wide."""
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
@@ -69,22 +97,22 @@ class AlbertEmbeddings(nn.Layer):
             config.max_position_embeddings, size, "embeddings.position_embeddings"
         )
         self.token_type_embeddings = Table(config.type_vocab_size, size, "embeddings.token_type_embeddings")
-        self.layer_norm = layer_norm(size, config.layer_norm_eps, "embeddings.layer_norm")
+        self.layer_norm = LayerNorm(size, config.layer_norm_eps, "embeddings.layer_norm")
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Ids and types [B, S] to [B, S, E]."""
         words = self.word_embeddings(input_ids)
         if self.padding_idx is not None:
             # Masking the looked-up rows leaves the stored table whole: a tied decoder reads its row 0.
-            kept = (input_ids != self.padding_idx).astype(words.dtype)
+            kept = (input_ids != self.padding_idx).astype(self.narrow)
             words = words * kept.unsqueeze(-1)
-        embedded = words + self.token_type_embeddings(token_type_ids)
-        embedded = embedded + self.position_embeddings.weight[: input_ids.shape[1]]
-        return self.layer_norm(embedded)
+        embedded = self.widened(words) + self.widened(self.token_type_embeddings(token_type_ids))
+        positions = self.position_embeddings.weight[: input_ids.shape[1]]
+        return self.layer_norm(embedded + self.widened(positions))
 
 
-class AlbertAttention(nn.Layer):
-    """Self-attention, its output projection, residual and LayerNorm: [B, S, H] to [B, S, H]."""
+class AlbertAttention(Mixed):
+    """Self-attention, its output projection, residual and LayerNorm: [B, S, H] to [B, S, H], wide."""
 
     def __init__(self, config: AlbertConfig, prefix: str) -> None:
         super().__init__()
@@ -94,7 +122,7 @@ class AlbertAttention(nn.Layer):
         self.key = linear(hidden, hidden, f"{prefix}key")
         self.value = linear(hidden, hidden, f"{prefix}value")
         self.dense = linear(hidden, hidden, f"{prefix}dense")
-        self.layer_norm = layer_norm(hidden, config.layer_norm_eps, f"{prefix}layer_norm")
+        self.layer_norm = LayerNorm(hidden, config.layer_norm_eps, f"{prefix}layer_norm")
 
     def _split(self, x: Tensor) -> Tensor:
         # 0 keeps a dimension: no Shape/Slice chain is traced. [B, S, H] -> [B, heads, S, head size]
@@ -102,14 +130,15 @@ class AlbertAttention(nn.Layer):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, S, H]; mask [B, 1, 1, S], 0 or -10000."""
-        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
-        scores = paddle.matmul(query, key, transpose_y=True) / math.sqrt(self.head_size)
-        weights = F.softmax(scores + mask, axis=-1)
+        y = self.narrowed(x)
+        query, key, value = self._split(self.query(y)), self._split(self.key(y)), self._split(self.value(y))
+        scores = self.widened(paddle.matmul(query, key, transpose_y=True)) / math.sqrt(self.head_size)
+        weights = self.narrowed(F.softmax(scores + mask, axis=-1))
         context = paddle.matmul(weights, value).transpose([0, 2, 1, 3]).reshape([0, 0, self.hidden])
-        return self.layer_norm(x + self.dense(context))
+        return self.layer_norm(x + self.widened(self.dense(context)))
 
 
-class AlbertLayer(nn.Layer):
+class AlbertLayer(Mixed):
     """One transformer layer, LayerNorm after each residual."""
 
     def __init__(self, config: AlbertConfig, prefix: str) -> None:
@@ -118,14 +147,15 @@ class AlbertLayer(nn.Layer):
         self.attention = AlbertAttention(config, f"{prefix}attention.")
         self.ffn = linear(config.hidden_size, config.intermediate_size, f"{prefix}ffn")
         self.ffn_output = linear(config.intermediate_size, config.hidden_size, f"{prefix}ffn_output")
-        self.full_layer_layer_norm = layer_norm(
+        self.full_layer_layer_norm = LayerNorm(
             config.hidden_size, config.layer_norm_eps, f"{prefix}full_layer_layer_norm"
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, S, H] to [B, S, H]."""
         attended = self.attention(x, mask)
-        return self.full_layer_layer_norm(self.ffn_output(self.activation(self.ffn(attended))) + attended)
+        inner = self.ffn_output(self.activation(self.ffn(self.narrowed(attended))))
+        return self.full_layer_layer_norm(self.widened(inner) + attended)
 
 
 class AlbertLayerGroup(nn.Layer):
@@ -144,7 +174,7 @@ class AlbertLayerGroup(nn.Layer):
         return x
 
 
-class AlbertEncoder(nn.Layer):
+class AlbertEncoder(Mixed):
     """Embedding size to hidden size, then every depth with its group's weights."""
 
     def __init__(self, config: AlbertConfig) -> None:
@@ -159,13 +189,18 @@ class AlbertEncoder(nn.Layer):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, S, E] to [B, S, H]."""
-        x = self.embedding_hidden_mapping_in(x)
-        for layer in range(self.config.num_hidden_layers):
-            x = self.albert_layer_groups[self.config.group_of_layer(layer)](x, mask)
+        *_, x = self.depths(x, mask)
         return x
 
+    def depths(self, x: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """[B, S, H] after each depth."""
+        x = self.widened(self.embedding_hidden_mapping_in(self.narrowed(x)))
+        for layer in range(self.config.num_hidden_layers):
+            x = self.albert_layer_groups[self.config.group_of_layer(layer)](x, mask)
+            yield x
 
-class AlbertModel(nn.Layer):
+
+class AlbertModel(Mixed):
     """The whole encoder, for inference only: no dropout, no head mask."""
 
     def __init__(self, config: AlbertConfig) -> None:
@@ -180,9 +215,18 @@ class AlbertModel(nn.Layer):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, ...]:
         """int64 [B, S] each to (last_hidden_state [B, S, H], pooled_output [B, H] if there is a pooler)."""
-        embedded = self.embeddings(input_ids, token_type_ids)
-        mask = attention_mask.unsqueeze(1).unsqueeze(2).astype(embedded.dtype)
-        hidden = self.encoder(embedded, (1.0 - mask) * -10000.0)
+        hidden = self.encoder(*self._start(input_ids, attention_mask, token_type_ids))
         if self.pooler is None:
             return (hidden,)
-        return hidden, paddle.tanh(self.pooler(hidden[:, 0]))
+        return hidden, self.widened(paddle.tanh(self.pooler(self.narrowed(hidden[:, 0]))))
+
+    def depths(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Iterator[Tensor]:
+        """[B, S, H] after each depth."""
+        return self.encoder.depths(*self._start(input_ids, attention_mask, token_type_ids))
+
+    def _start(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        embedded = self.embeddings(input_ids, token_type_ids)
+        mask = attention_mask.unsqueeze(1).unsqueeze(2).astype(self.wide)
+        return embedded, (1.0 - mask) * -10000.0

@@ -2,6 +2,9 @@
 
 The unrolled layers name the same initializers, and every initializer of the model is a byte range of the
 Paddle weight file beside the graph. Only shapes and scalars lie in the graph itself.
+
+In 16 bits the matrices, the tables and what they multiply and give are of that type. All else is wide,
+float32, as in the Paddle model: LayerNormalization, Softmax, the mask, residuals and outputs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,17 +26,20 @@ from albert_runtime.tasks import (
 )
 
 from .errors import ExportError
+from .precision import Precision
 
 # Opset 20 is the first with Gelu (erf and tanh form). IR 9 is what opset 20 came with.
 OPSET = 20
 _IR_VERSION = 9
 _MASKED = -10000.0
+_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
 def write_onnx(
     path: Path,
     config: AlbertConfig,
     head: Head,
+    precision: Precision,
     tensors: Sequence[TensorRecord],
     weights_name: str,
     version: str,
@@ -42,7 +48,7 @@ def write_onnx(
 
     The written file is checked in full, shapes and weight references included; ExportError if it fails.
     """
-    model = build_graph(config, head, tensors, weights_name, version)
+    model = build_graph(config, head, precision, tensors, weights_name, version)
     path.write_bytes(model.SerializeToString())
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -54,13 +60,18 @@ def write_onnx(
 
 
 def build_graph(
-    config: AlbertConfig, head: Head, tensors: Iterable[TensorRecord], weights_name: str, version: str
+    config: AlbertConfig,
+    head: Head,
+    precision: Precision,
+    tensors: Iterable[TensorRecord],
+    weights_name: str,
+    version: str,
 ) -> onnx.ModelProto:
     """The model: int64 [batch, sequence] inputs, float32 outputs as the manifest names them.
 
     Inputs of multiple choice are [batch, choices, sequence].
     """
-    graph = _Graph(config, head)
+    graph = _Graph(config, head, precision)
     graph.build()
     many = head.task == MULTIPLE_CHOICE
     inputs = ["batch", "choices", "sequence"] if many else ["batch", "sequence"]
@@ -101,7 +112,7 @@ def _output_shapes(config: AlbertConfig, head: Head) -> dict[str, list[str | int
 def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
     proto = TensorProto(
         name=tensor.name,
-        data_type=TensorProto.FLOAT,
+        data_type=_TYPES[tensor.dtype],
         dims=tensor.shape,
         data_location=TensorProto.EXTERNAL,
     )
@@ -113,8 +124,9 @@ def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
 class _Graph:
     """Nodes in order, and the small constants they use. A node and its one output share a readable name."""
 
-    def __init__(self, config: AlbertConfig, head: Head) -> None:
+    def __init__(self, config: AlbertConfig, head: Head, precision: Precision) -> None:
         self.config, self.head = config, head
+        self.narrow, self.type = precision.narrow, _TYPES[precision.dtype]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.shapes: list[onnx.ValueInfoProto] = []
@@ -139,11 +151,32 @@ class _Graph:
         # known shapes only.
         self.shapes.append(helper.make_tensor_value_info(name, dtype, shape))
 
-    def linear(self, name: str, x: str, weights: str, result: str = "") -> str:
-        product = self.add("MatMul", name, x, f"{weights}.weight")
-        return self.add("Add", result or f"{name}_bias", product, f"{weights}.bias")
+    def widened(self, x: str) -> str:
+        """x, which a matrix gave, in float32."""
+        return self.add("Cast", f"{x}_wide", x, to=TensorProto.FLOAT) if self.narrow else x
+
+    def narrowed(self, x: str) -> str:
+        """x, which is float32, in the type of the matrices."""
+        return self.add("Cast", f"{x}_narrow", x, to=self.type) if self.narrow else x
+
+    def output(self, operator: str, name: str, *inputs: str, **attributes: object) -> str:
+        """A node of the matrices' type; its result, in float32, has the name."""
+        inner = self.add(operator, f"{name}_narrow" if self.narrow else name, *inputs, **attributes)
+        return self.add("Cast", name, inner, to=TensorProto.FLOAT) if self.narrow else inner
+
+    def linear(self, name: str, x: str, weights: str) -> str:
+        return self.add("Add", f"{name}_bias", self.product(name, x, weights), f"{weights}.bias")
+
+    def classify(self, result: str, name: str, x: str) -> str:
+        """The output ``result``: the classifier on x, which is wide."""
+        weights = self.head.classifier
+        return self.output("Add", result, self.product(name, self.narrowed(x), weights), f"{weights}.bias")
+
+    def product(self, name: str, x: str, weights: str) -> str:
+        return self.add("MatMul", name, x, f"{weights}.weight")
 
     def layer_norm(self, name: str, x: str, weights: str, epsilon: float | None = None) -> str:
+        """Wide in and out."""
         return self.add(
             "LayerNormalization",
             name,
@@ -156,26 +189,24 @@ class _Graph:
 
     def build(self) -> None:
         """The encoder and the task's head, down to the outputs."""
-        task, classifier = self.head.task, self.head.classifier
+        task = self.head.task
         if task == MULTIPLE_CHOICE:
             self.flatten_choices()
         hidden, pooled = self.encode()
         if self.head.reads_vocabulary:
             self.score_vocabulary(hidden)
         if task == PRETRAINING:
-            self.linear("sop", pooled, classifier, "sop_logits")
+            self.classify("sop_logits", "sop", pooled)
         elif task == QUESTION_ANSWERING:
-            spans = self.linear("spans", hidden, classifier)
+            spans = self.classify("spans_bias", "spans", hidden)
             for column, name in enumerate(("start_logits", "end_logits")):
                 self.add("Gather", name, spans, self.constant(name, column, np.int64), axis=2)
         elif task == MULTIPLE_CHOICE:
-            rows = self.linear("classifier", pooled, classifier)
+            rows = self.classify("classifier_bias", "classifier", pooled)
             shape = self.add("Shape", "choices/shape", "input_ids", start=0, end=2)
             self.add("Reshape", "logits", rows, shape)
-        elif classifier:
-            self.linear(
-                "classifier", hidden if task == TOKEN_CLASSIFICATION else pooled, classifier, "logits"
-            )
+        elif self.head.classifier:
+            self.classify("logits", "classifier", hidden if task == TOKEN_CLASSIFICATION else pooled)
 
     def flatten_choices(self) -> None:
         """[batch, choices, sequence] to [rows, sequence]: every choice is a row of its own."""
@@ -186,11 +217,12 @@ class _Graph:
     def score_vocabulary(self, hidden: str) -> None:
         """prediction_scores. Gemm reads a decoder [V, E] as stored: a Transpose would be a second copy."""
         config, head = self.config, self.head
-        dense = self.linear("predictions/dense", hidden, "predictions.dense")
+        dense = self.linear("predictions/dense", self.narrowed(hidden), "predictions.dense")
         active = self.activation("predictions/activation", dense)
-        features = self.layer_norm(
-            "predictions/norm", active, "predictions.layer_norm", head.decoder_norm_eps
+        normal = self.layer_norm(
+            "predictions/norm", self.widened(active), "predictions.layer_norm", head.decoder_norm_eps
         )
+        features = self.narrowed(normal)
         tokens = self.constant("token_rows", [-1, config.embedding_size], np.int64)
         flat = self.add("Reshape", "predictions/tokens", features, tokens)
         words = "embeddings.word_embeddings.weight"
@@ -199,7 +231,7 @@ class _Graph:
         rows = self.constant("any", [-1], np.int64)
         columns = self.constant("vocabulary", [config.vocab_size], np.int64)
         shape = self.add("Concat", "predictions/shape", rows, "embeddings/length", columns, axis=0)
-        self.add("Reshape", "prediction_scores", scores, shape)
+        self.output("Reshape", "prediction_scores", scores, shape)
 
     def encode(self) -> tuple[str, str]:
         """Names of the hidden states and of the pooled output (empty without a pooler)."""
@@ -207,7 +239,8 @@ class _Graph:
         bare = self.head.task == MODEL
         x = self.embeddings()
         mask = self.mask()
-        x = self.linear("embeddings/to_hidden", x, "encoder.embedding_hidden_mapping_in")
+        mapped = self.linear("embeddings/to_hidden", self.narrowed(x), "encoder.embedding_hidden_mapping_in")
+        x = self.widened(mapped)
         steps = [
             (layer, inner)
             for layer in range(config.num_hidden_layers)
@@ -221,8 +254,8 @@ class _Graph:
         if not config.add_pooling_layer:
             return x, ""
         first = self.add("Gather", "pooler/first_token", x, self.constant("first", 0, np.int64), axis=1)
-        dense = self.linear("pooler/dense", first, "pooler")
-        return x, self.add("Tanh", "pooled_output" if bare else "pooler/output", dense)
+        dense = self.linear("pooler/dense", self.narrowed(first), "pooler")
+        return x, self.output("Tanh", "pooled_output" if bare else "pooler/output", dense)
 
     def embeddings(self) -> str:
         config, input_ids = self.config, self.inputs["input_ids"]
@@ -237,7 +270,9 @@ class _Graph:
                 self.constant("last_axis", [-1], np.int64),
             )
             zero = self.constant("zero", 0.0, np.float32)
-            words = self.add("Where", "embeddings/words_kept", column, zero, words)
+            words = self.add("Where", "embeddings/words_kept", column, zero, self.widened(words))
+        else:
+            words = self.widened(words)
         types = self.add(
             "Gather",
             "embeddings/types",
@@ -253,9 +288,9 @@ class _Graph:
             length,
             self.constant("start", [0], np.int64),
         )
-        self.known(positions, TensorProto.FLOAT, ["sequence", config.embedding_size])
-        words_types = self.add("Add", "embeddings/words_types", words, types)
-        total = self.add("Add", "embeddings/sum", words_types, positions)
+        self.known(positions, self.type, ["sequence", config.embedding_size])
+        words_types = self.add("Add", "embeddings/words_types", words, self.widened(types))
+        total = self.add("Add", "embeddings/sum", words_types, self.widened(positions))
         return self.layer_norm("embeddings/norm", total, "embeddings.layer_norm")
 
     def mask(self) -> str:
@@ -267,10 +302,10 @@ class _Graph:
 
     def layer(self, scope: str, x: str, mask: str, prefix: str, result: str) -> str:
         attended = self.attention(f"{scope}/attention", x, mask, f"{prefix}attention.")
-        inner = self.linear(f"{scope}/ffn", attended, f"{prefix}ffn")
+        inner = self.linear(f"{scope}/ffn", self.narrowed(attended), f"{prefix}ffn")
         active = self.activation(f"{scope}/activation", inner)
         outer = self.linear(f"{scope}/ffn_output", active, f"{prefix}ffn_output")
-        total = self.add("Add", f"{scope}/residual", outer, attended)
+        total = self.add("Add", f"{scope}/residual", self.widened(outer), attended)
         return self.layer_norm(result, total, f"{prefix}full_layer_layer_norm")
 
     def activation(self, name: str, x: str) -> str:
@@ -285,19 +320,19 @@ class _Graph:
         # In a Reshape 0 keeps the dimension: no shape arithmetic is needed.
         split = self.constant("split_heads", [0, 0, config.num_attention_heads, config.head_size], np.int64)
         joined = self.constant("join_heads", [0, 0, config.hidden_size], np.int64)
-        heads = {}
+        heads, narrow = {}, self.narrowed(x)
         for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])):
-            flat = self.linear(f"{scope}/{part}", x, f"{prefix}{part}")
+            flat = self.linear(f"{scope}/{part}", narrow, f"{prefix}{part}")
             reshaped = self.add("Reshape", f"{scope}/{part}_split", flat, split)
             heads[part] = self.add("Transpose", f"{scope}/{part}_heads", reshaped, perm=order)
         scores = self.add("MatMul", f"{scope}/scores", heads["query"], heads["key"])
         root = self.constant("root_head_size", float(np.sqrt(config.head_size)), np.float32)
-        scaled = self.add("Div", f"{scope}/scaled", scores, root)
+        scaled = self.add("Div", f"{scope}/scaled", self.widened(scores), root)
         masked = self.add("Add", f"{scope}/masked", scaled, mask)
         weights = self.add("Softmax", f"{scope}/weights", masked, axis=-1)
-        context = self.add("MatMul", f"{scope}/context", weights, heads["value"])
+        context = self.add("MatMul", f"{scope}/context", self.narrowed(weights), heads["value"])
         tokens = self.add("Transpose", f"{scope}/context_tokens", context, perm=[0, 2, 1, 3])
         merged = self.add("Reshape", f"{scope}/context_joined", tokens, joined)
         dense = self.linear(f"{scope}/dense", merged, f"{prefix}dense")
-        total = self.add("Add", f"{scope}/residual", x, dense)
+        total = self.add("Add", f"{scope}/residual", x, self.widened(dense))
         return self.layer_norm(f"{scope}/norm", total, f"{prefix}layer_norm")

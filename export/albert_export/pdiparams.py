@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from albert_runtime.errors import ArtifactError
-from albert_runtime.manifest import TensorRecord
+from albert_runtime.manifest import ITEM_SIZES, TensorRecord
 
 _HEADER = struct.Struct("<IQIi")
-_FLOAT32 = 5
-_ITEM_SIZE = 4
+# Paddle's numbers of the types.
+_TYPES = {4: "float16", 5: "float32", 22: "bfloat16"}
 _MAX_DESCRIPTION = 64
 
 
-def read_tensor_ranges(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[TensorRecord]:
+def read_tensor_ranges(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+) -> list[TensorRecord]:
     """Walk the whole file, which must hold exactly the tensors of ``shapes``, each once, and not a byte more.
 
     Raises ArtifactError naming the first tensor that does not fit.
@@ -30,16 +32,18 @@ def read_tensor_ranges(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> lis
     ranges = []
     with path.open("rb") as file:
         for name in sorted(shapes):
-            shape = _read_header(file, path, name)
+            shape, dtype = _read_header(file, path, name)
             if shape != shapes[name]:
                 raise ArtifactError(
                     f"{path.name}: tensor {name} has shape {list(shape)}, not {list(shapes[name])}"
                 )
-            offset, length = file.tell(), math.prod(shape) * _ITEM_SIZE
+            if dtype != dtypes[name]:
+                raise ArtifactError(f"{path.name}: tensor {name} is {dtype}, not {dtypes[name]}")
+            offset, length = file.tell(), math.prod(shape) * ITEM_SIZES[dtype]
             if offset + length > size:
                 raise ArtifactError(f"{path.name} is truncated within tensor {name} (is the disk full?)")
             file.seek(length, 1)
-            ranges.append(TensorRecord(name, "float32", shape, offset, length))
+            ranges.append(TensorRecord(name, dtype, shape, offset, length))
         if file.tell() != size:
             raise ArtifactError(
                 f"{path.name} holds {size - file.tell()} bytes more than its {len(ranges)} tensors"
@@ -47,7 +51,7 @@ def read_tensor_ranges(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> lis
     return ranges
 
 
-def _read_header(file: BinaryIO, path: Path, name: str) -> tuple[int, ...]:
+def _read_header(file: BinaryIO, path: Path, name: str) -> tuple[tuple[int, ...], str]:
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise ArtifactError(f"{path.name} ends before tensor {name} (is the disk full?)")
@@ -60,9 +64,10 @@ def _read_header(file: BinaryIO, path: Path, name: str) -> tuple[int, ...]:
     tags, values = numbers[::2], numbers[1::2]
     if len(tags) != len(values) or tags[:1] != [0x08] or any(tag != 0x10 for tag in tags[1:]):
         raise ArtifactError(f"{path.name}: the description of tensor {name} is not in the known form")
-    if values[0] != _FLOAT32:
-        raise ArtifactError(f"{path.name}: tensor {name} is not float32 (Paddle's type {values[0]})")
-    return tuple(values[1:])
+    if values[0] not in _TYPES:
+        known = ", ".join(_TYPES.values())
+        raise ArtifactError(f"{path.name}: tensor {name} is none of {known} (Paddle's type {values[0]})")
+    return tuple(values[1:]), _TYPES[values[0]]
 
 
 def _varints(data: bytes) -> list[int]:

@@ -4,12 +4,17 @@ import json
 import math
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord, tensor_shapes
+from albert_runtime.tasks import MODEL, Head
 
 from . import verify
 from .errors import ExportError
@@ -25,6 +30,7 @@ from .process import run_stage
 from .publish import check_space, check_target, publish, staging_folder
 from .report import Report
 from .request import Request
+from .verify import Results
 from .weights import RandomWeights, file_sha256, source_to_json
 
 DEMO_TOKENIZER = "demo-tokenizer.json"
@@ -32,6 +38,9 @@ DEMO_TOKENIZER = "demo-tokenizer.json"
 _EXTRA_BYTES = 8_000_000
 _REFERENCE = ".reference.npz"
 _ANSWERS = ".answers.npz"
+_DEPTHS = ".depths.npz"
+# A Paddle program would have to be traced anew for every depth.
+_ANY_DEPTH = ("native", "onnxruntime")
 
 
 def export(request: Request, report: Report) -> Path:
@@ -43,8 +52,9 @@ def export(request: Request, report: Report) -> Path:
     directory = request.directory.absolute()
     check_target(directory, request.stem, force=request.force)
     parameters = sum(map(math.prod, tensor_shapes(request.config, request.head).values()))
-    answers = verify.answer_bytes(request.config, request.head)
-    check_space(directory, parameters * 4 + answers + _EXTRA_BYTES)
+    answers = verify.answer_bytes(request.config, request.head, len(_depths(request)))
+    item = 2 if request.precision.narrow else 4
+    check_space(directory, parameters * item + answers + _EXTRA_BYTES)
     with staging_folder(directory) as folder:
         try:
             manifest = _Build(request, folder, report).run()
@@ -102,18 +112,25 @@ class _Build:
                 "stem": self.request.stem,
                 "format": self.request.format,
                 "weights": source_to_json(self.request.weights),
+                "precision": self.request.precision.name,
                 "reference": str(self.folder / _REFERENCE),
+                "depths": str(self.folder / _DEPTHS) if _depths(self.request) else "",
             }
         )
 
     def graph(self, tensors: list[TensorRecord]) -> None:
         self.report.start("onnx", "writing and checking the graph")
-        from .onnx_graph import write_onnx  # noqa: PLC0415  (onnx is not needed to refuse a bad request)
-
-        path, request = self.folder / self.names["onnx"], self.request
-        write_onnx(path, request.config, request.head, tensors, self.names["weights"], tool_version())
+        path = self.folder / self.names["onnx"]
+        self.write_graph(path, self.request.config, self.request.head, tensors)
         detail = f"{path.name}, weights by reference into {self.names['weights']}"
         self.report.done(detail, path.stat().st_size)
+
+    def write_graph(
+        self, path: Path, config: AlbertConfig, head: Head, tensors: Sequence[TensorRecord]
+    ) -> None:
+        from .onnx_graph import write_onnx  # noqa: PLC0415  (onnx is not needed to refuse a bad request)
+
+        write_onnx(path, config, head, self.request.precision, tensors, self.names["weights"], tool_version())
 
     def tokenizer(self) -> None:
         """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
@@ -143,7 +160,7 @@ class _Build:
         manifest = Manifest(
             name=self.request.stem,
             task=self.request.head.task,
-            precision="fp32",
+            precision=self.request.precision.name,
             created_by={
                 "albert-runtime": tool_version(),
                 "paddlepaddle": traced["paddlepaddle"],
@@ -172,37 +189,92 @@ class _Build:
         batches = verify.make_batches(manifest.config, manifest.head)
         reference = verify.load_answers(self.folder / _REFERENCE)
         results = {}
-        for backend in verify.BACKENDS:
+        whole = {verify.OUTPUTS: str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}")}
+        for backend in self.request.precision.backends:
             self.report.start("verify", backend)
-            self.stage(
-                {
-                    "stage": "answer",
-                    "backend": backend,
-                    "manifest": str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}"),
-                    "answers": str(self.folder / _ANSWERS),
-                },
-                f"verify {backend}",
-            )
-            answers = verify.load_answers(self.folder / _ANSWERS)
+            answers = self.answers(backend, whole)
             results[backend] = verify.measure(reference, answers, batches, manifest.head)
             self.report.done(f"{backend} answered {len(batches)} batches")
-        allowed = verify.tolerance(eager_float32)
+        least = self.request.precision.least_cosine
+        allowed = verify.tolerance(eager_float32) if least is None else verify.Likeness(least)
         self.report.table(results, allowed)
         for backend, outputs in results.items():
             for name, errors in outputs.items():
                 if not allowed.hold(errors):
                     raise ExportError(
                         f"verification failed: {backend} differs from eager Paddle in float64 by "
-                        f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token; "
-                        f"{allowed.max_abs:.2e} and {allowed.typical_abs:.2e} are allowed; "
-                        "nothing was written"
+                        f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token, "
+                        f"cosine {errors.cosine:.6f}; allowed: {allowed}; nothing was written"
                     )
-        return verify.record(eager_float32, results)
+        depths = self.verify_depths(manifest)
+        if depths:
+            self.report.depths(depths)
+        return verify.record(eager_float32, allowed, results, depths)
+
+    def verify_depths(self, manifest: Manifest) -> Results:
+        """Errors after each depth, of the backends that can be given a shallower model of these weights."""
+        if not _depths(self.request):
+            return {}
+        reference = verify.load_answers(self.folder / _DEPTHS)
+        rows = verify.make_batches(manifest.config, verify.ENCODER)
+        results = {}
+        shallow = {str(depth): str(self.shallow(manifest, depth)) for depth in _depths(self.request)}
+        for backend in _ANY_DEPTH:
+            if backend in self.request.precision.backends:
+                self.report.start("depths", backend)
+                answers = self.answers(backend, shallow)
+                results[backend] = verify.measure_depths(reference, answers, rows)
+                self.report.done(f"{backend} answered at {len(shallow)} depths")
+        return results
+
+    def shallow(self, manifest: Manifest, depth: int) -> Path:
+        """The manifest of an encoder of ``depth`` layers on the same weight file, in the staging folder."""
+        config = replace(manifest.config, num_hidden_layers=depth, add_pooling_layer=False)
+        names = tensor_shapes(config, verify.ENCODER)
+        tensors = tuple(tensor for tensor in manifest.tensors if tensor.name in names)
+        graph = self.folder / f".depth{depth}{ONNX_SUFFIX}"
+        self.write_graph(graph, config, verify.ENCODER, tensors)
+        files = {
+            "weights": manifest.files["weights"],
+            "onnx": FileRecord(graph.name, graph.stat().st_size, file_sha256(graph)),
+        }
+        path = self.folder / f".depth{depth}{MANIFEST_SUFFIX}"
+        replace(
+            manifest,
+            name=f".depth{depth}",
+            task=MODEL,
+            head=verify.ENCODER,
+            labels=None,
+            config=config,
+            outputs=verify.ENCODER.outputs(config),
+            files=files,
+            tensors=tensors,
+        ).write(path)
+        return path
+
+    def answers(self, backend: str, manifests: dict[str, str]) -> list[dict[str, np.ndarray]]:
+        """What a backend answers to the verification batches, by output; or its hidden states, by depth."""
+        self.stage(
+            {
+                "stage": "answer",
+                "backend": backend,
+                "manifests": manifests,
+                "answers": str(self.folder / _ANSWERS),
+            },
+            f"verify {backend}",
+        )
+        return verify.load_answers(self.folder / _ANSWERS)
 
     def stage(self, request: dict[str, Any], process: str | None = None) -> dict[str, Any]:
         model = {"config": self.request.config.to_dict(), "head": self.request.head.to_dict()}
         full = {**request, **model}
         return run_stage(full, self.folder, self.report, self.flags, process or request["stage"])
+
+
+def _depths(request: Request) -> range:
+    """The depths whose errors are measured: of 16 bits all, if one group of weights makes them all."""
+    every = request.precision.narrow and request.config.num_hidden_groups == 1
+    return range(1, request.config.num_hidden_layers + 1 if every else 1)
 
 
 def tool_version() -> str:

@@ -23,6 +23,9 @@ from .weights import file_sha256, tensor_sha256
 Batch = Mapping[str, np.ndarray]
 Progress = Callable[[int, int], None]
 
+# Under a default dtype that is none of these the tensors come in the types of their parameters.
+_WIDE = ("float32", "float64")
+
 
 def build_model(
     config: AlbertConfig,
@@ -31,9 +34,12 @@ def build_model(
     dtype: str,
     progress: Progress,
 ) -> paddle.nn.Layer:
-    """The model and its head with its tensors filled in; ``progress(done, total)`` counts float32 values."""
+    """The model and its head with its tensors filled in; ``progress(done, total)`` counts values.
+
+    For a ``dtype`` of 16 bits the tensors are narrowed already.
+    """
     before = paddle.get_default_dtype()
-    paddle.set_default_dtype(dtype)
+    paddle.set_default_dtype(dtype)  # what it means for a model is said in model.py
     try:
         # Names of parameters are unique within a guard: the reference model repeats those of the first.
         with paddle.utils.unique_name.guard():
@@ -46,10 +52,22 @@ def build_model(
         raise ExportError("internal: the paddle model's parameters differ from the config's tensor table")
     done, total = 0, sum(map(math.prod, shapes.values()))
     for name, tensor in tensors:
-        parameters[name].set_value(tensor.astype(dtype, copy=False))
+        parameters[name].set_value(tensor.astype(dtype, copy=False) if dtype in _WIDE else tensor)
         done += tensor.size
         progress(done, total)
     return model
+
+
+def run_depths(model: paddle.nn.Layer, batches: Sequence[Batch]) -> list[dict[str, np.ndarray]]:
+    """The hidden states of each batch after each depth, in float32, under the names 1, 2..."""
+    encoder, answers = getattr(model, "albert", model), []
+    with paddle.no_grad():
+        for batch in batches:
+            states = encoder.depths(*(paddle.to_tensor(batch[name]) for name in INPUTS))
+            answers.append(
+                {str(depth): state.numpy().astype(np.float32) for depth, state in enumerate(states, 1)}
+            )
+    return answers
 
 
 def run_eager(
@@ -90,13 +108,16 @@ def hashed(
 
 
 def check_weight_file(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], sha256: Mapping[str, str]
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    sha256: Mapping[str, str],
 ) -> list[TensorRecord]:
     """The tensor table of the written file, proven: each range holds the very bytes of its source tensor.
 
     The file has no names, so this is also what proves that Paddle stored the tensors in the order assumed.
     """
-    ranges = read_tensor_ranges(path, shapes)
+    ranges = read_tensor_ranges(path, shapes, dtypes)
     for tensor in ranges:
         if file_sha256(path, tensor.offset, tensor.length) != sha256[tensor.name]:
             raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} are not those of its source")

@@ -1,14 +1,13 @@
 """What the user sees on stderr: a stage log with sizes and seconds, a live bar, a table at the end."""
 
 import time
-from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from .names import human_size
-from .verify import Bounds, Errors
+from .verify import Allowed, Results
 
 
 class Report:
@@ -58,13 +57,9 @@ class Report:
         """Note the most memory that a kind of process had resident."""
         self.peaks[process] = max(size, self.peaks.get(process, 0))
 
-    def table(self, backends: Mapping[str, Mapping[str, Errors]], allowed: Bounds) -> None:
+    def table(self, backends: Results, allowed: Allowed) -> None:
         """The verification's errors against the reference."""
-        table = Table(
-            title=f"against eager Paddle in float64 (allowed: {allowed.max_abs:.1e}, "
-            f"typical {allowed.typical_abs:.1e})",
-            title_justify="left",
-        )
+        table = Table(title=f"against eager Paddle in float64 (allowed: {allowed})", title_justify="left")
         for heading in ("backend", "output"):
             table.add_column(heading)
         for heading in ("max abs", "typical", "max rel", "1 - cosine"):
@@ -73,4 +68,17 @@ class Report:
             for name, errors in outputs.items():
                 numbers = (errors.max_abs, errors.typical_abs, errors.max_rel, 1.0 - errors.cosine)
                 table.add_row(backend, name, *(f"{number:.1e}" for number in numbers))
+        self._console.print(table)
+
+    def depths(self, backends: Results) -> None:
+        """The errors of the hidden states after each depth."""
+        table = Table(title="hidden states against float64, by depth", title_justify="left")
+        table.add_column("depth", justify="right")
+        for backend in backends:
+            for heading in ("max abs", "1 - cosine"):
+                table.add_column(f"{backend}: {heading}", justify="right")
+        for depth in next(iter(backends.values())):
+            errors = [outputs[depth] for outputs in backends.values()]
+            numbers = [number for one in errors for number in (one.max_abs, 1.0 - one.cosine)]
+            table.add_row(depth, *(f"{number:.1e}" for number in numbers))
         self._console.print(table)

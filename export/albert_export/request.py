@@ -6,6 +6,7 @@ from pathlib import Path
 from albert_runtime.config import AlbertConfig
 from albert_runtime.tasks import Head
 
+from .precision import FP32, Precision
 from .weights import WeightSource
 
 
@@ -25,5 +26,6 @@ class Request:
     tokenizer_json: bytes | None
     directory: Path
     stem: str
+    precision: Precision = FP32
     format: str = "pdmodel"
     force: bool = False

@@ -52,7 +52,8 @@ def choose(options: argparse.Namespace, download: Download) -> Choice:
     """Options to a choice; UsageError for what cannot be understood, AlbertError for what cannot be done."""
     name: str = options.model
     folder = None if name in VARIANTS else _model_folder(name)
-    stem = options.name if options.name is not None else name if folder is None else folder.resolve().name
+    given = name if folder is None else folder.resolve().name
+    stem = options.name if options.name is not None else stem_of(given, options.precision)
     if not is_plain_stem(stem):
         raise UsageError(f"{stem!r} cannot start a file name; give a plain one with --name")
     named_weights = options.random_weights is not None or options.weights is not None
@@ -72,6 +73,11 @@ def choose(options: argparse.Namespace, download: Download) -> Choice:
         origin = f"{LIBRARY_TITLES[description.library]} weights {source.weights}"
     tokenizer = _tokenizer(source, options.lowercase, plan.config.vocab_size)
     return Choice(stem, plan, tokenizer, f"{origin}, task {task}")
+
+
+def stem_of(name: str, precision: str) -> str:
+    """What the files of a model exported without a name are called."""
+    return name if precision == "fp32" else f"{name}-{precision}"
 
 
 def _model_folder(name: str) -> Path:

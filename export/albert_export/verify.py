@@ -1,4 +1,8 @@
-"""Verification: seeded batches, errors against eager Paddle in float64, the tolerance and the record of it.
+"""Verification: seeded batches, errors against eager Paddle in float64, what is allowed, the record of it.
+
+The reference has the weights as they came. An artifact in float32 is held to a small multiple of float32's
+own errors, one in 16 bits to a cosine; of that the errors after each depth are recorded too, because the same
+rounded weights are passed again and again.
 
 Outputs per token are compared where the mask is 1. A vector is one token's; one row's, also of a number per
 token. Errors of one output over all batches:
@@ -23,7 +27,10 @@ from .errors import ExportError
 Batch = dict[str, np.ndarray]
 Answer = Mapping[str, np.ndarray]
 
-BACKENDS = ("native", "onnxruntime", "paddle")
+# The name under which a model's outputs are asked for, beside its depths.
+OUTPUTS = "outputs"
+# What a depth is compared as: the rows of the batches through the encoder alone.
+ENCODER = Head()
 REFERENCE = "paddle eager float64"
 TOLERANCE = 2e-5
 # With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In
@@ -50,6 +57,9 @@ class Errors:
     cosine: float
 
 
+# By backend and output, or depth.
+Results = Mapping[str, Mapping[str, Errors]]
+
 _INFINITE = Errors(float("inf"), float("inf"), float("inf"), -1.0)
 
 
@@ -63,6 +73,26 @@ class Bounds:
     def hold(self, errors: Errors) -> bool:
         """Whether errors are within these bounds."""
         return errors.max_abs <= self.max_abs and errors.typical_abs <= self.typical_abs
+
+    def __str__(self) -> str:
+        return f"{self.max_abs:.1e}, typical {self.typical_abs:.1e}"
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The least cosine of any vector."""
+
+    cosine: float
+
+    def hold(self, errors: Errors) -> bool:
+        """Whether every vector is that close in direction."""
+        return errors.cosine >= self.cosine
+
+    def __str__(self) -> str:
+        return f"cosine {self.cosine}"
+
+
+Allowed = Bounds | Likeness
 
 
 def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
@@ -91,11 +121,11 @@ def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
     return batches
 
 
-def answer_bytes(config: AlbertConfig, head: Head) -> int:
+def answer_bytes(config: AlbertConfig, head: Head, depths: int) -> int:
     """About the bytes of the files that hold the reference and one backend's answers at a time."""
     tokens = sum(width * len(lengths) for width, lengths in _SHAPES)
     columns = config.vocab_size if head.reads_vocabulary else config.hidden_size
-    return tokens * columns * 12
+    return tokens * (columns * 12 + depths * config.hidden_size * 8)
 
 
 def measure(
@@ -109,6 +139,17 @@ def measure(
             [batch["attention_mask"] == 1 if _per_token(name, head) else None for batch in batches],
         )
         for name in references[0]
+    }
+
+
+def measure_depths(
+    references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
+) -> dict[str, Errors]:
+    """Errors of the hidden states by depth."""
+    masks = [batch["attention_mask"] == 1 for batch in batches]
+    return {
+        depth: _errors([one[depth] for one in references], [one.get(depth) for one in answers], masks)
+        for depth in references[0]
     }
 
 
@@ -137,19 +178,26 @@ def tolerance(eager_float32: Bounds) -> Bounds:
     )
 
 
-def record(eager_float32: Bounds, backends: Mapping[str, Mapping[str, Errors]]) -> dict[str, object]:
-    """The manifest's ``verification``."""
-    allowed = tolerance(eager_float32)
+def record(eager_float32: Bounds, allowed: Allowed, backends: Results, depths: Results) -> dict[str, object]:
+    """The manifest's ``verification``; ``depths`` are the errors of 16 bits after each depth."""
+    if isinstance(allowed, Bounds):
+        limits = {"tolerance": allowed.max_abs, "typical_tolerance": allowed.typical_abs}
+    else:
+        limits = {"least_cosine": allowed.cosine}
     return {
         "reference": REFERENCE,
-        "tolerance": allowed.max_abs,
-        "typical_tolerance": allowed.typical_abs,
+        **limits,
         "eager_float32_max_abs": eager_float32.max_abs,
         "eager_float32_typical_abs": eager_float32.typical_abs,
-        "backends": {
-            backend: {name: asdict(errors) for name, errors in outputs.items()}
-            for backend, outputs in backends.items()
-        },
+        "backends": _plain(backends),
+        **({"depths": _plain(depths)} if depths else {}),
+    }
+
+
+def _plain(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        backend: {name: asdict(errors) for name, errors in outputs.items()}
+        for backend, outputs in results.items()
     }
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import AlbertError
 from albert_runtime.manifest import tensor_shapes
@@ -25,7 +27,8 @@ from albert_runtime.tasks import Head
 
 from .errors import ExportError
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
-from .verify import eager_float32_errors, make_batches, save_answers
+from .precision import PRECISIONS, dtypes, narrowed
+from .verify import ENCODER, OUTPUTS, eager_float32_errors, make_batches, save_answers
 from .weights import source_from_json
 
 Request = dict[str, Any]
@@ -74,7 +77,8 @@ def trace(request: Request, events: Events) -> dict[str, object]:
     from . import program  # noqa: PLC0415
 
     config, head = _model(request)
-    shapes = tensor_shapes(config, head)
+    precision = PRECISIONS[request["precision"]]
+    shapes, types = tensor_shapes(config, head), dtypes(config, head, precision)
     folder, stem = Path(request["folder"]), request["stem"]
     source = source_from_json(request["weights"])
     batches = make_batches(config, head)
@@ -91,6 +95,14 @@ def trace(request: Request, events: Events) -> dict[str, object]:
     eager32 = program.run_eager(model, head.outputs(config), batches)
     events.done("eager Paddle in float32 answered the verification batches")
 
+    if precision.narrow:
+        events.send("stage", name="narrow", text=f"rounding to {precision.dtype}")
+        del model
+        program.release()
+        rounded = program.hashed(narrowed(source.load(config, head)[0], types), sha256)
+        model = program.build_model(config, head, rounded, precision.dtype, events.progress)
+        events.done(f"rounded to {precision.dtype}, but for the parameters of LayerNorm")
+
     events.send("stage", name="program", text="tracing")
     suffix = PROGRAM_SUFFIXES[request["format"]]
     program_file, weights_file = folder / f"{stem}{suffix}", folder / f"{stem}{WEIGHTS_SUFFIX}"
@@ -98,17 +110,20 @@ def trace(request: Request, events: Events) -> dict[str, object]:
     events.done(program_file.name, program_file.stat().st_size)
 
     events.send("stage", name="proof", text="comparing the weight file with its source")
-    ranges = program.check_weight_file(weights_file, shapes, sha256)
+    ranges = program.check_weight_file(weights_file, shapes, types, sha256)
     events.done(f"{weights_file.name}, every tensor once, byte for byte", weights_file.stat().st_size)
 
     events.send("stage", name="reference", text="eager Paddle in float64")
     del model
     program.release()
-    reference = program.build_model(
-        config, head, program.read_tensors(weights_file, ranges), "float64", lambda done, total: None
-    )
+    # What the file holds, or, where that is rounded, what it was rounded from.
+    values = source.load(config, head)[0] if precision.narrow else program.read_tensors(weights_file, ranges)
+    reference = program.build_model(config, head, values, "float64", lambda done, total: None)
     answers = program.run_eager(reference, head.outputs(config), batches)
     save_answers(Path(request["reference"]), answers)
+    if request["depths"]:
+        rows = make_batches(config, ENCODER)
+        save_answers(Path(request["depths"]), program.run_depths(reference, rows))
     eager_errors = eager_float32_errors(answers, eager32, batches, head)
     events.done("eager Paddle in float64 answered the verification batches")
     return {
@@ -120,12 +135,21 @@ def trace(request: Request, events: Events) -> dict[str, object]:
 
 
 def answer(request: Request, events: Events) -> dict[str, object]:
-    """The verification batches through one backend of the runtime's Predictor; writes its answers."""
+    """The verification batches through one backend of the runtime's Predictor; writes its answers.
+
+    ``manifests``: one for the outputs, or one for each depth.
+    """
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
-    predictor = Predictor(request["manifest"], backend=request["backend"])
-    batches = make_batches(*_model(request))
-    save_answers(Path(request["answers"]), [predictor.run(dict(batch)) for batch in batches])
+    config, head = _model(request)
+    batches, rows = make_batches(config, head), make_batches(config, ENCODER)
+    answers: list[dict[str, np.ndarray]] = [{} for _ in batches]
+    for name, manifest in request["manifests"].items():
+        predictor = Predictor(manifest, backend=request["backend"])
+        for batch, outputs in zip(batches if name == OUTPUTS else rows, answers, strict=True):
+            found = predictor.run(dict(batch))
+            outputs.update(found if name == OUTPUTS else {name: found["last_hidden_state"]})
+    save_answers(Path(request["answers"]), answers)
     return {}
 
 

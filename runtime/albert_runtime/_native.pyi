@@ -41,7 +41,7 @@ class Engine:
     def __init__(
         self,
         weights_path: str,
-        tensors: Mapping[str, tuple[int, Sequence[int]]],
+        tensors: Mapping[str, tuple[str, int, Sequence[int]]],
         *,
         isa: str,
         vocab_size: int,

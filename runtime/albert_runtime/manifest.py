@@ -21,9 +21,9 @@ SCHEMA = 1
 SUFFIX = ".manifest.json"
 MAX_BYTES = 16 * 2**20
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "bf16")
 ROLES = ("program", "weights", "onnx", "tokenizer")
-ITEM_SIZES = {"float32": 4}
+ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 _BARE = Head()
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
@@ -55,7 +55,8 @@ class Manifest:
     """Everything STEM.manifest.json says; the fields are those of the file.
 
     ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
-    is null in the file of a bare model; its task is always ``task``.
+    is null in the file of a bare model; its task is always ``task``. ``precision`` is that of the program and
+    the graph; each tensor has a dtype of its own.
     """
 
     name: str
@@ -271,8 +272,9 @@ def _check_tensors(manifest: Manifest) -> None:
             _bad(name, f"has shape {list(tensor.shape)}, the config asks for {list(shape)}")
         if tensor.dtype not in ITEM_SIZES:
             _bad(name, f"has dtype {_clip(tensor.dtype)}; known are {', '.join(ITEM_SIZES)}")
-        if tensor.length != math.prod(shape) * ITEM_SIZES[tensor.dtype]:
-            _bad(name, f"has length {tensor.length}, its shape and dtype need {math.prod(shape) * 4}")
+        needed = math.prod(shape) * ITEM_SIZES[tensor.dtype]
+        if tensor.length != needed:
+            _bad(name, f"has length {tensor.length}, its shape and dtype need {needed}")
         if tensor.offset < 0 or tensor.offset + tensor.length > size:
             _bad(
                 name, f"ends at byte {tensor.offset + tensor.length}, outside the weight file of {size} bytes"

@@ -32,7 +32,8 @@ class Predictor:
     one of these names, which forbids falling back. ``precision`` is auto (the artifact's) or, on the C++
     engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied in, their weights converted
     when they are packed, the activations as they come (int8: every token with a scale of its own, so that no
-    calibration is needed); sums, LayerNorm and softmax stay float32, and so do the arrays in and out.
+    calibration is needed); sums, LayerNorm and softmax stay float32, and so do the arrays in and out. The
+    engine widens an artifact of fp16 to fp32.
     ``num_threads`` None means the CPUs this process may really use. ``verify`` compares every file's sha256
     with the manifest first; without it sizes are checked, the sha256 of a program or graph when a backend
     loads it, and that of the weights when the engine first packs them.

@@ -32,7 +32,7 @@ def test_everybody_takes_turns_right_after_a_probe():
         notes.append(precision)
         return 100.0 + len(notes)
 
-    times = run_rounds([Fake("a", notes), Fake("b", notes, precision="int8")], 2, ceiling, RuntimeError)
+    times = run_rounds([Fake("a", notes), Fake("b", notes, precision="int8")], 2, 2, ceiling, RuntimeError)
     assert notes == ["fp32", "a", "int8", "b", "int8", "b", "fp32", "a"]
     assert [t.seconds for t in times] == [{0: 1.0, 1: 1.0}] * 2
     assert times[0].ceiling == {0: 101.0, 1: 107.0}
@@ -43,7 +43,7 @@ def test_long_work_is_done_after_three_rounds():
     notes = []
     finished = []
     entrants = [Fake("long", notes, 5.1), Fake("short", notes, 4.9)]
-    times = run_rounds(entrants, 5, lambda precision: None, RuntimeError, finished.append)
+    times = run_rounds(entrants, 5, 2, lambda precision: None, RuntimeError, finished.append)
     assert [len(t.seconds) for t in times] == [3, 5]
     assert [t.ceiling for t in times] == [{}, {}]
     assert finished == [0, 1, 2, 3, 4]
@@ -58,14 +58,14 @@ def test_only_the_best_forms_go_on_after_two_rounds():
         Fake("other", notes, 1.3, group="b"),
         Fake("fast but gone", notes, 0.5, group="b", fails_at=1),
     ]
-    times = run_rounds(entrants, 4, lambda precision: None, RuntimeError)
+    times = run_rounds(entrants, 4, 2, lambda precision: None, RuntimeError)
     assert [len(t.seconds) for t in times] == [4, 4, 2, 4, 1]
 
 
 def test_who_fails_takes_no_more_turns():
     notes = []
     entrants = [Fake("a", notes, fails_at=1), Fake("b", notes)]
-    times = run_rounds(entrants, 3, lambda precision: None, RuntimeError)
+    times = run_rounds(entrants, 3, 2, lambda precision: None, RuntimeError)
     assert notes.count("a") == 2
     assert times[0].fault == "gone"
     assert times[0].seconds == {0: 1.0}

@@ -9,6 +9,7 @@ from albert_export.pdiparams import read_tensor_ranges
 from albert_runtime.errors import ArtifactError
 
 SHAPES = {"b.weight": (300, 2), "a.bias": (5,), "a.weight": (2, 5)}
+TYPES = dict.fromkeys(SHAPES, "float32")
 
 
 def varint(value):
@@ -38,7 +39,7 @@ def write(tmp_path, *parts):
 def test_ranges_in_sorted_order(tmp_path):
     values = tensors()
     path = write(tmp_path, *(record(values[name]) for name in sorted(SHAPES)))
-    ranges = read_tensor_ranges(path, SHAPES)
+    ranges = read_tensor_ranges(path, SHAPES, TYPES)
     assert [tensor.name for tensor in ranges] == ["a.bias", "a.weight", "b.weight"]
     data = path.read_bytes()
     for tensor in ranges:
@@ -52,23 +53,24 @@ def test_every_truncation_is_named(tmp_path):
     data = b"".join(record(values[name]) for name in sorted(SHAPES))
     for length in range(len(data)):
         with pytest.raises(ArtifactError, match="tensor"):
-            read_tensor_ranges(write(tmp_path, data[:length]), SHAPES)
+            read_tensor_ranges(write(tmp_path, data[:length]), SHAPES, TYPES)
 
 
 def test_spare_bytes_and_tensors(tmp_path):
     values = tensors()
     good = [record(values[name]) for name in sorted(SHAPES)]
     with pytest.raises(ArtifactError, match="1 bytes more"):
-        read_tensor_ranges(write(tmp_path, *good, b"x"), SHAPES)
+        read_tensor_ranges(write(tmp_path, *good, b"x"), SHAPES, TYPES)
     with pytest.raises(ArtifactError, match="more than its 3 tensors"):
-        read_tensor_ranges(write(tmp_path, *good, good[0]), SHAPES)
+        read_tensor_ranges(write(tmp_path, *good, good[0]), SHAPES, TYPES)
 
 
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
         (record(np.zeros(6, np.float32)), r"a\.bias has shape \[6\], not \[5\]"),
-        (record(np.zeros(5, np.float16), code=4), r"a\.bias is not float32"),
+        (record(np.zeros(5, np.float16), code=4), r"a\.bias is float16, not float32"),
+        (record(np.zeros(5, np.int32), code=2), r"a\.bias is none of float16, float32, bfloat16"),
         (record(np.zeros(5, np.float32), version=1), "not in the known form"),
         (record(np.zeros(5, np.float32), levels=1), "not in the known form"),
         (struct.pack("<IQIi", 0, 0, 0, -1), "not in the known form"),
@@ -78,4 +80,4 @@ def test_spare_bytes_and_tensors(tmp_path):
 )
 def test_bad_records_are_named(tmp_path, bad, words):
     with pytest.raises(ArtifactError, match=words):
-        read_tensor_ranges(write(tmp_path, bad), SHAPES)
+        read_tensor_ranges(write(tmp_path, bad), SHAPES, TYPES)

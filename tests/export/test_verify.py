@@ -171,7 +171,11 @@ def test_tolerance_and_record():
     assert not allowed.hold(verify.Errors(1e-3, 5e-4, 1e-9, 1.0))
     assert not allowed.hold(verify.Errors(float("nan"), 0.0, 0.0, 1.0))
     errors = verify.Errors(1e-6, 2e-7, 1e-7, 1.0)
-    record = verify.record(verify.Bounds(1e-3, 1e-4), {"native": {"pooled_output": errors}})
+    results = {"native": {"pooled_output": errors}}
+    narrow = verify.record(verify.Bounds(1e-3, 1e-4), verify.Likeness(0.999), results, results)
+    assert narrow["least_cosine"] == 0.999 and "tolerance" not in narrow
+    assert narrow["depths"] == narrow["backends"]
+    record = verify.record(verify.Bounds(1e-3, 1e-4), allowed, results, {})
     assert record == {
         "reference": "paddle eager float64",
         "tolerance": 16e-3,
@@ -184,6 +188,13 @@ def test_tolerance_and_record():
             }
         },
     }
+
+
+def test_sixteen_bits_are_held_to_a_direction():
+    allowed = verify.Likeness(0.999)
+    assert allowed.hold(verify.Errors(5.0, 1.0, 1.0, 0.9991))
+    assert not allowed.hold(verify.Errors(1e-9, 1e-9, 1e-9, 0.9989))
+    assert not allowed.hold(verify.Errors(0.0, 0.0, 0.0, float("nan")))
 
 
 def test_answers_survive_the_file(tmp_path, answers):

@@ -44,7 +44,7 @@ def config(**changes: Any) -> AlbertConfig:
 class Model:
     config: AlbertConfig
     path: Path
-    tensors: dict[str, tuple[int, tuple[int, ...]]]
+    tensors: dict[str, tuple[str, int, tuple[int, ...]]]
     values: dict[str, Float]
 
     def engine(self, isa: str | None = None, **changes: Any) -> _native.Engine:
@@ -67,7 +67,7 @@ def make_model(folder: Path, cfg: AlbertConfig, scale: float = 0.1) -> Model:
             if name.endswith("norm.weight"):
                 value += 1
             file.write(b"#" * (1 + file.tell() % 2))
-            tensors[name] = (file.tell(), tuple(shape))
+            tensors[name] = ("float32", file.tell(), tuple(shape))
             values[name] = value
             file.write(value.tobytes())
     return Model(cfg, path, tensors, values)

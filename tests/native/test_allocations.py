@@ -59,6 +59,6 @@ def test_a_run_allocates_nothing_after_warm_up(tmp_path: Path) -> None:
     )
     counts = json.loads(done.stdout)
     assert len(counts) == 2 * 3 * 2 * 2
-    # The binding's list of arguments is all: the same whatever the work. The ids of 2000 tokens alone are 24 kB.
+    # The binding's list of arguments is all, whatever the work: the ids of 2000 tokens alone are 24 kB.
     assert len({blocks for blocks, _ in counts}) == 1
     assert all(size < 1024 for _, size in counts)

@@ -279,7 +279,7 @@ def test_files_that_do_not_fit_are_refused(model: Model, tmp_path: Path) -> None
         model.engine(path=tmp_path / "missing.bin")
     with pytest.raises(OSError, match="Invalid argument"):
         model.engine(path=tmp_path)
-    far = {name: (2**64 - 8, shape) for name, (_, shape) in model.tensors.items()}
+    far = {name: (dtype, 2**64 - 8, shape) for name, (dtype, _, shape) in model.tensors.items()}
     with pytest.raises(ValueError, match="ends before its tensors do"):
         model.engine(tensors=far)
 

@@ -36,7 +36,7 @@ def with_heads(folder: Path, *, tied: bool, **changes: Any) -> Model:
     with model.path.open("ab") as file:
         for name, shape in shapes.items():
             file.write(b"#")
-            model.tensors[name] = (file.tell(), shape)
+            model.tensors[name] = ("float32", file.tell(), shape)
             model.values[name] = rng.standard_normal(shape).astype(np.float32) / 4
             file.write(model.values[name].tobytes())
     return model

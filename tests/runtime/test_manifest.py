@@ -77,7 +77,11 @@ BAD_VALUES = [
     ("task", ["model"], "task must be a string"),
     ("head", [], "head must be an object or null, not []"),
     ("head", {"task": "model"}, "head is wrong: head must have exactly the fields task, num_labels"),
-    ("precision", "int2", "precision is int2; this albert-runtime knows fp32; upgrade it or export again"),
+    (
+        "precision",
+        "int2",
+        "precision is int2; this albert-runtime knows fp32, fp16, bf16; upgrade it or export again",
+    ),
     ("labels", ["a", 1], "labels must hold strings"),
     ("labels", ["a", "b"], "labels must be null for model"),
     ("inputs", ["input_ids"], "inputs is ['input_ids'], not"),

@@ -113,6 +113,7 @@ class NativeBackend:
         """See Backend.info."""
         return {
             "isa": self._engine.isa,
+            "computes": self._engine.precision,
             "packed_bytes": self._engine.packed_bytes,
             "num_threads": self._threads,
         }
@@ -138,7 +139,7 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _n
 
 def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> _native.Engine:
     config, head = manifest.config, manifest.head
-    tensors = {tensor.name: (tensor.offset, tensor.shape) for tensor in manifest.tensors}
+    tensors = {tensor.name: (tensor.dtype, tensor.offset, tensor.shape) for tensor in manifest.tensors}
     try:
         return _native.Engine(
             str(artifact.files["weights"]),

@@ -25,6 +25,11 @@ class OnnxRuntimeBackend(PaddedBackend):
         path = artifact.files.get("onnx")
         if path is None:
             raise BackendError(f"{artifact.stem} has no .onnx graph; export the model again")
+        if artifact.manifest is not None and artifact.manifest.precision == "bf16":
+            raise BackendError(
+                f"ONNX Runtime multiplies no bfloat16 on a CPU, which {path.name} asks for; "
+                "use backend='native', or export with --fp16 or in fp32"
+            )
         ort = import_package("onnxruntime", "onnx")
         self._version = _usable_version(getattr(ort, "__version__", None))
         artifact.verify_file("onnx")  # small: the weights are in another file

@@ -24,6 +24,11 @@ class PaddleBackend(PaddedBackend):
         program, weights = artifact.files.get("program"), artifact.files.get("weights")
         if program is None or weights is None:
             raise BackendError(f"{artifact.stem} has no Paddle program; export the model again")
+        if artifact.manifest is not None and artifact.manifest.precision == "fp16":
+            raise BackendError(
+                f"Paddle computes no float16 on a CPU, which {program.name} asks for; "
+                "use backend='native', or export with --bf16 or in fp32"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # importing paddle warns of compilers it does not find
             paddle = import_package("paddle", "paddle")

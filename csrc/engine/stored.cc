@@ -1,0 +1,52 @@
+#include "engine/stored.h"
+
+#include <bit>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace albert {
+namespace {
+
+float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+float from_fp16(uint16_t bits) {
+  const uint32_t magnitude = bits & 0x7fffu, sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  // Exponents are 112 apart, but for infinity and NaN, whose exponent is the greatest in both types.
+  const uint32_t normal = (magnitude << 13) + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23);
+  // Below the normal numbers a value is a multiple of 2^-24. By integers: what the caller made of subnormal floats does not matter.
+  const uint32_t small = std::bit_cast<uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
+  return std::bit_cast<float>(sign | (magnitude < 0x0400u ? small : normal));
+}
+
+template <typename Widen>
+void read_halves(const std::byte* from, float* to, size_t count, Widen widen) {
+  for (size_t i = 0; i < count; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, from + i * sizeof bits, sizeof bits);
+    to[i] = widen(bits);
+  }
+}
+
+}  // namespace
+
+Stored stored_type(std::string_view name) {
+  if (name == "float32") return Stored::float32;
+  if (name == "float16") return Stored::float16;
+  if (name == "bfloat16") return Stored::bfloat16;
+  throw std::invalid_argument("tensors must be float32, float16 or bfloat16, not '" + std::string(name) + "'");
+}
+
+void StoredValues::read(float* to, size_t count) const {
+  switch (type) {
+    case Stored::float32:
+      std::memcpy(to, first, count * sizeof(float));
+      return;
+    case Stored::float16:
+      return read_halves(first, to, count, from_fp16);
+    case Stored::bfloat16:
+      return read_halves(first, to, count, from_bf16);
+  }
+}
+
+}  // namespace albert
