@@ -54,7 +54,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def export_artifact(tmp_path_factory: pytest.TempPathFactory) -> ExportArtifact:
-    """export_artifact(model, *, small_layers=None, seed=None, format="pdmodel") -> path of the program.
+    """export_artifact(model, *, small_layers=None, seed=None, format="pdmodel", precision="fp32") -> program.
 
     ``model`` is a variant's name or a checkpoint folder. A variant gets seeded random weights (seed 0 if
     None), a folder its own unless a seed is given. ``small_layers`` cuts a variant to that many layers; all
@@ -68,17 +68,24 @@ def export_artifact(tmp_path_factory: pytest.TempPathFactory) -> ExportArtifact:
         small_layers: int | None = None,
         seed: int | None = None,
         format: str = "pdmodel",
+        precision: str = "fp32",
     ) -> Path:
-        key = (str(model), small_layers, seed, format)
+        key = (str(model), small_layers, seed, format, precision)
         if key not in made:
-            made[key] = _export(tmp_path_factory.mktemp("artifact"), model, small_layers, seed, format)
+            folder = tmp_path_factory.mktemp("artifact")
+            made[key] = _export(folder, model, small_layers, seed, format, precision)
         return made[key]
 
     return export
 
 
 def _export(
-    folder: Path, model: str | Path, small_layers: int | None, seed: int | None, program_format: str
+    folder: Path,
+    model: str | Path,
+    small_layers: int | None,
+    seed: int | None,
+    program_format: str,
+    precision: str,
 ) -> Path:
     source = str(model)
     if source in VARIANTS:
@@ -88,6 +95,8 @@ def _export(
             source = str(write_checkpoint(folder / "source" / source, config))
     weights = [] if seed is None else ["--random-weights", str(seed)]
     target = folder / "out"
-    code = main([source, "-o", str(target), "--format", program_format, "--quiet", *weights])
+    narrow = [] if precision == "fp32" else [f"--{precision}"]
+    code = main([source, "-o", str(target), "--format", program_format, "--quiet", *weights, *narrow])
     assert code == 0, f"albert-export {source} failed"
-    return target / f"{Path(source).name}.{program_format}"
+    stem = Path(source).name if precision == "fp32" else f"{Path(source).name}-{precision}"
+    return target / f"{stem}.{program_format}"

@@ -1,5 +1,6 @@
 """One model at one number of threads: start the contenders, check their answers, time them in rounds."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from .workshop import Workshop
 
 Say = Callable[[str], None]
 REFERENCE = Contender(ENGINE, "fp32")
+# Before a turn: threads of the one before spin on for a while (OpenMP's for 0.2 s), and would take half of the
+# probe's time and of the turn's beginning.
+SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class Session:
             entrants,
             self._settings.rounds,
             self._settings.trial_rounds,
-            lambda precision: ceiling(precision, self._threads),
+            self._ceiling,
             ChildFailed,
             lambda number: self._say(f"{work.name}: round {number + 1} of {self._settings.rounds}"),
         )
@@ -134,6 +138,10 @@ class Session:
             "useful_gflop": useful / 1e9,
             "entrants": [entrant.result for entrant in everybody],
         }
+
+    def _ceiling(self, precision: str) -> float | None:
+        time.sleep(SETTLE_SECONDS)
+        return ceiling(precision, self._threads)
 
     def _start(self, contender: Contender, with_streams: bool) -> dict[str, Any]:
         name = contender.name

@@ -12,6 +12,7 @@ from albert_runtime import Predictor
 
 NAMES = list(VARIANTS)
 WIDE = [name for name, config in VARIANTS.items() if config.hidden_size > 1024]
+ONE_OF_EACH = list({config.hidden_size: name for name, config in VARIANTS.items()}.values())
 BATCH = {
     "input_ids": [[2, 70, 800, 9000, 3, 0, 0], [2, 5, 6, 7, 8, 9, 3], [0, 0, 0, 2, 11, 12, 3]],
     "token_type_ids": [[0, 0, 1, 1, 1, 0, 0], [0] * 7, [0] * 7],
@@ -20,9 +21,9 @@ BATCH = {
 
 @pytest.fixture
 def program(request, export_artifact) -> Iterator[Path]:
-    """The exported program of (variant, layers), removed afterwards: the wide ones take a gigabyte each."""
-    name, layers = request.param
-    path = export_artifact(name, small_layers=layers)
+    """The exported program of (variant, layers, precision); the wide ones, a gigabyte each, are removed."""
+    name, layers, precision = request.param
+    path = export_artifact(name, small_layers=layers, precision=precision)
     yield path
     if name in WIDE:
         shutil.rmtree(path.parent)
@@ -53,13 +54,51 @@ def check_artifact_and_answers(program: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [(name, 1 if name in WIDE else None) for name in NAMES], indirect=True, ids=NAMES
+    "program", [(name, 1 if name in WIDE else None, "fp32") for name in NAMES], indirect=True, ids=NAMES
 )
 def test_variant(program: Path) -> None:
     check_artifact_and_answers(program)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [(name, None) for name in WIDE], indirect=True, ids=WIDE)
+@pytest.mark.parametrize("program", [(name, None, "fp32") for name in WIDE], indirect=True, ids=WIDE)
 def test_wide_variant_in_full(program: Path) -> None:
     check_artifact_and_answers(program)
+
+
+def check_sixteen_bits(program: Path) -> None:
+    native = Predictor(program)
+    manifest = native.manifest
+    payload = 2 * manifest.config.parameter_count()
+    size = program.with_suffix(".pdiparams").stat().st_size
+    assert payload < size < payload * 1.01 + 200 * len(manifest.tensors)
+    depths = manifest.verification["depths"]["native"]
+    assert len(depths) == manifest.config.num_hidden_layers
+    assert all(errors["cosine"] > 0.999 for errors in depths.values())
+    answer = native.run(BATCH)
+    assert native.info()["computes"] == {"fp16": "fp32", "bf16": "bf16"}[manifest.precision]
+    alone = native.run({key: rows[1:2] for key, rows in BATCH.items()})
+    assert np.array_equal(alone["last_hidden_state"][0], answer["last_hidden_state"][1])
+
+
+def parameters(names: list[str], layers: int | None) -> list[object]:
+    return [
+        pytest.param((name, layers if name in WIDE else None, precision), id=f"{name}-{precision}")
+        for name in names
+        for precision in ("fp16", "bf16")
+    ]
+
+
+@pytest.mark.parametrize("program", parameters(ONE_OF_EACH, 1), indirect=True)
+def test_variant_in_sixteen_bits(program: Path) -> None:
+    check_sixteen_bits(program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "program",
+    parameters([name for name in NAMES if name in WIDE or name not in ONE_OF_EACH], None),
+    indirect=True,
+)
+def test_every_variant_in_sixteen_bits(program: Path) -> None:
+    check_sixteen_bits(program)
