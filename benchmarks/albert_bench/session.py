@@ -19,8 +19,8 @@ from .workshop import Workshop
 
 Say = Callable[[str], None]
 REFERENCE = Contender(ENGINE, "fp32")
-# Before a turn: threads of the one before spin on for a while (OpenMP's for 0.2 s), and would take half of the
-# probe's time and of the turn's beginning.
+# Before a turn: threads of the one before spin on for a while (OpenMP's for 0.2 s), and would take half of
+# the probe's time and of the turn's beginning.
 SETTLE_SECONDS = 0.3
 
 

@@ -35,8 +35,8 @@ class VocabularyHead(Mixed):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """``words`` [V, E] is the stored word table, which a tied decoder reads as it is, row 0 included."""
-        active = self.activation(self.dense(self.narrowed(hidden)))
-        features = self.narrowed(self.layer_norm(self.widened(active)))
+        active = self.activation(self.widened(self.dense(self.narrowed(hidden))))
+        features = self.narrowed(self.layer_norm(active))
         decoder = words if self.decoder is None else self.decoder
         return self.widened(paddle.matmul(features, decoder, transpose_y=True) + self.bias)
 

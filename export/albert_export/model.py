@@ -2,8 +2,9 @@
 
 Every parameter is created under its structured name, so a program's variables carry the manifest's names.
 Under a default dtype of 16 bits the matrices and tables are of that type, and so is what they multiply and
-give. All else is wide, float32: LayerNorm (an epsilon of 1e-12 is 0 in float16), softmax, the mask, the sums
-of residuals, and what goes from layer to layer and out.
+give. All else is wide, float32: LayerNorm (an epsilon of 1e-12 is 0 in float16), softmax, the mask, the
+activation (its steps; Paddle has no bfloat16 pow either), the sums of residuals, and what goes from layer to
+layer and out.
 Import this module only where paddle may be imported.
 """
 
@@ -154,8 +155,8 @@ class AlbertLayer(Mixed):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, S, H] to [B, S, H]."""
         attended = self.attention(x, mask)
-        inner = self.ffn_output(self.activation(self.ffn(self.narrowed(attended))))
-        return self.full_layer_layer_norm(self.widened(inner) + attended)
+        inner = self.activation(self.widened(self.ffn(self.narrowed(attended))))
+        return self.full_layer_layer_norm(self.widened(self.ffn_output(self.narrowed(inner))) + attended)
 
 
 class AlbertLayerGroup(nn.Layer):

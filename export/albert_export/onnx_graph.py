@@ -161,7 +161,7 @@ class _Graph:
 
     def output(self, operator: str, name: str, *inputs: str, **attributes: object) -> str:
         """A node of the matrices' type; its result, in float32, has the name."""
-        inner = self.add(operator, f"{name}_narrow" if self.narrow else name, *inputs, **attributes)
+        inner = self.add(operator, f"{name}_inner" if self.narrow else name, *inputs, **attributes)
         return self.add("Cast", name, inner, to=TensorProto.FLOAT) if self.narrow else inner
 
     def linear(self, name: str, x: str, weights: str) -> str:

@@ -49,7 +49,8 @@ def test_a_run_allocates_nothing_after_warm_up(tmp_path: Path) -> None:
     shim = tmp_path / "count_allocations.so"
     compiler = os.environ.get("CC", "cc")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", str(SOURCE), "-o", str(shim)], check=True)
-    environment = os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+    environment = os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path)],
         env=environment,
