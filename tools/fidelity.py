@@ -1,7 +1,7 @@
 """`make fidelity`: what reduced precision costs the small model that is kept here, on text it has not seen.
 
-Every fifth token of the held-out sentences is masked, one at a time. Counted are the share found again and the
-mean loss, -log of the true token's probability, for each artifact on each backend that runs it; in Markdown.
+Every fifth token of the held-out sentences is masked, one at a time. Counted are the share found again and
+the mean loss, -log of the true token's probability, by artifact and backend that runs it; in Markdown.
 """
 
 import json
