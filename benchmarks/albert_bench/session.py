@@ -33,8 +33,8 @@ class Settings:
 
     @property
     def trial_rounds(self) -> int:
-        """Rounds in which all forms of a contender take part."""
-        return 1 if self.rounds <= 3 else 2
+        """Rounds in which all forms of a contender take part: 2, but 1 where there are 3 in all."""
+        return 1 if self.rounds == 3 else 2
 
 
 @dataclass
