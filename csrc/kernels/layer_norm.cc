@@ -14,12 +14,6 @@ ALBERT_INLINE void for_lanes(int columns, Body&& body) {
 }
 
 ALBERT_INLINE F32x16 load_lanes(const float* p, int count) { return count == kLanes ? load(p) : load_first(p, count); }
-ALBERT_INLINE void store_lanes(float* p, F32x16 x, int count) {
-  if (count == kLanes)
-    store(p, x);
-  else
-    store_first(p, x, count);
-}
 
 }  // namespace
 
@@ -35,7 +29,7 @@ void layer_norm(const LayerNorm& n) {
       F32x16 v = load_lanes(x + i, count);
       if (n.bias != nullptr) v = v + load_lanes(n.bias + i, count);
       if (residual != nullptr) v = v + load_lanes(residual + i, count);
-      store_lanes(out + i, v, count);
+      store_first(out + i, v, count);
       sum = sum + v;  // lanes past the row are zero
     });
     const F32x16 mean = splat(sum_lanes(sum) / width);
@@ -56,7 +50,7 @@ void layer_norm(const LayerNorm& n) {
 
     for_lanes(n.columns, [&](int i, int count) {
       const F32x16 d = load_lanes(out + i, count) - mean;
-      store_lanes(out + i, fma(d * factor, load_lanes(n.scale + i, count), load_lanes(n.shift + i, count)), count);
+      store_first(out + i, fma(d * factor, load_lanes(n.scale + i, count), load_lanes(n.shift + i, count)), count);
     });
   }
 }

@@ -71,8 +71,8 @@ ALBERT_INLINE F32x16 gelu_tanh(F32x16 x) {
   return x / (splat(1.0f) + exp(splat(-1.5957691216057308f) * inner));
 }
 
-// The same to 1.5e-5, a tenth of what bfloat16 keeps of a 1, for results that are rounded to bfloat16 or to eight bits: gelu(x) =
-// max(x, 0) - t * r(t - c / 2), t = min(|x|, c), with r fitted so that t * r(t - c / 2) errs least in all.
+// The same to 1.5e-5, a hundredth of what bfloat16 loses of a 1, for results that are rounded to bfloat16 or to eight bits: gelu(x)
+// = max(x, 0) - t * r(t - c / 2), t = min(|x|, c), with r fitted so that t * r(t - c / 2) errs least in all.
 ALBERT_INLINE F32x16 coarse_gelu(F32x16 x) {
   const F32x16 t = min(splat(4.5f), abs(x));
   const F32x16 r = polynomial(t - splat(2.25f), {0.012221018f, -0.031710353f, 0.035741515f, -0.02163149f, 0.006095848f,
