@@ -1,28 +1,40 @@
 """`make fidelity`: what reduced precision costs the small model that is kept here, on text it has not seen.
 
 Every fifth token of the held-out sentences is masked, one at a time. Counted are the share found again and
-the mean loss, -log of the true token's probability, by artifact and backend that runs it; in Markdown.
+the mean loss, -log of the true token's probability, by artifact and backend that runs it; in Markdown. The
+model comes as it was trained, and with outliers that leave its float32 what it is.
 """
 
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from outliers import add_outliers
 from tokenizers import Tokenizer
 
 from albert_export import cli
 from albert_export.precision import PRECISIONS
 from albert_runtime import Predictor
+from albert_runtime.backends import NAMES
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "models" / "python-albert"
 # Of the fp32 artifact; the engine converts its weights as it packs them.
 CONVERTED = ("bf16", "int8")
 STRIDE = 5
+
+# (artifact, backend, what it computes in)
+Key = tuple[str, str, str]
+# Token ids by row and one column of each to the scores [rows, V] there.
+Scorer = Callable[[list[list[int]], list[list[int]]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -43,16 +55,20 @@ class Found:
 
 
 def main() -> int:
-    """Export, ask everybody, print the table."""
+    """Export, ask everybody, print the tables."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for precision in PRECISIONS:
-            flags = [] if precision == "fp32" else [f"--{precision}"]
-            if cli.main([str(CHECKPOINT), "-o", name, "--quiet", *flags]) != 0:
-                return 1
-        masked = mask_tokens(Tokenizer.from_file(str(folder / f"{CHECKPOINT.name}.tokenizer.json")))
-        results = {key: ask(predictor, masked) for key, predictor in predictors(folder)}
-    print_table(results, masked)
+        trained, stressed = Path(name) / "as-trained", Path(name) / "with-outliers"
+        shutil.copytree(CHECKPOINT, trained)
+        add_outliers(CHECKPOINT, stressed)
+        for checkpoint, backends in ((trained, NAMES), (stressed, ("native", "onnxruntime"))):
+            folder = checkpoint.with_name(f"{checkpoint.name}-exported")
+            for precision in PRECISIONS:
+                flags = [] if precision == "fp32" else [f"--{precision}"]
+                if cli.main([str(checkpoint), "-o", str(folder), "--quiet", *flags]) != 0:
+                    return 1
+            masked = mask_tokens(Tokenizer.from_file(str(folder / f"{checkpoint.name}.tokenizer.json")))
+            results = {key: ask(scorer, masked) for key, scorer in scorers(folder, checkpoint.name, backends)}
+            print_table(checkpoint.name, results, masked)
     return 0
 
 
@@ -72,26 +88,56 @@ def mask_tokens(tokenizer: Tokenizer) -> Masked:
     return Masked(rows, columns, np.array(tokens))
 
 
-def predictors(folder: Path) -> Iterator[tuple[tuple[str, str, str], Predictor]]:
-    """((artifact, backend, what it computes in), Predictor)."""
+def scorers(folder: Path, name: str, backends: Sequence[str]) -> Iterator[tuple[Key, Scorer]]:
+    """((artifact, backend, what it computes in), scorer)."""
     for artifact, precision in PRECISIONS.items():
-        stem = folder / (CHECKPOINT.name if artifact == "fp32" else f"{CHECKPOINT.name}-{artifact}")
+        stem = folder / (name if artifact == "fp32" else f"{name}-{artifact}")
         for backend in precision.backends:
-            predictor = Predictor(stem, backend=backend)
-            yield (artifact, backend, str(predictor.info().get("computes", artifact))), predictor
+            if backend in backends:
+                predictor = Predictor(stem, backend=backend)
+                yield (
+                    (artifact, backend, str(predictor.info().get("computes", artifact))),
+                    scores_of(predictor),
+                )
         for computes in CONVERTED if artifact == "fp32" else ():
-            yield (artifact, "native", computes), Predictor(stem, precision=computes)
+            yield (artifact, "native", computes), scores_of(Predictor(stem, precision=computes))
+    yield ("quantize_dynamic", "onnxruntime", "int8"), dynamic_int8(folder / f"{name}.onnx")
 
 
-def ask(predictor: Predictor, masked: Masked, rows_at_once: int = 256) -> Found:
+def scores_of(predictor: Predictor) -> Scorer:
+    """The vocabulary's scores [rows, V] at one column a row."""
+
+    def scores(rows: list[list[int]], columns: list[list[int]]) -> NDArray[np.float32]:
+        return predictor.run(rows, outputs=["prediction_scores"], positions=columns)["prediction_scores"]
+
+    return scores
+
+
+def dynamic_int8(graph: Path) -> Scorer:
+    """ONNX Runtime's own int8: one scale for each weight, activations' ranges taken at run time."""
+    pre, target = graph.with_suffix(".pre.onnx"), graph.with_suffix(".dynamic.onnx")
+    quant_pre_process(str(graph), str(pre), skip_symbolic_shape=True)
+    quantize_dynamic(str(pre), str(target), weight_type=QuantType.QInt8)
+    session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+
+    def scores(rows: list[list[int]], columns: list[list[int]]) -> NDArray[np.float32]:
+        width = max(map(len, rows))
+        ids = np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
+        mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows], np.int64)
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        (found,) = session.run(["prediction_scores"], feed)
+        chosen: NDArray[np.float32] = found[np.arange(len(rows)), np.array(columns)[:, 0]]
+        return chosen
+
+    return scores
+
+
+def ask(scorer: Scorer, masked: Masked, rows_at_once: int = 128) -> Found:
     """First choices and losses, some rows at a time."""
     first, loss = [], []
     for start in range(0, len(masked.rows), rows_at_once):
         part = slice(start, start + rows_at_once)
-        answer = predictor.run(
-            masked.rows[part], outputs=["prediction_scores"], positions=masked.columns[part]
-        )
-        scores = answer["prediction_scores"].astype(np.float64)
+        scores = scorer(masked.rows[part], masked.columns[part]).astype(np.float64)
         scores -= scores.max(axis=1, keepdims=True)
         first.append(scores.argmax(axis=1))
         true = np.take_along_axis(scores, masked.tokens[part, None], axis=1)[:, 0]
@@ -99,10 +145,10 @@ def ask(predictor: Predictor, masked: Masked, rows_at_once: int = 256) -> Found:
     return Found(np.concatenate(first), np.concatenate(loss))
 
 
-def print_table(results: dict[tuple[str, str, str], Found], masked: Masked) -> None:
+def print_table(name: str, results: dict[Key, Found], masked: Masked) -> None:
     """One line each, beside the difference from the engine in fp32."""
     exact = results["fp32", "native", "fp32"]
-    print(f"{len(masked.rows):,} masks in {CHECKPOINT.name}'s held-out sentences.\n")
+    print(f"\n{CHECKPOINT.name} {name}, {len(masked.rows):,} masks in held-out sentences.\n")
     print("| artifact | backend | computes | found | points lost | loss | more | other first choice |")
     print("|---|---|---|---:|---:|---:|---:|---:|")
     for (artifact, backend, computes), found in results.items():

@@ -91,7 +91,9 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const albert::DefaultFloats floats;
   albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
   const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
-  packed.place(*team, {reinterpret_cast<const std::byte*>(w), albert::Stored::float32}, static_cast<int>(columns), 0);
+  packed.place(
+      *team, {.values = {reinterpret_cast<const std::byte*>(w), albert::Stored::float32}, .columns = static_cast<size_t>(columns)},
+      0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);

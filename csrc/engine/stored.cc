@@ -34,7 +34,8 @@ Stored stored_type(std::string_view name) {
   if (name == "float32") return Stored::float32;
   if (name == "float16") return Stored::float16;
   if (name == "bfloat16") return Stored::bfloat16;
-  throw std::invalid_argument("tensors must be float32, float16 or bfloat16, not '" + std::string(name) + "'");
+  if (name == "int8") return Stored::int8;
+  throw std::invalid_argument("tensors must be float32, float16, bfloat16 or int8, not '" + std::string(name) + "'");
 }
 
 void StoredValues::read(float* to, size_t count) const {
@@ -46,7 +47,30 @@ void StoredValues::read(float* to, size_t count) const {
       return read_halves(first, to, count, from_fp16);
     case Stored::bfloat16:
       return read_halves(first, to, count, from_bf16);
+    case Stored::int8:
+      for (size_t i = 0; i < count; ++i) to[i] = static_cast<float>(static_cast<int8_t>(first[i]));
+      return;
   }
+}
+
+void StoredMatrix::read(size_t row, size_t column, float* to, size_t count) const {
+  values.from(row * columns + column).read(to, count);
+  if (scale == nullptr) return;
+  if (by_row) {
+    float factor;
+    read_scale(row, &factor, 1);
+    for (size_t i = 0; i < count; ++i) to[i] *= factor;
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    float factor;
+    read_scale(column + i, &factor, 1);
+    to[i] *= factor;
+  }
+}
+
+void StoredMatrix::read_scale(size_t index, float* to, size_t count) const {
+  std::memcpy(to, scale + index * sizeof(float), count * sizeof(float));
 }
 
 }  // namespace albert

@@ -30,14 +30,14 @@ uint32_t to_bf16(float x) {
 
 // A strip of up to kPiece columns of a matrix in a file.
 struct Strip {
-  StoredValues first;  // row 0 of the strip
-  size_t row_stride;   // values
+  StoredMatrix matrix;
+  size_t first_column;
   int depth, count;
 
   // Row k, or zeros past the end.
   void read(int k, float* to) const {
     if (k < depth)
-      first.from(static_cast<size_t>(k) * row_stride).read(to, static_cast<size_t>(count));
+      matrix.read(static_cast<size_t>(k), first_column, to, static_cast<size_t>(count));
     else
       std::fill_n(to, count, 0.0f);
   }
@@ -58,6 +58,16 @@ void convert(const Strip& strip, Word* to, int width, Convert convert_value) {
   }
 }
 
+uint32_t to_unsigned(uint32_t integer) { return (integer + 128) & 0xff; }  // see kernels/gemm.h
+
+// Integers that the file holds with the scales of their columns.
+void copy_int8(const Strip& strip, Word* to, int width, float* scale) {
+  strip.matrix.read_scale(strip.first_column, scale, static_cast<size_t>(strip.count));
+  Strip integers = strip;
+  integers.matrix.scale = nullptr;
+  convert<4>(integers, to, width, [](float x, int) { return to_unsigned(static_cast<uint32_t>(static_cast<int32_t>(x))); });
+}
+
 void to_int8(const Strip& strip, Word* to, int width, float* scale) {
   float greatest[kPiece] = {}, factor[kPiece], row[kPiece];
   for (int k = 0; k < strip.depth; ++k) {
@@ -69,9 +79,7 @@ void to_int8(const Strip& strip, Word* to, int width, float* scale) {
     factor[column] = usable ? 127.0f / greatest[column] : 0.0f;
     scale[column] = usable ? greatest[column] / 127.0f : 0.0f;
   }
-  convert<4>(strip, to, width, [&](float x, int column) {
-    return (nearest_integer(x * factor[column]) + 128) & 0xff;  // unsigned, see kernels/gemm.h
-  });
+  convert<4>(strip, to, width, [&](float x, int column) { return to_unsigned(nearest_integer(x * factor[column])); });
 }
 
 }  // namespace
@@ -104,12 +112,12 @@ size_t PackedMatrix::bytes() const {
   return (offset(panels() - 1) + static_cast<size_t>(depth_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
 }
 
-void PackedMatrix::place(Team& team, StoredValues w, int columns, int first_column) {
-  const int end = first_column + columns, first_panel = first_column / panel_columns_;
+void PackedMatrix::place(Team& team, const StoredMatrix& w, int first_column) {
+  const int end = first_column + static_cast<int>(w.columns), first_panel = first_column / panel_columns_;
   const auto place_panel = [&](int panel) {
     const int column = std::max(first_column, panel * panel_columns_), inside = column % panel_columns_;
-    const Strip strip{.first = w.from(static_cast<size_t>(column - first_column)),
-                      .row_stride = static_cast<size_t>(columns),
+    const Strip strip{.matrix = w,
+                      .first_column = static_cast<size_t>(column - first_column),
                       .depth = depth_,
                       .count = std::min(width(panel) - inside, end - column)};
     Word* to = data_.get() + offset(panel) + inside;
@@ -119,17 +127,17 @@ void PackedMatrix::place(Team& team, StoredValues w, int columns, int first_colu
       case Precision::bf16:
         return convert<2>(strip, to, width(panel), [](float x, int) { return to_bf16(x); });
       case Precision::int8:
-        return to_int8(strip, to, width(panel), scale_.get() + column);
+        return (w.scale != nullptr ? copy_int8 : to_int8)(strip, to, width(panel), scale_.get() + column);
     }
   };
   team.run([&](int) { team.for_each((end - 1) / panel_columns_ + 1 - first_panel, [&](int i) { place_panel(first_panel + i); }); });
 }
 
-void PackedMatrix::place_transposed(StoredValues w) {
+void PackedMatrix::place_transposed(const StoredMatrix& w) {
   std::vector<float> column(static_cast<size_t>(depth_));
   for (int c = 0; c < columns_; ++c) {
     const int panel = c / panel_columns_, panel_width = width(panel);
-    w.from(static_cast<size_t>(c) * column.size()).read(column.data(), column.size());
+    w.read(static_cast<size_t>(c), 0, column.data(), column.size());
     Word* to = data_.get() + offset(panel) + c % panel_columns_;
     for (size_t k = 0; k < column.size(); ++k) to[k * static_cast<size_t>(panel_width)] = std::bit_cast<Word>(column[k]);
   }
@@ -141,6 +149,12 @@ namespace {
 class Reader {
  public:
   Reader(const MappedFile& file, const TensorTable& tensors, Team& team) : file_(file), tensors_(tensors), team_(team) {}
+
+  // A matrix [in, out], with scales of its columns where it is int8.
+  StoredMatrix matrix(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, false); }
+
+  // A table to look up rows in, with scales of those.
+  StoredMatrix table(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, true); }
 
   StoredValues values(const std::string& name, std::initializer_list<int> shape) const {
     const auto entry = tensors_.find(name);
@@ -167,7 +181,9 @@ class Reader {
   void read(float* to, const std::string& name, std::initializer_list<int> shape) const {
     size_t count = 1;
     for (const int size : shape) count *= static_cast<size_t>(size);
-    values(name, shape).read(to, count);
+    const StoredValues stored = values(name, shape);
+    if (stored.type == Stored::int8) throw std::invalid_argument("tensor " + name + " cannot be int8");
+    stored.read(to, count);
   }
 
   FloatBlock block(const std::string& name, std::initializer_list<int> shape) const {
@@ -184,12 +200,21 @@ class Reader {
 
   // name.weight [depth, columns] and name.bias go to the columns from first_column on.
   void linear(PackedMatrix& to, const std::string& name, int columns, int first_column = 0) const {
-    to.place(team_, values(name + ".weight", {to.depth(), columns}), columns, first_column);
+    to.place(team_, matrix(name + ".weight", to.depth(), columns), first_column);
     read(to.bias() + first_column, name + ".bias", {columns});
     file_.drop_pages();  // what is packed need not stay resident twice
   }
 
  private:
+  StoredMatrix scaled(const std::string& name, int rows, int columns, bool by_row) const {
+    StoredMatrix matrix{.values = values(name, {rows, columns}), .columns = static_cast<size_t>(columns), .by_row = by_row};
+    if (matrix.values.type != Stored::int8) return matrix;
+    const StoredValues scale = values(name + "_scale", {by_row ? rows : columns});
+    if (scale.type != Stored::float32) throw std::invalid_argument("tensor " + name + "_scale must be float32");
+    matrix.scale = scale.first;
+    return matrix;
+  }
+
   const MappedFile& file_;
   const TensorTable& tensors_;
   Team& team_;
@@ -204,8 +229,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
   const TeamPool::Lease team(TeamPool::instance(), std::min(whole_cpus(usable_cpus()), TeamPool::kMostThreads));
   const Reader reader(file, tensors, *team);
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
-  embedding_size = e;
-  word_embeddings = reader.values("embeddings.word_embeddings.weight", {c.vocab_size, e});
+  word_embeddings = reader.table("embeddings.word_embeddings.weight", c.vocab_size, e);
   position_embeddings = reader.block("embeddings.position_embeddings.weight", {c.max_position_embeddings, e});
   token_type_embeddings = reader.block("embeddings.token_type_embeddings.weight", {c.type_vocab_size, e});
   embedding_norm = reader.norm("embeddings.layer_norm", e);
@@ -247,7 +271,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
     vocabulary.norm = reader.norm("predictions.layer_norm", e);
     vocabulary.decoder = PackedMatrix(e, c.vocab_size, panel_columns);
     vocabulary.decoder.place_transposed(
-        reader.values(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight", {c.vocab_size, e}));
+        reader.table(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight", c.vocab_size, e));
     reader.read(vocabulary.decoder.bias(), "predictions.bias", {c.vocab_size});
     packed_bytes += vocabulary.decoder.bytes();
     file.drop_pages();

@@ -18,11 +18,12 @@ class PackedMatrix {
   PackedMatrix() = default;
   PackedMatrix(int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
 
-  // Converts w [depth, columns], row by row, to the columns from first_column on. bf16 rounds to nearest;
-  // int8 takes the nearest integers of w * 127 / max|column|, each column by itself. The team shares the work.
-  void place(Team& team, StoredValues w, int columns, int first_column);
+  // Converts w [depth, w.columns] to the columns from first_column on. bf16 rounds to nearest; int8 takes stored integers with the
+  // scales of their columns as they are, else the nearest integers of w * 127 / max|column|, each column by itself. The team shares
+  // the work.
+  void place(Team& team, const StoredMatrix& w, int first_column);
   // Takes the transpose of w [columns, depth]. fp32 only.
-  void place_transposed(StoredValues w);
+  void place_transposed(const StoredMatrix& w);
 
   Precision precision() const { return precision_; }
   int depth() const { return depth_; }
@@ -77,13 +78,11 @@ struct Weights {
           int panel_columns, Precision precision);
 
   void read_word_embedding(int id, float* to) const {
-    const auto size = static_cast<size_t>(embedding_size);
-    word_embeddings.from(static_cast<size_t>(id) * size).read(to, size);
+    word_embeddings.read(static_cast<size_t>(id), 0, to, word_embeddings.columns);
   }
 
-  MappedFile file;               // the word embeddings are looked up here: a batch touches few of them
-  StoredValues word_embeddings;  // [V, E]
-  int embedding_size;
+  MappedFile file;                   // the word embeddings are looked up here: a batch touches few of them
+  StoredMatrix word_embeddings;      // [V, E]
   FloatBlock position_embeddings;    // [P, E]
   FloatBlock token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;

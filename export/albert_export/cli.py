@@ -38,6 +38,7 @@ examples:
   albert-export albert-base-v2 --random-weights        seeded weights, to try things out
   albert-export albert-base-v2 --weights PATH          your weights of this variant
   albert-export albert-xxlarge-v2 --fp16               half the size: albert-xxlarge-v2-fp16.*
+  albert-export ./my-checkpoint --int8 --calibration texts.txt     a quarter, its ranges found on your text
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after a failure nothing is left behind
 """
 
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.calibration is not None and options.precision != "int8":
+        raise UsageError("--calibration is for --int8; add that, or leave it out")
     choice = choose(options, lambda variant: _download(options, variant))
     _check_extra()
     from .pipeline import export  # noqa: PLC0415  (only now is it known that its imports work)
@@ -91,6 +94,7 @@ def _export(options: argparse.Namespace) -> None:
         directory=options.output,
         stem=choice.stem,
         precision=PRECISIONS[options.precision],
+        calibration=options.calibration,
         format=options.format,
         force=options.force,
     )
@@ -175,10 +179,17 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("fp16", "store and compute in float16"),
         ("bf16", "the same in bfloat16"),
+        ("int8", "store matrices in 8 bits, and multiply so; ranges by depth in the ONNX graph"),
     ):
         precision.add_argument(
             f"--{name}", dest="precision", action="store_const", const=name, default="fp32", help=text
         )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        type=Path,
+        help="for --int8: text, a row a line, like that to be served (default: a shipped one)",
+    )
     parser.add_argument(
         "--lowercase",
         action=argparse.BooleanOptionalAction,

@@ -14,7 +14,7 @@ from albert_runtime import tasks
 from albert_runtime.config import AlbertConfig
 from albert_runtime.tasks import Head
 
-from .model import ACTIVATIONS, AlbertModel, LayerNorm, Mixed, linear, named
+from .model import ACTIVATIONS, AlbertModel, LayerNorm, Mixed, Table, linear, named
 
 
 class VocabularyHead(Mixed):
@@ -26,18 +26,14 @@ class VocabularyHead(Mixed):
         self.activation = ACTIVATIONS[config.hidden_act]
         self.dense = linear(config.hidden_size, columns, "predictions.dense")
         self.layer_norm = LayerNorm(columns, head.decoder_norm_eps, "predictions.layer_norm")
-        self.decoder = (
-            None
-            if head.tied_decoder
-            else self.create_parameter([rows, columns], attr=named("predictions.decoder.weight"))
-        )
+        self.decoder = None if head.tied_decoder else Table(rows, columns, "predictions.decoder")
         self.bias = self.create_parameter([rows], attr=named("predictions.bias"), is_bias=True)
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """``words`` [V, E] is the stored word table, which a tied decoder reads as it is, row 0 included."""
         active = self.activation(self.widened(self.dense(self.narrowed(hidden))))
         features = self.narrowed(self.layer_norm(active))
-        decoder = words if self.decoder is None else self.decoder
+        decoder = words if self.decoder is None else self.decoder.weight
         return self.widened(paddle.matmul(features, decoder, transpose_y=True) + self.bias)
 
 

@@ -5,9 +5,15 @@ Paddle weight file beside the graph. Only shapes and scalars lie in the graph it
 
 In 16 bits the matrices, the tables and what they multiply and give are of that type. All else is wide,
 float32, as in the Paddle model: LayerNormalization, Softmax, the mask, residuals and outputs.
+
+In int8 the matrices are integers with a DequantizeLinear at each use, which execution providers fuse with
+the MatMul behind it. What the layers' matrices multiply goes through QuantizeLinear and DequantizeLinear,
+symmetric, with a range of its own at every depth. The other products, a thousandth of the work, take float32.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from albert_runtime.config import AlbertConfig, layer_prefix
-from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes
+from albert_runtime.manifest import INPUTS, SCALE, TensorRecord
 from albert_runtime.tasks import (
     MODEL,
     MULTIPLE_CHOICE,
@@ -26,20 +32,38 @@ from albert_runtime.tasks import (
 )
 
 from .errors import ExportError
-from .precision import Precision
+from .precision import Precision, stored_shapes
 
 # Opset 20 is the first with Gelu (erf and tanh form). IR 9 is what opset 20 came with.
 OPSET = 20
 _IR_VERSION = 9
 _MASKED = -10000.0
-_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+# What was zero on all of the calibration text still needs a scale.
+_LEAST_RANGE = 1e-6
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+    "int8": TensorProto.INT8,
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How a graph computes: its precision, and for int8 the greatest absolute inputs of the layers' matrices.
+
+    ``ranges`` has one for each use of a matrix, in order: by depth.
+    """
+
+    precision: Precision
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def write_onnx(
     path: Path,
     config: AlbertConfig,
     head: Head,
-    precision: Precision,
+    numbers: Numbers,
     tensors: Sequence[TensorRecord],
     weights_name: str,
     version: str,
@@ -48,21 +72,21 @@ def write_onnx(
 
     The written file is checked in full, shapes and weight references included; ExportError if it fails.
     """
-    model = build_graph(config, head, precision, tensors, weights_name, version)
+    model = build_graph(config, head, numbers, tensors, weights_name, version)
     path.write_bytes(model.SerializeToString())
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name} did not pass onnx.checker: {error}") from None
     external = {item.name for item in model.graph.initializer if item.data_location == TensorProto.EXTERNAL}
-    if external != tensor_shapes(config, head).keys():
+    if external != stored_shapes(config, head, numbers.precision).keys():
         raise ExportError(f"internal: {path.name} does not name every tensor of the weight file exactly once")
 
 
 def build_graph(
     config: AlbertConfig,
     head: Head,
-    precision: Precision,
+    numbers: Numbers,
     tensors: Iterable[TensorRecord],
     weights_name: str,
     version: str,
@@ -71,7 +95,7 @@ def build_graph(
 
     Inputs of multiple choice are [batch, choices, sequence].
     """
-    graph = _Graph(config, head, precision)
+    graph = _Graph(config, head, numbers)
     graph.build()
     many = head.task == MULTIPLE_CHOICE
     inputs = ["batch", "choices", "sequence"] if many else ["batch", "sequence"]
@@ -124,9 +148,13 @@ def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
 class _Graph:
     """Nodes in order, and the small constants they use. A node and its one output share a readable name."""
 
-    def __init__(self, config: AlbertConfig, head: Head, precision: Precision) -> None:
-        self.config, self.head = config, head
-        self.narrow, self.type = precision.narrow, _TYPES[precision.dtype]
+    def __init__(self, config: AlbertConfig, head: Head, numbers: Numbers) -> None:
+        self.config, self.head, self.ranges = config, head, numbers.ranges
+        precision = numbers.precision
+        self.narrow, self.quantized = precision.narrow, precision.quantized
+        self.type = _TYPES[precision.dtype] if precision.narrow else TensorProto.FLOAT
+        self.uses: Counter[str] = Counter()
+        self.rounded_inputs: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.shapes: list[onnx.ValueInfoProto] = []
@@ -173,7 +201,28 @@ class _Graph:
         return self.output("Add", result, self.product(name, self.narrowed(x), weights), f"{weights}.bias")
 
     def product(self, name: str, x: str, weights: str) -> str:
-        return self.add("MatMul", name, x, f"{weights}.weight")
+        matrix = f"{weights}.weight"
+        if matrix in self.ranges:
+            x = self.rounded(x, self.ranges[matrix][self.uses[matrix]])
+            self.uses[matrix] += 1
+        return self.add("MatMul", name, x, self.dequantized(name, matrix, axis=1))
+
+    def dequantized(self, name: str, matrix: str, axis: int) -> str:
+        """An int8 matrix, which has scales along ``axis``, for its use in the node ``name``."""
+        if not self.quantized:
+            return matrix
+        return self.add("DequantizeLinear", f"{name}_weights", matrix, f"{matrix}{SCALE}", axis=axis)
+
+    def rounded(self, x: str, greatest: float) -> str:
+        """x as the nearest int8 multiple of ``greatest`` / 127; once, however many matrices multiply it."""
+        name = f"{x}_dequantized"
+        if name not in self.rounded_inputs:
+            self.rounded_inputs.add(name)
+            scale = self.constant(f"{x}_scale", max(greatest, _LEAST_RANGE) / 127, np.float32)
+            zero = self.constant("zero_point", 0, np.int8)
+            integers = self.add("QuantizeLinear", f"{x}_quantized", x, scale, zero)
+            self.add("DequantizeLinear", name, integers, scale, zero)
+        return name
 
     def layer_norm(self, name: str, x: str, weights: str, epsilon: float | None = None) -> str:
         """Wide in and out."""
@@ -227,7 +276,8 @@ class _Graph:
         flat = self.add("Reshape", "predictions/tokens", features, tokens)
         words = "embeddings.word_embeddings.weight"
         decoder = words if head.tied_decoder else "predictions.decoder.weight"
-        scores = self.add("Gemm", "predictions/decoder", flat, decoder, "predictions.bias", transB=1)
+        table = self.dequantized("predictions/decoder", decoder, axis=0)
+        scores = self.add("Gemm", "predictions/decoder", flat, table, "predictions.bias", transB=1)
         rows = self.constant("any", [-1], np.int64)
         columns = self.constant("vocabulary", [config.vocab_size], np.int64)
         shape = self.add("Concat", "predictions/shape", rows, "embeddings/length", columns, axis=0)
@@ -259,7 +309,7 @@ class _Graph:
 
     def embeddings(self) -> str:
         config, input_ids = self.config, self.inputs["input_ids"]
-        words = self.add("Gather", "embeddings/words", "embeddings.word_embeddings.weight", input_ids)
+        words = self.words(input_ids)
         if config.padding_idx is not None:
             padding = self.constant("padding_idx", config.padding_idx, np.int64)
             is_padding = self.add("Equal", "embeddings/is_padding", input_ids, padding)
@@ -292,6 +342,18 @@ class _Graph:
         words_types = self.add("Add", "embeddings/words_types", words, self.widened(types))
         total = self.add("Add", "embeddings/sum", words_types, self.widened(positions))
         return self.layer_norm("embeddings/norm", total, "embeddings.layer_norm")
+
+    def words(self, input_ids: str) -> str:
+        table = "embeddings.word_embeddings.weight"
+        words = self.add("Gather", "embeddings/words", table, input_ids)
+        if not self.quantized:
+            return words
+        # Not DequantizeLinear: that would be of the whole table.
+        scales = self.add("Gather", "embeddings/words_scale", f"{table}{SCALE}", input_ids)
+        last = self.constant("last_axis", [-1], np.int64)
+        column = self.add("Unsqueeze", "embeddings/words_scale_column", scales, last)
+        values = self.add("Cast", "embeddings/words_float", words, to=TensorProto.FLOAT)
+        return self.add("Mul", "embeddings/words_scaled", values, column)
 
     def mask(self) -> str:
         """0 where a key counts and -10000 where it is masked, [batch, 1, 1, sequence]."""

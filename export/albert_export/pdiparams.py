@@ -17,7 +17,7 @@ from albert_runtime.manifest import ITEM_SIZES, TensorRecord
 
 _HEADER = struct.Struct("<IQIi")
 # Paddle's numbers of the types.
-_TYPES = {4: "float16", 5: "float32", 22: "bfloat16"}
+_TYPES = {4: "float16", 5: "float32", 21: "int8", 22: "bfloat16"}
 _MAX_DESCRIPTION = 64
 
 

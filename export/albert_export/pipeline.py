@@ -1,7 +1,6 @@
 """One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
 
 import json
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord, tensor_shapes
+from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord
 from albert_runtime.tasks import MODEL, Head
 
 from . import verify
+from .calibration import Calibration, calibrate_on
 from .errors import ExportError
 from .names import (
     MANIFEST_SUFFIX,
@@ -26,6 +26,7 @@ from .names import (
     WEIGHTS_SUFFIX,
     human_size,
 )
+from .precision import stored_bytes, stored_shapes
 from .process import run_stage
 from .publish import check_space, check_target, publish, staging_folder
 from .report import Report
@@ -39,6 +40,7 @@ _EXTRA_BYTES = 8_000_000
 _REFERENCE = ".reference.npz"
 _ANSWERS = ".answers.npz"
 _DEPTHS = ".depths.npz"
+_CALIBRATION = ".calibration.npz"
 # A Paddle program would have to be traced anew for every depth.
 _ANY_DEPTH = ("native", "onnxruntime")
 
@@ -51,10 +53,10 @@ def export(request: Request, report: Report) -> Path:
     began = time.perf_counter()
     directory = request.directory.absolute()
     check_target(directory, request.stem, force=request.force)
-    parameters = sum(map(math.prod, tensor_shapes(request.config, request.head).values()))
     answers = verify.answer_bytes(request.config, request.head, len(_depths(request)))
-    item = 2 if request.precision.narrow else 4
-    check_space(directory, parameters * item + answers + _EXTRA_BYTES)
+    check_space(
+        directory, stored_bytes(request.config, request.head, request.precision) + answers + _EXTRA_BYTES
+    )
     with staging_folder(directory) as folder:
         try:
             manifest = _Build(request, folder, report).run()
@@ -83,6 +85,7 @@ class _Build:
     def __init__(self, request: Request, folder: Path, report: Report) -> None:
         self.request, self.folder, self.report = request, folder, report
         self.flags = {"FLAGS_enable_pir_api": "1" if request.format == "json" else "0"}
+        self.ranges: dict[str, list[float]] = {}
         self.names = {
             "program": f"{request.stem}{PROGRAM_SUFFIXES[request.format]}",
             "weights": f"{request.stem}{WEIGHTS_SUFFIX}",
@@ -91,14 +94,16 @@ class _Build:
 
     def run(self) -> Manifest:
         """All stages; the manifest as written."""
+        self.tokenizer()
+        calibration = self.calibration()
         traced = self.trace()
+        self.ranges = traced["ranges"]
         tensors = [
             TensorRecord(item["name"], item["dtype"], tuple(item["shape"]), item["offset"], item["length"])
             for item in traced["tensors"]
         ]
         self.graph(tensors)
-        self.tokenizer()
-        manifest = self.manifest(traced, tensors)
+        manifest = self.manifest(traced, tensors, None if calibration is None else calibration.record)
         record = self.verify(manifest, verify.Bounds(**traced["eager_float32"]))
         manifest = replace(manifest, verification=record)
         manifest.write(self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}")
@@ -113,6 +118,7 @@ class _Build:
                 "format": self.request.format,
                 "weights": source_to_json(self.request.weights),
                 "precision": self.request.precision.name,
+                "calibration": str(self.folder / _CALIBRATION),
                 "reference": str(self.folder / _REFERENCE),
                 "depths": str(self.folder / _DEPTHS) if _depths(self.request) else "",
             }
@@ -128,9 +134,10 @@ class _Build:
     def write_graph(
         self, path: Path, config: AlbertConfig, head: Head, tensors: Sequence[TensorRecord]
     ) -> None:
-        from .onnx_graph import write_onnx  # noqa: PLC0415  (onnx is not needed to refuse a bad request)
+        from .onnx_graph import Numbers, write_onnx  # noqa: PLC0415  (not needed to refuse a bad request)
 
-        write_onnx(path, config, head, self.request.precision, tensors, self.names["weights"], tool_version())
+        numbers = Numbers(self.request.precision, self.ranges)
+        write_onnx(path, config, head, numbers, tensors, self.names["weights"], tool_version())
 
     def tokenizer(self) -> None:
         """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
@@ -151,7 +158,24 @@ class _Build:
         (self.folder / self.names["tokenizer"]).write_bytes(data)
         self.report.done(f"{self.names['tokenizer']}, {detail}", len(data))
 
-    def manifest(self, traced: dict[str, Any], tensors: list[TensorRecord]) -> Manifest:
+    def calibration(self) -> Calibration | None:
+        """What int8 is calibrated on; its rows lie in the folder, for the process that runs them."""
+        request = self.request
+        if not request.precision.quantized:
+            return None
+        self.report.start("text", "encoding the calibration text")
+        name = self.names.get("tokenizer")
+        tokenizer = None if name is None else (self.folder / name).read_bytes()
+        random = isinstance(request.weights, RandomWeights)
+        calibration = calibrate_on(request.calibration, tokenizer, request.config, random=random)
+        verify.save_answers(self.folder / _CALIBRATION, calibration.rows)
+        record = calibration.record
+        self.report.done(f"calibration on {record['text']}, {record['rows']} rows, {record['tokens']} tokens")
+        return calibration
+
+    def manifest(
+        self, traced: dict[str, Any], tensors: list[TensorRecord], calibration: dict[str, object] | None
+    ) -> Manifest:
         files = {}
         self.report.start("manifest", "hashing")
         for role, name in self.names.items():
@@ -176,6 +200,7 @@ class _Build:
             tensors=tuple(tensors),
             verification={},
             head=self.request.head,
+            calibration=calibration,
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
@@ -195,8 +220,10 @@ class _Build:
             answers = self.answers(backend, whole)
             results[backend] = verify.measure(reference, answers, batches, manifest.head)
             self.report.done(f"{backend} answered {len(batches)} batches")
-        least = self.request.precision.least_cosine
-        allowed = verify.tolerance(eager_float32) if least is None else verify.Likeness(least)
+        precision = self.request.precision
+        allowed: verify.Allowed = verify.tolerance(eager_float32)
+        if precision.least_cosine is not None:
+            allowed = verify.Likeness(precision.least_cosine, precision.typical)
         self.report.table(results, allowed)
         for backend, outputs in results.items():
             for name, errors in outputs.items():
@@ -204,7 +231,8 @@ class _Build:
                     raise ExportError(
                         f"verification failed: {backend} differs from eager Paddle in float64 by "
                         f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token, "
-                        f"cosine {errors.cosine:.6f}; allowed: {allowed}; nothing was written"
+                        f"cosine {errors.cosine:.6f}, typical {errors.typical_cosine:.6f}; "
+                        f"allowed: {allowed}; nothing was written"
                     )
         depths = self.verify_depths(manifest)
         if depths:
@@ -230,7 +258,7 @@ class _Build:
     def shallow(self, manifest: Manifest, depth: int) -> Path:
         """The manifest of an encoder of ``depth`` layers on the same weight file, in the staging folder."""
         config = replace(manifest.config, num_hidden_layers=depth, add_pooling_layer=False)
-        names = tensor_shapes(config, verify.ENCODER)
+        names = stored_shapes(config, verify.ENCODER, self.request.precision)
         tensors = tuple(tensor for tensor in manifest.tensors if tensor.name in names)
         graph = self.folder / f".depth{depth}{ONNX_SUFFIX}"
         self.write_graph(graph, config, verify.ENCODER, tensors)
@@ -272,8 +300,8 @@ class _Build:
 
 
 def _depths(request: Request) -> range:
-    """The depths whose errors are measured: of 16 bits all, if one group of weights makes them all."""
-    every = request.precision.narrow and request.config.num_hidden_groups == 1
+    """The depths whose errors are measured: of rounded weights all, if one group makes them all."""
+    every = request.precision.rounded and request.config.num_hidden_groups == 1
     return range(1, request.config.num_hidden_layers + 1 if every else 1)
 
 

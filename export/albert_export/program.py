@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes
+from albert_runtime.config import LAYERS, AlbertConfig
+from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes, with_scales
 from albert_runtime.tasks import MULTIPLE_CHOICE, Head
 
 from .errors import ExportError
 from .heads import build
 from .pdiparams import read_tensor_ranges
+from .quantized import find_ranges, quantize_layers
 from .weights import file_sha256, tensor_sha256
 
 Batch = Mapping[str, np.ndarray]
+Tensors = Iterable[tuple[str, np.ndarray]]
 Progress = Callable[[int, int], None]
 
 # Under a default dtype that is none of these the tensors come in the types of their parameters.
@@ -30,13 +32,15 @@ _WIDE = ("float32", "float64")
 def build_model(
     config: AlbertConfig,
     head: Head,
-    tensors: Iterable[tuple[str, np.ndarray]],
+    tensors: Tensors,
     dtype: str,
     progress: Progress,
+    quantized: Mapping[str, str] | None = None,
 ) -> paddle.nn.Layer:
     """The model and its head with its tensors filled in; ``progress(done, total)`` counts values.
 
-    For a ``dtype`` of 16 bits the tensors are narrowed already.
+    For a ``dtype`` of 16 bits the tensors are rounded already, and so they are for ``quantized``, the stored
+    types by name.
     """
     before = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)  # what it means for a model is said in model.py
@@ -46,13 +50,19 @@ def build_model(
             model = build(config, head)
     finally:
         paddle.set_default_dtype(before)
-    parameters = {parameter.name: parameter for parameter in model.parameters()}
+    expected = tensor_shapes(config, head)
+    if quantized is not None:
+        quantize_layers(model, quantized)
+        expected = with_scales(expected, quantized)
+    parameters = {parameter.name: parameter for parameter in (*model.parameters(), *model.buffers())}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    if shapes != tensor_shapes(config, head):
+    if shapes != expected:
         raise ExportError("internal: the paddle model's parameters differ from the config's tensor table")
     done, total = 0, sum(map(math.prod, shapes.values()))
     for name, tensor in tensors:
-        parameters[name].set_value(tensor.astype(dtype, copy=False) if dtype in _WIDE else tensor)
+        parameters[name].set_value(
+            tensor.astype(dtype, copy=False) if tensor.dtype == np.float32 and dtype in _WIDE else tensor
+        )
         done += tensor.size
         progress(done, total)
     return model
@@ -68,6 +78,13 @@ def run_depths(model: paddle.nn.Layer, batches: Sequence[Batch]) -> list[dict[st
                 {str(depth): state.numpy().astype(np.float32) for depth, state in enumerate(states, 1)}
             )
     return answers
+
+
+def run_calibration(model: paddle.nn.Layer, rows: Sequence[Batch]) -> dict[str, list[float]]:
+    """The greatest absolute input of each of the layers' matrices, by name and, in order, by depth."""
+    encoder = getattr(model, "albert", model)
+    found = find_ranges(encoder, [{name: row[name] for name in INPUTS} for row in rows])
+    return {name: ranges for name, ranges in found.items() if name.startswith(LAYERS)}
 
 
 def run_eager(

@@ -16,7 +16,8 @@ class Request:
 
     ``config.add_pooling_layer`` is set for the head: a pooler that nothing reads is left out. ``labels``:
     names of the head's columns for the tasks whose labels are the user's own, else None. ``tokenizer_json``
-    None: the packaged demo's for random weights, else none. ``format`` is pdmodel or json.
+    None: the packaged demo's for random weights, else none. ``calibration``: the user's text for int8, None
+    for a shipped one. ``format`` is pdmodel or json.
     """
 
     config: AlbertConfig
@@ -27,5 +28,6 @@ class Request:
     directory: Path
     stem: str
     precision: Precision = FP32
+    calibration: Path | None = None
     format: str = "pdmodel"
     force: bool = False

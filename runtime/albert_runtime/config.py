@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from .errors import ArtifactError
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
+# How the tensors of all layers begin.
+LAYERS = "encoder.albert_layer_groups."
 
 # Upper bounds keep a hostile file from asking for absurd loops or for sizes whose products overflow 63 bits.
 _LIMITS = {
@@ -144,7 +146,7 @@ class AlbertConfig:
 
 def layer_prefix(group: int, index: int) -> str:
     """Start of the tensor names of inner layer ``index`` of layer group ``group``."""
-    return f"encoder.albert_layer_groups.{group}.albert_layers.{index}."
+    return f"{LAYERS}{group}.albert_layers.{index}."
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:

@@ -21,9 +21,13 @@ SCHEMA = 1
 SUFFIX = ".manifest.json"
 MAX_BYTES = 16 * 2**20
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 ROLES = ("program", "weights", "onnx", "tokenizer")
-ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
+ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+# A tensor of int8 stands for its integers times the float32 tensor of its name and this.
+SCALE = "_scale"
+# Read by rows, to look one up or to multiply with its transpose. Any other matrix is [in, out].
+_BY_ROW = ("embeddings.word_embeddings.weight", "predictions.decoder.weight")
 
 _BARE = Head()
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
@@ -56,7 +60,8 @@ class Manifest:
 
     ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
     is null in the file of a bare model; its task is always ``task``. ``precision`` is that of the program and
-    the graph; each tensor has a dtype of its own.
+    the graph; each tensor has a dtype of its own. ``calibration`` says on what text the graph's int8 ranges
+    were found; other precisions have none.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Manifest:
     tensors: tuple[TensorRecord, ...]
     verification: Mapping[str, Any]
     head: Head = _BARE
+    calibration: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -106,6 +112,7 @@ class Manifest:
             tensors=tuple(_tensor(i, item) for i, item in enumerate(_get(data, "tensors", list))),
             verification=_get(data, "verification", dict),
             head=_head(data),
+            calibration=None if data.get("calibration") is None else _get(data, "calibration", dict),
         )
         _check_head(manifest)
         if manifest.inputs != INPUTS:
@@ -120,6 +127,8 @@ class Manifest:
         """The manifest as JSON holds it."""
         values = {**asdict(self), "head": None if self.head.task == MODEL else self.head.to_dict()}
         first = {name: values.pop(name) for name in ("name", "task", "head")}
+        if self.calibration is None:
+            del values["calibration"]
         return {"schema": SCHEMA, **first, **values}
 
     def write(self, path: Path) -> None:
@@ -130,6 +139,23 @@ class Manifest:
 def tensor_shapes(config: AlbertConfig, head: Head) -> dict[str, tuple[int, ...]]:
     """Every tensor of a model with its head by name, in model order."""
     return {**config.tensor_shapes(), **head.tensor_shapes(config)}
+
+
+def scaled_by_row(name: str) -> bool:
+    """Whether an int8 matrix of that name has a scale for each row, not for each column."""
+    return name in _BY_ROW
+
+
+def with_scales(
+    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """``shapes`` and behind each tensor that is int8 the shape of its scales."""
+    result: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        result[name] = shape
+        if dtypes[name] == "int8":
+            result[f"{name}{SCALE}"] = shape[:1] if scaled_by_row(name) else shape[1:]
+    return result
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -258,7 +284,11 @@ def _check_tensors(manifest: Manifest) -> None:
     if config.num_hidden_groups * config.inner_group_num > len(tensors):
         _bad("tensors", f"holds {len(tensors)} tensors, fewer than the config's layer groups need")
     expected = tensor_shapes(config, manifest.head)
-    missing = expected.keys() - {tensor.name for tensor in tensors}
+    dtypes = {tensor.name: tensor.dtype for tensor in tensors}
+    missing = expected.keys() - dtypes.keys()
+    if not missing:
+        expected = with_scales(expected, dtypes)
+        missing = expected.keys() - dtypes.keys()
     if missing:
         _bad("tensors", f"lacks {min(missing)}")
     if len(tensors) > len(expected):
@@ -272,6 +302,10 @@ def _check_tensors(manifest: Manifest) -> None:
             _bad(name, f"has shape {list(tensor.shape)}, the config asks for {list(shape)}")
         if tensor.dtype not in ITEM_SIZES:
             _bad(name, f"has dtype {_clip(tensor.dtype)}; known are {', '.join(ITEM_SIZES)}")
+        if name.endswith(SCALE) and tensor.dtype != "float32":
+            _bad(name, f"has dtype {tensor.dtype}, scales are float32")
+        if tensor.dtype == "int8" and len(shape) != 2:
+            _bad(name, "has dtype int8, which only a matrix can have")
         needed = math.prod(shape) * ITEM_SIZES[tensor.dtype]
         if tensor.length != needed:
             _bad(name, f"has length {tensor.length}, its shape and dtype need {needed}")

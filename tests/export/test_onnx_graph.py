@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from albert_export.onnx_graph import build_graph
+from albert_export.onnx_graph import Numbers, build_graph
 from albert_export.precision import FP32
 from albert_export.variants import VARIANTS
 from albert_export.verify import make_batches
@@ -29,7 +29,7 @@ def build(config, folder, head=Head()):  # noqa: B008 - frozen
         offset += length + 27
     (folder / "m.pdiparams").touch()
     os.truncate(folder / "m.pdiparams", offset)
-    model = build_graph(config, head, FP32, tensors, "m.pdiparams", "1")
+    model = build_graph(config, head, Numbers(FP32), tensors, "m.pdiparams", "1")
     onnx.save(model, folder / "m.onnx")
     onnx.checker.check_model(str(folder / "m.onnx"), full_check=True)
     return model, tensors

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from albert_export.precision import PRECISIONS, dtypes, from_bfloat16, narrowed, to_bfloat16
+from albert_export.precision import PRECISIONS, dtypes, from_bfloat16, rounded, to_bfloat16
 from albert_export.weights import RandomWeights
 from albert_runtime import BackendError, Predictor
 from albert_runtime.tasks import Head
@@ -149,7 +149,7 @@ def test_rounding(tiny):
     source = dict(RandomWeights(3).load(tiny, Head())[0])
     for precision in ("fp16", "bf16"):
         types = dtypes(tiny, Head(), PRECISIONS[precision])
-        for name, values in narrowed(source.items(), types):
+        for name, values in rounded(source.items(), types):
             wide = from_bfloat16(values) if values.dtype == np.uint16 else values.astype(np.float32)
             step = 2.0**-24 if types[name] == "float32" else {"fp16": 2.0**-11, "bf16": 2.0**-8}[precision]
             assert (np.abs(wide - source[name]) <= step * np.abs(source[name]) + 2.0**-25).all()

@@ -166,11 +166,11 @@ def test_tolerance_and_record():
     assert verify.tolerance(verify.Bounds(1e-6, 1e-7)) == verify.Bounds(2e-5, 2e-5)
     allowed = verify.tolerance(verify.Bounds(1e-3, 1e-4))
     assert allowed == verify.Bounds(16e-3, 4e-4)
-    assert allowed.hold(verify.Errors(16e-3, 4e-4, 1.0, 0.0))
-    assert not allowed.hold(verify.Errors(17e-3, 1e-4, 1e-9, 1.0))
-    assert not allowed.hold(verify.Errors(1e-3, 5e-4, 1e-9, 1.0))
-    assert not allowed.hold(verify.Errors(float("nan"), 0.0, 0.0, 1.0))
-    errors = verify.Errors(1e-6, 2e-7, 1e-7, 1.0)
+    assert allowed.hold(verify.Errors(16e-3, 4e-4, 1.0, 0.0, 1.0))
+    assert not allowed.hold(verify.Errors(17e-3, 1e-4, 1e-9, 1.0, 1.0))
+    assert not allowed.hold(verify.Errors(1e-3, 5e-4, 1e-9, 1.0, 1.0))
+    assert not allowed.hold(verify.Errors(float("nan"), 0.0, 0.0, 1.0, 1.0))
+    errors = verify.Errors(1e-6, 2e-7, 1e-7, 1.0, 1.0)
     results = {"native": {"pooled_output": errors}}
     narrow = verify.record(verify.Bounds(1e-3, 1e-4), verify.Likeness(0.999), results, results)
     assert narrow["least_cosine"] == 0.999 and "tolerance" not in narrow
@@ -184,7 +184,13 @@ def test_tolerance_and_record():
         "eager_float32_typical_abs": 1e-4,
         "backends": {
             "native": {
-                "pooled_output": {"max_abs": 1e-6, "typical_abs": 2e-7, "max_rel": 1e-7, "cosine": 1.0}
+                "pooled_output": {
+                    "max_abs": 1e-6,
+                    "typical_abs": 2e-7,
+                    "max_rel": 1e-7,
+                    "cosine": 1.0,
+                    "typical_cosine": 1.0,
+                }
             }
         },
     }
@@ -192,9 +198,12 @@ def test_tolerance_and_record():
 
 def test_sixteen_bits_are_held_to_a_direction():
     allowed = verify.Likeness(0.999)
-    assert allowed.hold(verify.Errors(5.0, 1.0, 1.0, 0.9991))
-    assert not allowed.hold(verify.Errors(1e-9, 1e-9, 1e-9, 0.9989))
-    assert not allowed.hold(verify.Errors(0.0, 0.0, 0.0, float("nan")))
+    assert allowed.hold(verify.Errors(5.0, 1.0, 1.0, 0.9991, 1.0))
+    assert not allowed.hold(verify.Errors(1e-9, 1e-9, 1e-9, 0.9989, 1.0))
+    assert not allowed.hold(verify.Errors(0.0, 0.0, 0.0, float("nan"), 1.0))
+    typical = verify.Likeness(0.99, typical=True)
+    assert typical.hold(verify.Errors(5.0, 1.0, 1.0, 0.5, 0.991))
+    assert not typical.hold(verify.Errors(1e-9, 1e-9, 1e-9, 1.0, 0.989))
 
 
 def test_answers_survive_the_file(tmp_path, answers):

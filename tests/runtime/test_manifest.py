@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from albert_runtime.artifact import Artifact, Manifest
 from albert_runtime.errors import ArtifactError
-from albert_runtime.manifest import MAX_BYTES, TensorRecord, tensor_shapes
+from albert_runtime.manifest import ITEM_SIZES, MAX_BYTES, TensorRecord, tensor_shapes
 from albert_runtime.tasks import LABELLED, Head
 
 REMOVED = object()
@@ -80,7 +80,7 @@ BAD_VALUES = [
     (
         "precision",
         "int2",
-        "precision is int2; this albert-runtime knows fp32, fp16, bf16; upgrade it or export again",
+        "precision is int2; this albert-runtime knows fp32, fp16, bf16, int8; upgrade it or export again",
     ),
     ("labels", ["a", 1], "labels must hold strings"),
     ("labels", ["a", "b"], "labels must be null for model"),
@@ -130,6 +130,7 @@ BAD_VALUES = [
     ("tensors.3.shape", 8, "tensors[3].shape must be a list"),
     ("tensors.3.shape", [4, 2], "has shape [4, 2], the config asks for [8]"),
     ("tensors.3.dtype", "float64", "has dtype float64; known are float32"),
+    ("tensors.0.dtype", "int8", "tensors lacks embeddings.word_embeddings.weight_scale"),
     ("tensors.3.length", 31, "has length 31, its shape and dtype need 32"),
     ("tensors.3.offset", -5, "outside the weight file"),
     ("tensors.3.offset", 10**18, "outside the weight file"),
@@ -143,6 +144,51 @@ def test_bad_values(path, data, where, value, message):
     keys = [int(key) if key.isdigit() else key for key in where.split(".")]
     path.write_text(json.dumps(changed(data, keys, value)))
     assert message in refusal(path)
+
+
+def with_int8(manifest, name, scales, dtype="float32"):
+    """The tensor table, packed anew, with one tensor as int8 and behind it its scales."""
+    records, offset = [], 0
+    for tensor in manifest.tensors:
+        kinds = [(tensor.name, tensor.dtype, tensor.shape)]
+        if tensor.name == name:
+            kinds = [(name, "int8", tensor.shape), (f"{name}_scale", dtype, scales)]
+        for each, kind, shape in kinds:
+            records.append(TensorRecord(each, kind, shape, offset, ITEM_SIZES[kind] * math.prod(shape)))
+            offset += records[-1].length
+    return replace(manifest, tensors=tuple(records)).to_dict()
+
+
+WORDS, MAPPING = "embeddings.word_embeddings.weight", "encoder.embedding_hidden_mapping_in.weight"
+
+
+def test_int8_tensors_have_scales(path):
+    manifest = Manifest.read(path)
+    for name, scales in ((WORDS, (50,)), (MAPPING, (12,))):  # of rows, and of columns
+        path.write_text(json.dumps(with_int8(manifest, name, scales)))
+        assert Manifest.read(path).tensors != manifest.tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "scales", "dtype", "message"),
+    [
+        (WORDS, (8,), "float32", "has shape [8], the config asks for [50]"),
+        (MAPPING, (8,), "float32", "has shape [8], the config asks for [12]"),
+        (MAPPING, (12,), "float16", "has dtype float16, scales are float32"),
+        ("embeddings.layer_norm.bias", (), "float32", "has dtype int8, which only a matrix can have"),
+    ],
+)
+def test_int8_tensors_of_the_wrong_kind(path, name, scales, dtype, message):
+    path.write_text(json.dumps(with_int8(Manifest.read(path), name, scales, dtype)))
+    assert message in refusal(path)
+
+
+def test_calibration_is_kept(path, data):
+    path.write_text(json.dumps({**data, "calibration": {"text": "a.txt"}}))
+    manifest = Manifest.read(path)
+    assert manifest.calibration == {"text": "a.txt"} == manifest.to_dict()["calibration"]
+    path.write_text(json.dumps({**data, "calibration": [1]}))
+    assert "calibration must be an object" in refusal(path)
 
 
 HEADS = {

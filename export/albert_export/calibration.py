@@ -1,0 +1,145 @@
+"""The text on which int8 finds the ranges of activations: token ids of it, and what they were made from."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_runtime.config import AlbertConfig
+
+from .errors import ExportError
+from .verify import ENCODER, Batch, make_batches
+
+# One of these is taken, by the vocabulary that it suits.
+SHIPPED = ("calibration-en.txt", "calibration-zh.txt")
+MOST_UNKNOWN = 0.05
+# So much settles the greatest values; ALBERT-xxlarge takes about two minutes for it.
+MOST_TOKENS = 4096
+_MOST_BYTES = 16 * 2**20
+_MOST_TOKENS_PER_ROW = 128
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Rows to run, each a batch of one, int64 [1, T], and what the manifest says of them."""
+
+    rows: list[Batch]
+    record: dict[str, object]
+
+
+def calibrate_on(
+    file: Path | None, tokenizer_json: bytes | None, config: AlbertConfig, *, random: bool
+) -> Calibration:
+    """Rows of the user's text or, without one, of a shipped text that suits the vocabulary.
+
+    A model of random weights whose vocabulary no tokenizer goes with is given random ids. Raises ExportError
+    for a text that is unreadable, empty or unknown to the vocabulary, and for a checkpoint without tokenizer.
+    """
+    if tokenizer_json is None:
+        if random and file is None:
+            return _random_rows(config)
+        raise ExportError(
+            "--int8 is calibrated on text, and there is no tokenizer; put tokenizer.json, spiece.model or "
+            "vocab.txt beside the weights"
+        )
+    if file is not None:
+        return _encode(file.name, _read(file), tokenizer_json, config)
+    data = resources.files(__package__).joinpath("data")
+    found = [
+        _encode(name, data.joinpath(name).read_text("utf-8"), tokenizer_json, config, refuse=False)
+        for name in SHIPPED
+    ]
+    best = min(found, key=lambda one: float(str(one.record["unknown"])))
+    _refuse_unknown(best.record)
+    return best
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise ExportError(
+                f"--calibration {file} is larger than {_MOST_BYTES >> 20} MiB; a few pages of text suffice"
+            )
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ExportError(f"--calibration {file} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ExportError(f"--calibration {file} is no UTF-8 text (byte {error.start}); convert it") from None
+
+
+def _encode(
+    name: str, text: str, tokenizer_json: bytes, config: AlbertConfig, *, refuse: bool = True
+) -> Calibration:
+    """The lines of a text, each a row, up to the most tokens."""
+    from tokenizers import Tokenizer  # noqa: PLC0415  (not needed in other precisions)
+
+    tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(_MOST_TOKENS_PER_ROW, config.max_position_embeddings))
+    unknown = _unknown_id(json.loads(tokenizer_json)["model"], tokenizer)
+    rows: list[Batch] = []
+    tokens = strange = 0
+    for encoding in _encodings(tokenizer, text):
+        rows.append(_row(encoding.ids, encoding.type_ids))
+        words = [
+            token
+            for token, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+            if not special
+        ]
+        tokens += len(words)
+        strange += words.count(unknown)
+        if tokens >= MOST_TOKENS:
+            break
+    if not tokens:
+        raise ExportError(f"the calibration text {name} has no words; give one with --calibration FILE")
+    record = {"text": name, "rows": len(rows), "tokens": tokens, "unknown": round(strange / tokens, 4)}
+    if refuse:
+        _refuse_unknown(record)
+    return Calibration(rows, record)
+
+
+def _encodings(tokenizer: Any, text: str) -> Iterator[Any]:
+    return (tokenizer.encode(line) for line in text.splitlines() if line.strip())
+
+
+def _unknown_id(model: dict[str, Any], tokenizer: Any) -> int | None:
+    """Unigram models have its number, the others its text; a model of bytes needs none."""
+    if isinstance(model.get("unk_id"), int):
+        return int(model["unk_id"])
+    token = model.get("unk_token")
+    return None if token is None else tokenizer.token_to_id(token)
+
+
+def _refuse_unknown(record: dict[str, object]) -> None:
+    share = float(str(record["unknown"]))
+    if share > MOST_UNKNOWN:
+        raise ExportError(
+            f"{share:.0%} of the tokens of the calibration text {record['text']} are unknown to the "
+            f"vocabulary, more than {MOST_UNKNOWN:.0%}; give text of the model's language with "
+            "--calibration FILE"
+        )
+
+
+def _random_rows(config: AlbertConfig) -> Calibration:
+    rows = []
+    for batch in make_batches(config, ENCODER):
+        for ids, mask, types in zip(
+            *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")), strict=True
+        ):
+            count = int(mask.sum())
+            rows.append(_row(ids[:count].tolist(), types[:count].tolist()))
+    tokens = sum(row["input_ids"].size for row in rows)
+    return Calibration(rows, {"text": "random ids", "rows": len(rows), "tokens": tokens, "unknown": 0.0})
+
+
+def _row(ids: list[int], types: list[int]) -> Batch:
+    shape = (1, -1)
+    return {
+        "input_ids": np.array(ids, np.int64).reshape(shape),
+        "attention_mask": np.ones((1, len(ids)), np.int64),
+        "token_type_ids": np.array(types, np.int64).reshape(shape),
+    }
