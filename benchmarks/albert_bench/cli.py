@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def settings(options: argparse.Namespace) -> Settings:
     """How the work is timed, of the options that both commands have."""
-    return Settings(options.rounds, options.turn)
+    return Settings(options.rounds, options.turn, options.quick)
 
 
 def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settings, output: Path) -> int:

@@ -44,12 +44,18 @@ def streams(count: int) -> Form:
     return Form(f"{count} streams", 1, count)
 
 
-def forms(work: Work, packs: bool) -> list[Form]:
-    """What a library is timed in besides streams; one that packs needs no help with mixed lengths."""
+def forms(work: Work, packs: bool, brief: bool = False) -> list[Form]:
+    """What a library is timed in besides streams; one that packs needs no help with mixed lengths.
+
+    ``brief`` leaves out the padded batch and the buckets of 8, no library's best in the committed results.
+    """
     if packs or not work.is_mixed:
         return [WHOLE]
+    buckets = [Form(f"buckets of {size}", size) for size in BUCKETS]
+    if brief:
+        return [SINGLY, buckets[0]]
     whole = [WHOLE] if len(work.lengths) <= PADDED_ROWS else []
-    return [*whole, SINGLY, *(Form(f"buckets of {size}", size) for size in BUCKETS)]
+    return [*whole, SINGLY, *buckets]
 
 
 @dataclass

@@ -26,10 +26,14 @@ SETTLE_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How work is timed: in how many rounds, and for how long a short run repeats within a turn."""
+    """How work is timed: in how many rounds, and for how long a short run repeats within a turn.
+
+    ``brief``: in fewer forms.
+    """
 
     rounds: int = 3
     turn_seconds: float = 0.4
+    brief: bool = False
 
     @property
     def trial_rounds(self) -> int:
@@ -170,7 +174,8 @@ class Session:
         for seat in self._seats:
             if seat.contender.only and work.name not in seat.contender.only:
                 continue
-            ways = [(form, seat.child) for form in forms(work, PEERS[seat.contender.peer].packs)]
+            packs = PEERS[seat.contender.peer].packs
+            ways = [(form, seat.child) for form in forms(work, packs, self._settings.brief)]
             if work.is_mixed and seat.streaming is not None:
                 ways.append((streams(self._threads), seat.streaming))
             for form, child in ways:

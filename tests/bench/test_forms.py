@@ -53,11 +53,13 @@ def test_streams_are_threads_of_their_own():
 
 
 def test_forms_of_work():
-    names = lambda work, packs: [form.name for form in forms(work, packs)]  # noqa: E731
+    names = lambda work, packs, brief=False: [form.name for form in forms(work, packs, brief)]  # noqa: E731
     assert names(uniform(8, 128), False) == ["whole"]
     assert names(mixed(32), True) == ["whole"]
     assert names(mixed(32), False) == ["whole", "one by one", "buckets of 4", "buckets of 8"]
     assert names(mixed(128), False) == ["one by one", "buckets of 4", "buckets of 8"]
+    assert names(mixed(32), False, brief=True) == ["one by one", "buckets of 4"]
+    assert names(mixed(32), True, brief=True) == names(uniform(1, 16), False, brief=True) == ["whole"]
 
 
 def test_padded():
