@@ -18,13 +18,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from outliers import add_outliers
 from tokenizers import Tokenizer
 
 from albert_export import cli
 from albert_export.precision import PRECISIONS
 from albert_runtime import Predictor
 from albert_runtime.backends import NAMES
+from outliers import add_outliers
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "models" / "python-albert"
 # Of the fp32 artifact; the engine converts its weights as it packs them.

@@ -21,6 +21,7 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 import numpy as np
 import torch
+
 from python_albert.batches import Masker, make_rows
 from python_albert.corpus import documents
 from python_albert.held_out import write_held_out

@@ -9,12 +9,20 @@ import pytest
 
 from albert_export import cli
 from albert_runtime import Predictor
+from outliers import add_outliers
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "python-albert"
 HELD_OUT = [
     json.loads(line) for line in (CHECKPOINT / "held-out.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 SENTENCES = [line["text"] for line in HELD_OUT]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8")
+    assert cli.main([str(CHECKPOINT), "-o", str(folder), "--int8", "--quiet"]) == 0
+    return folder / "python-albert-int8.pdmodel"
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +91,24 @@ def test_reduced_precision_knows_nearly_as_much(program: Path, precision: str, l
     exact, reduced = Predictor(program), Predictor(program, precision=precision)
     for full, less in zip(shares_right(exact), shares_right(reduced), strict=True):
         assert less > full - lost
+
+
+@pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+def test_an_int8_artifact_knows_nearly_as_much(program: Path, int8: Path, backend: str) -> None:
+    for full, less in zip(
+        shares_right(Predictor(program)), shares_right(Predictor(int8, backend=backend)), strict=True
+    ):
+        assert less > full - 0.02
+
+
+def test_outliers_leave_fp32_as_it_is_and_int8_nearly(program: Path, tmp_path: Path) -> None:
+    """Channels 20 times as great, folded into the next weights: a scale for all of them would be the end."""
+    stressed = add_outliers(CHECKPOINT, tmp_path / "stressed")
+    assert cli.main([str(stressed), "-o", str(tmp_path), "--int8", "--quiet"]) == 0
+    assert cli.main([str(stressed), "-o", str(tmp_path), "--quiet"]) == 0
+    calm, stormy = Predictor(program), Predictor(tmp_path / "stressed")
+    batch = {"input_ids": np.random.default_rng(0).integers(5, 4096, (4, 60))}
+    name = "prediction_scores"
+    np.testing.assert_allclose(stormy.run(batch)[name], calm.run(batch)[name], atol=2e-3)
+    full = shares_right(calm)[0]
+    assert shares_right(Predictor(tmp_path / "stressed-int8"))[0] > full - 0.03
