@@ -15,12 +15,13 @@ from albert_runtime.manifest import tensor_shapes
 from albert_runtime.tasks import Head
 
 from . import program
+from .equalize import equalized
 from .errors import ExportError
 from .events import Events
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
 from .precision import PRECISIONS, dtypes, rounded, stored_shapes
 from .verify import ENCODER, eager_float32_errors, load_answers, make_batches, save_answers
-from .weights import source_from_json
+from .weights import Loaded, source_from_json
 
 # Later releases no longer trace the .pdmodel form.
 _PADDLE = "3.1."
@@ -91,10 +92,15 @@ class _Trace:
             "paddlepaddle": paddle.__version__,
         }
 
+    def load(self) -> Loaded:
+        """The source's tensors, for int8 evened out: the same model, better to round."""
+        tensors, left_out = self.source.load(self.config, self.head)
+        return equalized(tensors, self.config) if self.precision.quantized else tensors, left_out
+
     def fill(self) -> None:
         """The model in float32."""
         self.events.start("weights", "filling the model")
-        tensors, left_out = self.source.load(self.config, self.head)
+        tensors, left_out = self.load()
         self.build(program.hashed(tensors, self.sha256), "float32")
         unused = f"; left out, no part of this model: {', '.join(left_out)}" if left_out else ""
         count = sum(map(math.prod, tensor_shapes(self.config, self.head).values()))
@@ -112,7 +118,7 @@ class _Trace:
         dtype = self.precision.dtype
         self.events.start("round", f"rounding to {dtype}")
         self.release()
-        tensors, _ = self.source.load(self.config, self.head)
+        tensors, _ = self.load()
         values = program.hashed(rounded(tensors, self.types), self.sha256)
         if self.precision.quantized:
             self.build(values, "float32", quantized=True)
