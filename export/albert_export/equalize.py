@@ -2,8 +2,8 @@
 
 int8 gives a whole row of activations one scale, so a channel many times as great as the others leaves those
 few steps. Where a channel goes through nothing but sums on its way from one matrix to the next, the model
-stays the same to the bit: from the value to the output of attention, and through a ReLU. The factors are those
-of M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019: what comes in
+stays the same to the bit: from the value to the output of attention, and through a ReLU. The idea is that of
+M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019: what comes in
 and what goes out of a channel get the same size.
 """
 
