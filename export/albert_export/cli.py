@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from types import FrameType
 
+from albert_runtime import Predictor
+from albert_runtime.backends.gpu import find_gpu
 from albert_runtime.errors import AlbertError
 from albert_runtime.tasks import TASKS
 
@@ -74,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> None:
     if options.calibration is not None and options.precision != "int8":
         raise UsageError("--calibration is for --int8; add that, or leave it out")
+    if options.tensorrt:
+        find_gpu()  # a refusal costs less before an export than after it
     choice = choose(options, lambda variant: _download(options, variant))
     _check_extra()
     from .pipeline import export  # noqa: PLC0415  (only now is it known that its imports work)
@@ -98,7 +102,14 @@ def _export(options: argparse.Namespace) -> None:
         format=options.format,
         force=options.force,
     )
-    export(request, report)
+    program = export(request, report)
+    if options.tensorrt:
+        report.start("tensorrt", "building and checking the engine")
+        try:
+            engine = Predictor(program, backend="tensorrt").info()["engine_folder"]
+        finally:
+            report.stop()
+        report.done(f"engine in {engine}")
 
 
 def _download(options: argparse.Namespace, variant: str) -> Path:
@@ -189,6 +200,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help="for --int8: text, a row a line, like that to be served (default: a shipped one)",
+    )
+    parser.add_argument(
+        "--tensorrt",
+        action="store_true",
+        help="build and check the TensorRT engine for this machine's GPU too; takes minutes",
     )
     parser.add_argument(
         "--lowercase",

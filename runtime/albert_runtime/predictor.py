@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .answers import Answer, Setting, answer_all, stream
 from .artifact import Artifact
-from .backends import available_cpus, choose
+from .backends import Options, available_cpus, choose
 from .backends.base import SCORES
 from .batch import Limits
 from .errors import BackendError, InputError
@@ -28,15 +28,17 @@ class Predictor:
     """An exported ALBERT ready to answer. Any number of threads may call ``run`` on one Predictor.
 
     ``path`` is STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem or the folder. ``backend`` is
-    auto (the first of native, onnxruntime, paddle that works here; ``info`` says why others were skipped) or
-    one of these names, which forbids falling back. ``precision`` is auto (the artifact's) or, on the C++
-    engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied in, their weights converted
-    when they are packed, the activations as they come (int8: every token with a scale of its own, so that no
-    calibration is needed); sums, LayerNorm and softmax stay float32, and so do the arrays in and out. The
-    engine widens an artifact of fp16 to fp32.
-    ``num_threads`` None means the CPUs this process may really use. ``verify`` compares every file's sha256
-    with the manifest first; without it sizes are checked, the sha256 of a program or graph when a backend
-    loads it, and that of the weights when the engine first packs them.
+    auto (the first of tensorrt, cuda, native, onnxruntime, paddle that works here; the log and ``info`` say
+    why others were skipped) or one of these names, which forbids falling back. ``precision`` is auto (the
+    artifact's) or, on the C++ engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied
+    in, their weights converted when they are packed, the activations as they come (int8: every token with a
+    scale of its own, so that no calibration is needed); sums, LayerNorm and softmax stay float32, and so do
+    the arrays in and out. The engine widens an artifact of fp16 to fp32.
+    ``num_threads`` None means the CPUs this process may really use. ``max_batch`` and ``max_length`` are the
+    rows and tokens of a pass that a TensorRT engine is built for (32 and the model's positions); auto takes
+    TensorRT only where such an engine is built already, by its name or by ``build``. ``verify`` compares
+    every file's sha256 with the manifest first; without it sizes are checked, the sha256 of a program or
+    graph when a backend loads it, and that of the weights when the engine first packs them.
 
     Raises ArtifactError (a file is missing, damaged or not understood) or BackendError (an option is unknown,
     or what a backend needs is missing).
@@ -49,6 +51,8 @@ class Predictor:
         backend: str = "auto",
         precision: str = "auto",
         num_threads: int | None = None,
+        max_batch: int | None = None,
+        max_length: int | None = None,
         verify: bool = False,
     ) -> None:
         threads = _threads(num_threads)
@@ -58,7 +62,8 @@ class Predictor:
         self._precision = stored if precision == "auto" else precision
         if verify:
             self._artifact.verify()
-        self._backend, self._skipped = choose(backend, self._artifact, threads, self._precision)
+        self._options = Options(threads, self._precision, max_batch, max_length)
+        self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
         self._limits = Limits() if manifest is None else Limits.of(manifest.config)
@@ -218,6 +223,14 @@ class Predictor:
     def manifest(self) -> Manifest | None:
         """What the artifact's manifest says; None if the program has none."""
         return self._artifact.manifest
+
+    def build(self) -> None:
+        """Build this model's TensorRT engine if it is not there, check it, and answer from it from now on.
+
+        It takes minutes; not while other threads run this Predictor. BackendError says what is missing or
+        wrong, and then nothing has changed.
+        """
+        self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
 
     def info(self) -> dict[str, Any]:
         """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config."""

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact import Artifact
-from albert_runtime.backends import NAMES, available_cpus, base, choose
+from albert_runtime.backends import GPU, NAMES, Options, available_cpus, base, choose
 from albert_runtime.backends.base import TOKENS_PER_PASS, PaddedBackend, check_inputs, one_line
 from albert_runtime.batch import Limits
 from albert_runtime.errors import ArtifactError, BackendError
 from albert_runtime.packing import pack
+
+FP32 = Options(1, "fp32")
 
 
 class Echo(PaddedBackend):
@@ -119,16 +121,18 @@ def break_native(monkeypatch):
 
 
 def test_auto_takes_the_engine_first(artifact):
-    backend, skipped = choose("auto", artifact, 1, "fp32")
+    backend, skipped = choose("auto", artifact, FP32)
     assert backend.name == "native"
-    assert skipped == {}
+    assert list(skipped) == list(GPU)
+    assert all(reason.startswith("no NVIDIA GPU here: ") for reason in skipped.values())
 
 
 def test_unknown_names(artifact):
     with pytest.raises(
-        BackendError, match="backend 'tpu' is unknown; choose one of auto, native, onnxruntime, paddle"
+        BackendError,
+        match="backend 'tpu' is unknown; choose one of auto, tensorrt, cuda, native, onnxruntime, paddle",
     ):
-        choose("tpu", artifact, 1, "fp32")
+        choose("tpu", artifact, FP32)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_unknown_names(artifact):
 def test_a_missing_package_says_how_to_install_it(artifact, monkeypatch, name, package, message):
     forget(monkeypatch, package)
     with pytest.raises(BackendError, match=message):
-        choose(name, artifact, 1, "fp32")
+        choose(name, artifact, FP32)
 
 
 def test_a_missing_extension(artifact, monkeypatch):
@@ -153,7 +157,7 @@ def test_a_missing_extension(artifact, monkeypatch):
     with pytest.raises(
         BackendError, match=r"the compiled extension does not load .*--force-reinstall albert-runtime"
     ):
-        choose("native", artifact, 1, "fp32")
+        choose("native", artifact, FP32)
     assert available_cpus() >= 1
 
 
@@ -168,7 +172,7 @@ def test_a_package_that_does_not_load(artifact, monkeypatch, tmp_path):
     with pytest.raises(
         BackendError, match=r"onnxruntime does not load \(libgomp.so.1: cannot open .* file\); pip"
     ):
-        choose("onnxruntime", artifact, 1, "fp32")
+        choose("onnxruntime", artifact, FP32)
 
 
 def test_nothing_works(artifact, monkeypatch):
@@ -176,9 +180,9 @@ def test_nothing_works(artifact, monkeypatch):
     forget(monkeypatch, "onnxruntime")
     forget(monkeypatch, "paddle")
     with pytest.raises(BackendError) as caught:
-        choose("auto", artifact, 1, "fp32")
+        choose("auto", artifact, FP32)
     message = str(caught.value)
-    assert message.startswith("no backend can run tiny: native: ")
+    assert message.startswith("no backend can run tiny: tensorrt: no NVIDIA GPU here")
     assert all(f"{name}: " in message for name in NAMES)
     assert "\n" not in message
 
@@ -201,31 +205,31 @@ def test_unfit_versions_of_onnxruntime(artifact, monkeypatch, version, message):
         module.__version__ = version
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     with pytest.raises(BackendError, match=message):
-        choose("onnxruntime", artifact, 1, "fp32")
+        choose("onnxruntime", artifact, FP32)
 
 
 def test_files_that_the_packages_refuse(artifact):
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot load tiny\.onnx"):
-        choose("onnxruntime", artifact, 1, "fp32")
+        choose("onnxruntime", artifact, FP32)
     with pytest.raises(BackendError, match=r"tiny\.pdmodel is no Paddle program; restore it or export"):
-        choose("paddle", artifact, 1, "fp32")
+        choose("paddle", artifact, FP32)
     artifact.files["program"].write_bytes(b"\n\x05bytes")
     bare = replace(artifact, manifest=None)
     with pytest.raises(BackendError, match=r"Paddle Inference cannot load tiny\.pdmodel"):
-        choose("paddle", bare, 1, "fp32")
+        choose("paddle", bare, FP32)
 
 
 @pytest.mark.parametrize(("name", "role"), [("onnxruntime", "onnx"), ("paddle", "program")])
 def test_damaged_programs_are_not_loaded(artifact, name, role):
     artifact.files[role].write_bytes(b"malevolent")
     with pytest.raises(ArtifactError, match="is corrupted"):
-        choose(name, artifact, 1, "fp32")
+        choose(name, artifact, FP32)
 
 
 def test_an_artifact_without_program_or_manifest(artifact):
     lonely = Artifact(artifact.stem, artifact.folder, None, {})
     with pytest.raises(BackendError) as caught:
-        choose("auto", lonely, 1, "fp32")
+        choose("auto", lonely, FP32)
     message = str(caught.value)
     assert "native: the C++ engine needs tiny.manifest.json; export the model again" in message
     assert "onnxruntime: tiny has no .onnx graph" in message

@@ -11,6 +11,7 @@ import pytest
 
 import albert_runtime
 from albert_runtime import AlbertError, ArtifactError, BackendError, InputError, Predictor
+from albert_runtime.backends import GPU
 
 ROWS = [[5, 6, 7, 8, 9], [9], [4, 0, 2, 49]]
 PADDED = {
@@ -252,7 +253,9 @@ def test_precisions_share_nothing_and_each_is_packed_once(make_artifact):
 
 
 def test_unknown_backend(make_artifact):
-    with pytest.raises(BackendError, match="backend 'cuda9' is unknown; choose one of auto, native"):
+    with pytest.raises(
+        BackendError, match="backend 'cuda9' is unknown; choose one of auto, tensorrt, cuda, native"
+    ):
         Predictor(make_artifact(), backend="cuda9")
 
 
@@ -264,7 +267,7 @@ def test_info_is_json(predictor):
     assert info["packed_bytes"] > 0
     assert info["config"] == predictor.manifest.config.to_dict()
     assert info["files"]["weights"].endswith("tiny.pdiparams")
-    assert info["skipped"] == {}
+    assert list(info["skipped"]) == list(GPU)
     assert info["notes"] == []
     assert "tiny" in repr(predictor)
     assert "native" in repr(predictor)

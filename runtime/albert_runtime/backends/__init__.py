@@ -1,42 +1,54 @@
 """The backends in the order in which ``auto`` tries them, and the choice among them."""
 
+import logging
 import os
 from importlib import import_module
 
 from ..artifact import Artifact
 from ..errors import BackendError
-from .base import Backend, one_line
+from .base import Backend, Options, one_line
 
-__all__ = ["COMPUTED", "NAMES", "Backend", "available_cpus", "choose"]
+__all__ = ["COMPUTED", "GPU", "NAMES", "Backend", "Options", "available_cpus", "choose"]
+
+_log = logging.getLogger("albert_runtime")
 
 # Each in the module of its name, imported when asked for.
-_CLASSES = {"native": "NativeBackend", "onnxruntime": "OnnxRuntimeBackend", "paddle": "PaddleBackend"}
+_CLASSES = {
+    "tensorrt": "TensorRtBackend",
+    "cuda": "CudaBackend",
+    "native": "NativeBackend",
+    "onnxruntime": "OnnxRuntimeBackend",
+    "paddle": "PaddleBackend",
+}
 NAMES = tuple(_CLASSES)
+GPU = ("tensorrt", "cuda")
 ENGINE = "native"
 # What the engine computes in; the others compute what the artifact stores. It widens fp16 to fp32: processors
 # multiply fp16 no faster.
 COMPUTED = ("fp32", "bf16", "int8")
-_WIDENED = {"fp16": "fp32"}
 
 
-def choose(name: str, artifact: Artifact, num_threads: int, precision: str) -> tuple[Backend, dict[str, str]]:
+def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, dict[str, str]]:
     """The named backend, or for ``auto`` the first that works; with it, why each one before it was skipped.
 
-    BackendError says what a named backend lacks, or what all of them lack.
+    Each refusal is logged in one line. BackendError says what a named backend lacks, or what all lack.
     """
     known = dict.fromkeys((*COMPUTED, _stored(artifact)))
-    if precision not in known:
-        raise BackendError(f"precision {precision!r} is unknown; choose one of auto, {', '.join(known)}")
+    if options.precision not in known:
+        raise BackendError(
+            f"precision {options.precision!r} is unknown; choose one of auto, {', '.join(known)}"
+        )
     if name != "auto":
         if name not in NAMES:
             raise BackendError(f"backend {name!r} is unknown; choose one of auto, {', '.join(NAMES)}")
-        return _build(name, artifact, num_threads, precision), {}
+        return _build(name, artifact, options, named=True), {}
     skipped: dict[str, str] = {}
     for candidate in NAMES:
         try:
-            return _build(candidate, artifact, num_threads, precision), skipped
+            return _build(candidate, artifact, options, named=False), skipped
         except BackendError as error:
             skipped[candidate] = str(error)
+            _log.info("%s: not on %s: %s", artifact.stem, candidate, error)
     reasons = "; ".join(f"{candidate}: {reason}" for candidate, reason in skipped.items())
     raise BackendError(f"no backend can run {artifact.stem}: {reasons}")
 
@@ -45,12 +57,12 @@ def _stored(artifact: Artifact) -> str:
     return "fp32" if artifact.manifest is None else artifact.manifest.precision
 
 
-def _build(name: str, artifact: Artifact, num_threads: int, precision: str) -> Backend:
+def _build(name: str, artifact: Artifact, options: Options, *, named: bool) -> Backend:
     stored = _stored(artifact)
-    if name != ENGINE and precision != stored:
+    if name != ENGINE and options.precision != stored:
         raise BackendError(
             f"{name} runs {artifact.stem} in {stored}, as it was exported; "
-            f"precision {precision!r} needs backend={ENGINE!r}"
+            f"precision {options.precision!r} needs backend={ENGINE!r}"
         )
     try:
         module = import_module(f".{name}", __name__)
@@ -60,10 +72,12 @@ def _build(name: str, artifact: Artifact, num_threads: int, precision: str) -> B
             "pip install --force-reinstall albert-runtime"
         ) from None
     backend_class = getattr(module, _CLASSES[name])
-    if name == ENGINE:
-        engine: Backend = backend_class(artifact, num_threads, _WIDENED.get(precision, precision))
-        return engine
-    backend: Backend = backend_class(artifact, num_threads)
+    backend: Backend = (
+        # A build takes minutes, so only who asks for TensorRT by name gets one.
+        backend_class(artifact, options, may_build=named)
+        if name == "tensorrt"
+        else backend_class(artifact, options)
+    )
     return backend
 
 

@@ -3,6 +3,7 @@
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -45,12 +46,34 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a backend is to run.
+
+    ``max_batch``, ``max_length``: rows and columns a TensorRT engine is built for; None = 32 and the model's
+    positions.
+    """
+
+    num_threads: int
+    precision: str
+    max_batch: int | None = None
+    max_length: int | None = None
+
+
 class PaddedBackend(ABC):
-    """A backend that takes padded int64 arrays: passes of bounded size, as wide as their longest row."""
+    """A backend that takes padded int64 arrays: passes of bounded size, as wide as their longest row.
+
+    A subclass may round the width of a pass up, and bound its rows.
+    """
 
     name: str
     outputs: tuple[str, ...]
     vocab_size: int | None = None  # where known
+    max_rows: int | None = None
+
+    def padded_width(self, width: int) -> int:
+        """The columns given to a pass whose longest row has ``width``."""
+        return width
 
     @abstractmethod
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
@@ -65,13 +88,13 @@ class PaddedBackend(ABC):
         for start in range(0, batch.shape[0], rows):
             stop = min(start + rows, batch.shape[0])
             part = batch.rows(start, stop)
-            width = part.width
+            width = self.padded_width(part.width)
             arrays = part.to_padded(width)
             if batch.choices is not None:
                 arrays = tuple(values.reshape(-1, batch.choices, width) for values in arrays)  # type: ignore[assignment]
             inputs = dict(zip(INPUTS, arrays, strict=True))
             for name, values in zip(outputs, self.forward(inputs, outputs), strict=True):
-                results.add(name, values, part, start)
+                results.add(name, values, part, start, width)
         return results.values
 
     def _rows_per_pass(self, batch: PackedBatch, outputs: Sequence[str]) -> int:
@@ -80,7 +103,8 @@ class PaddedBackend(ABC):
         if SCORES in outputs and self.vocab_size is not None:
             tokens = min(tokens, SCORES_PER_PASS // self.vocab_size)
         choices = batch.choices or 1
-        return max(1, tokens // (batch.width * choices)) * choices
+        rows = max(1, tokens // (self.padded_width(batch.width) * choices))
+        return min(rows, self.max_rows or rows) * choices
 
 
 class _Results:
@@ -91,19 +115,18 @@ class _Results:
         self._batch = batch
         self._score_tokens = score_tokens
 
-    def add(self, name: str, values: NDArray[Any], part: PackedBatch, start: int) -> None:
-        """Take one output of the pass that began at row ``start``."""
+    def add(self, name: str, values: NDArray[Any], part: PackedBatch, start: int, width: int) -> None:
+        """Take one output of the pass, ``width`` columns wide, that began at row ``start``."""
         choices = self._batch.choices or 1
         first, count = start // choices, part.shape[0] // choices
         if values.shape[:1] != (count,):
             raise BackendError(
                 f"output {name} has shape {values.shape} for {count} rows; it is not one result a row"
             )
-        width = part.width
         span = name in SPANS
         per_token = values.shape[1:2] == (width,) and (values.ndim > 2 or span)
         if name == SCORES and self._score_tokens is not None:
-            self._add_scores(values.reshape(count * width, -1), part, start)
+            self._add_scores(values.reshape(count * width, -1), part, start, width)
             return
         if name not in self.values:
             inner = (self._batch.shape[1], *values.shape[2:]) if per_token else values.shape[1:]
@@ -114,7 +137,9 @@ class _Results:
             masked = np.ones(count * width, np.bool_)
             masked[part.cells(width)[part.answered()]] = False
             values[masked.reshape(count, width)] = MASKED_SPAN_LOGIT if span else 0
-            target[first : first + count, :width] = values
+            # A pass may be wider than the batch: rounded up, with nothing but padding there.
+            columns = min(width, target.shape[1])
+            target[first : first + count, :columns] = values[:, :columns]
         elif values.shape[1:] == target.shape[1:]:
             target[first : first + count] = values
         else:
@@ -124,14 +149,14 @@ class _Results:
                 "or export the model again"
             )
 
-    def _add_scores(self, values: NDArray[Any], part: PackedBatch, start: int) -> None:
+    def _add_scores(self, values: NDArray[Any], part: PackedBatch, start: int, width: int) -> None:
         wanted = self._score_tokens
         assert wanted is not None
         if SCORES not in self.values:
             self.values[SCORES] = np.empty((len(wanted), values.shape[1]), np.float32)
         token = wanted - self._batch.row_starts[start]
         here = np.flatnonzero((token >= 0) & (token < part.tokens))
-        self.values[SCORES][here] = values[part.cells(part.width)[token[here]]]
+        self.values[SCORES][here] = values[part.cells(width)[token[here]]]
 
 
 def import_package(name: str, extra: str) -> ModuleType:

@@ -13,8 +13,9 @@ from ..batch import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError
 from ..manifest import SUFFIX, Manifest
 from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
-from .base import SCORES, SPANS, Array, one_line
+from .base import SCORES, SPANS, Array, Options, one_line
 
+_WIDENED = {"fp16": "fp32"}
 _POOLED = frozenset(("logits", "sop_logits"))
 _PER_TOKEN = frozenset(("logits", *SPANS))
 
@@ -36,17 +37,18 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, artifact: Artifact, num_threads: int, precision: str) -> None:
-        """Pack the weights in a precision or share those already packed.
+    def __init__(self, artifact: Artifact, options: Options) -> None:
+        """Pack the weights in the precision, fp16 widened to fp32, or share those already packed.
 
         BackendError if the artifact has no manifest or ALBERT_FORCE_ISA asks for what this machine lacks;
         ArtifactError if the weights are not those that were exported.
         """
         if artifact.manifest is None:
             raise BackendError(f"the C++ engine needs {artifact.stem}{SUFFIX}; export the model again")
+        precision = _WIDENED.get(options.precision, options.precision)
         self._engine = _shared_engine(artifact, artifact.manifest, precision)
         self._config, self._head = artifact.manifest.config, artifact.manifest.head
-        self._threads = num_threads
+        self._threads = options.num_threads
         self.outputs = artifact.manifest.outputs
 
     def run(

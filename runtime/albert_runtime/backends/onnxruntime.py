@@ -1,7 +1,8 @@
-"""ONNX Runtime on the CPU, from STEM.onnx, which names its weights inside STEM.pdiparams."""
+"""ONNX Runtime from STEM.onnx, which names its weights inside STEM.pdiparams, on the CPU unless told."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 from ..artifact import Artifact
 from ..batch import Int64
 from ..errors import BackendError
-from .base import PaddedBackend, check_inputs, import_package, one_line
+from .base import Options, PaddedBackend, check_inputs, import_package, one_line
 
 OLDEST = (1, 21)
 BROKEN = ((1, 24, 0), (1, 24, 1))
+CPU = "CPUExecutionProvider"
+
+# Execution providers in the order in which they may take a node, with their settings.
+Providers = Sequence[tuple[str, Mapping[str, str]]]
 
 
 class OnnxRuntimeBackend(PaddedBackend):
@@ -20,30 +25,34 @@ class OnnxRuntimeBackend(PaddedBackend):
 
     name = "onnxruntime"
 
-    def __init__(self, artifact: Artifact, num_threads: int) -> None:
+    def __init__(self, artifact: Artifact, options: Options) -> None:
         """Load the graph; BackendError if it has none, or ONNX Runtime is missing, unfit or refuses it."""
-        path = artifact.files.get("onnx")
-        if path is None:
-            raise BackendError(f"{artifact.stem} has no .onnx graph; export the model again")
         if artifact.manifest is not None and artifact.manifest.precision == "bf16":
             raise BackendError(
-                f"ONNX Runtime multiplies no bfloat16 on a CPU, which {path.name} asks for; "
+                f"ONNX Runtime multiplies no bfloat16 on a CPU, which {artifact.stem}.onnx asks for; "
                 "use backend='native', or export with --fp16 or in fp32"
             )
-        ort = import_package("onnxruntime", "onnx")
-        self._version = _usable_version(getattr(ort, "__version__", None))
+        require_graph(artifact)
+        self.open(import_package("onnxruntime", "onnx"), artifact, options, [])
+
+    def open(self, ort: ModuleType, artifact: Artifact, options: Options, providers: Providers) -> None:
+        """Start the session; the CPU takes what the providers do not."""
+        path = artifact.files["onnx"]
+        self._version = usable_version(getattr(ort, "__version__", None))
         artifact.verify_file("onnx")  # small: the weights are in another file
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors arrive as exceptions, not on stderr too
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.num_threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 4  # errors arrive as exceptions, not on stderr too
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(path), settings, providers=[*((name, dict(more)) for name, more in providers), CPU]
+            )
         except Exception as error:
             raise BackendError(f"ONNX Runtime cannot load {path.name} ({one_line(error)})") from None
         check_inputs([item.name for item in self._session.get_inputs()], path.name)
         self.outputs = tuple(item.name for item in self._session.get_outputs())
-        self._threads = num_threads
+        self._threads = options.num_threads
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size
 
@@ -60,7 +69,14 @@ class OnnxRuntimeBackend(PaddedBackend):
         return {"version": self._version, "num_threads": self._threads}
 
 
-def _usable_version(version: object) -> str:
+def require_graph(artifact: Artifact) -> None:
+    """BackendError if the artifact has no ONNX graph."""
+    if "onnx" not in artifact.files:
+        raise BackendError(f"{artifact.stem} has no .onnx graph; export the model again")
+
+
+def usable_version(version: object) -> str:
+    """The version of ONNX Runtime; BackendError if it is not one to work with."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version) if isinstance(version, str) else None
     if match is None:
         raise BackendError("onnxruntime is installed in pieces; pip install --force-reinstall onnxruntime")

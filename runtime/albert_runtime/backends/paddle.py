@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..artifact import Artifact
 from ..batch import Int64
 from ..errors import BackendError
-from .base import PaddedBackend, check_inputs, import_package, one_line
+from .base import Options, PaddedBackend, check_inputs, import_package, one_line
 
 
 class PaddleBackend(PaddedBackend):
@@ -19,7 +19,7 @@ class PaddleBackend(PaddedBackend):
 
     name = "paddle"
 
-    def __init__(self, artifact: Artifact, num_threads: int) -> None:
+    def __init__(self, artifact: Artifact, options: Options) -> None:
         """Load the program; BackendError if it has none, or Paddle is missing or refuses it."""
         program, weights = artifact.files.get("program"), artifact.files.get("weights")
         if program is None or weights is None:
@@ -38,7 +38,7 @@ class PaddleBackend(PaddedBackend):
         if program.suffix == ".pdmodel" and not _starts_as_program(program):
             raise BackendError(f"{program} is no Paddle program; restore it or export the model again")
         config = _lean_config(inference, program, weights)
-        config.set_cpu_math_library_num_threads(num_threads)
+        config.set_cpu_math_library_num_threads(options.num_threads)
         try:
             self._predictor = inference.create_predictor(config)
         except Exception as error:
@@ -50,7 +50,7 @@ class PaddleBackend(PaddedBackend):
         if len(fetched) != len(self.outputs):
             raise BackendError(f"{program.name} has {len(fetched)} outputs, its manifest {len(self.outputs)}")
         self._fetched = dict(zip(self.outputs, fetched, strict=True))
-        self._version, self._threads = paddle.__version__, num_threads
+        self._version, self._threads = paddle.__version__, options.num_threads
         self._lock = threading.Lock()
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size

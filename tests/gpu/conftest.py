@@ -1,0 +1,87 @@
+"""What needs a GPU is skipped where there is none, and says so; artifacts are made without Paddle."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from albert_export.onnx_graph import Numbers, write_onnx
+from albert_export.precision import PRECISIONS, dtypes, rounded
+from albert_export.variants import VARIANTS
+from albert_export.weights import RandomWeights
+from albert_runtime.backends.gpu import Gpu, find_gpu
+from albert_runtime.config import LAYERS, AlbertConfig
+from albert_runtime.errors import BackendError
+from albert_runtime.manifest import INPUTS, SUFFIX, FileRecord, Manifest, TensorRecord
+from albert_runtime.tasks import Head
+
+# Post-LayerNorm states and what comes of them stay within these for seeded weights.
+_RANGE = 8.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def card() -> Gpu:
+    """The GPU of this machine; without one all tests here are skipped."""
+    try:
+        return find_gpu()
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """artifact(variant, precision="fp32", layers=None) -> its manifest, with seeded weights."""
+
+    def make(variant: str, precision: str = "fp32", layers: int | None = None) -> Path:
+        config = VARIANTS[variant]
+        if layers is not None:
+            config = replace(config, num_hidden_layers=layers)
+        return write_artifact(tmp_path_factory.mktemp("gpu"), f"{variant}-{precision}", config, precision)
+
+    return make
+
+
+def write_artifact(folder: Path, stem: str, config: AlbertConfig, precision_name: str) -> Path:
+    """Weight file, graph and manifest of a bare model; there is no Paddle program."""
+    precision, head = PRECISIONS[precision_name], Head()
+    types = dtypes(config, head, precision)
+    weights, graph = folder / f"{stem}.pdiparams", folder / f"{stem}.onnx"
+    tensors = []
+    with weights.open("wb") as file:
+        source = RandomWeights(0).load(config, head)[0]
+        for name, values in rounded(source, types):
+            data = np.ascontiguousarray(values).tobytes()
+            tensors.append(TensorRecord(name, types[name], values.shape, file.tell(), len(data)))
+            file.write(data)
+    uses = config.num_hidden_layers // config.num_hidden_groups
+    ranges = {
+        tensor.name: [_RANGE] * uses
+        for tensor in tensors
+        if tensor.dtype == "int8" and tensor.name.startswith(LAYERS)
+    }
+    write_onnx(graph, config, head, Numbers(precision, ranges), tensors, weights.name, "0")
+    files = {role: _record(path) for role, path in (("weights", weights), ("onnx", graph))}
+    manifest = Manifest(
+        name=stem,
+        task=head.task,
+        precision=precision_name,
+        created_by={},
+        weights_origin={"kind": "random", "seed": 0},
+        config=config,
+        labels=None,
+        inputs=INPUTS,
+        outputs=head.outputs(config),
+        files=files,
+        tensors=tuple(tensors),
+        verification={},
+    )
+    path = folder / f"{stem}{SUFFIX}"
+    manifest.write(path)
+    return path
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
