@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The native sources and the metadata: when they change, the package is installed again.
 SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
 
-.PHONY: demo test test-slow test-real test-asan bench bench-quick fidelity lint format clean
+.PHONY: demo test test-slow test-real test-asan bench bench-quick bench-gpu fidelity lint format clean
 
 demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
@@ -28,6 +28,13 @@ bench: $(VENV)/installed  ## the engine and its peers on seeded models, under tw
 
 bench-quick: $(VENV)/installed  ## the same on one model and three rows, in some minutes
 	$(BIN)/python -m albert_bench.standard --quick --models benchmarks/out --output benchmarks/out/quick
+
+bench-gpu: $(VENV)/installed  ## TensorRT, CUDA and torch on this machine's GPU; onnxruntime-gpu takes onnxruntime's place
+	for precision in fp16 int8 fp32; do \
+	  flag=$$(test $$precision = fp32 || echo --$$precision) && suffix=$$(test $$precision = fp32 || echo -$$precision) && \
+	  test -e benchmarks/out/albert-base-v2$$suffix.manifest.json || \
+	  $(BIN)/albert-export albert-base-v2 --random-weights $$flag -o benchmarks/out --quiet || exit; done
+	$(BIN)/python -m albert_bench.gpu --models benchmarks/out --output benchmarks/results-gpu
 
 fidelity: $(VENV)/installed  ## what 16 and 8 bits cost the small model kept here, on every backend
 	$(BIN)/python tools/fidelity.py

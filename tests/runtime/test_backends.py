@@ -78,7 +78,7 @@ def test_an_output_that_is_not_per_row():
 
 
 def test_an_unknown_output_as_wide_as_its_rows(monkeypatch):
-    monkeypatch.setattr(base, "TOKENS_PER_PASS", 1)
+    monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", 1)
     packed = pack([[5], [6, 7]], Limits())
     with pytest.raises(BackendError, match=r"output flat has shape \(1, 2\), as wide as its rows; run"):
         Echo().run(packed, ("flat",))

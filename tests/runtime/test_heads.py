@@ -149,7 +149,7 @@ class Padded(PaddedBackend):
 @pytest.mark.parametrize("cap", [1, 20, 4096])
 @pytest.mark.parametrize("task", TASKS)
 def test_padded_backends_answer_alike(make_artifact, tmp_path, monkeypatch, task, cap):
-    monkeypatch.setattr(base, "TOKENS_PER_PASS", cap)
+    monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", cap)
     predictor = Predictor(make(make_artifact, tmp_path / "head", task), backend="native")
     backend = Padded(predictor)
     wide = {name: np.pad(values, ((0, 0), (0, 3))) for name, values in BATCH.items()}
@@ -182,7 +182,7 @@ def test_positions_pick_their_scores(make_artifact, tmp_path, monkeypatch, task)
         np.testing.assert_array_equal(some["sop_logits"], everything["sop_logits"])
     packed = pack(BATCH, Limits())
     for cap in (1, 20, 4096):
-        monkeypatch.setattr(base, "TOKENS_PER_PASS", cap)
+        monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", cap)
         backend = Padded(predictor)
         scores = backend.run(packed, TASKS[task], tokens_at(packed, POSITIONS))["prediction_scores"]
         np.testing.assert_array_equal(scores, expected)

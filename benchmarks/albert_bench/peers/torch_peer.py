@@ -114,7 +114,7 @@ class Compiled:
         config = artifact.manifest.config
         layers = config.num_hidden_groups * config.inner_group_num
         torch._dynamo.config.recompile_limit = _GRAPHS_OF_LAYER * layers
-        self._encoder = Encoder(config, _tensors(artifact, _TYPES[job.contender.precision]))
+        self._encoder = Encoder(config, read_tensors(artifact, _TYPES[job.contender.precision]))
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""
@@ -133,8 +133,9 @@ def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
-def _tensors(artifact: Artifact, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every tensor by name; matrices of linear layers [out, in], as torch has them."""
+def read_tensors(artifact: Artifact, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every tensor of an artifact of fp32 or fp16 by name; matrices of linear layers [out, in], as torch has
+    them."""
     assert artifact.manifest is not None
     found = {}
     raw = np.memmap(artifact.files["weights"], np.uint8, "r")
@@ -142,7 +143,7 @@ def _tensors(artifact: Artifact, dtype: torch.dtype) -> dict[str, Tensor]:
         data = raw[
             record.offset : record.offset + record.length
         ].tobytes()  # at odd offsets: copied, not viewed
-        values = torch.from_numpy(np.frombuffer(data, np.float32).reshape(record.shape).copy())
+        values = torch.from_numpy(np.frombuffer(data, record.dtype).reshape(record.shape).copy())
         is_linear = values.ndim == 2 and "_embeddings." not in record.name
         found[record.name] = (values.T.contiguous() if is_linear else values).to(dtype)
     return found

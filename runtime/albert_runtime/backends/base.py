@@ -69,6 +69,7 @@ class PaddedBackend(ABC):
     name: str
     outputs: tuple[str, ...]
     vocab_size: int | None = None  # where known
+    tokens_per_pass = TOKENS_PER_PASS
     max_rows: int | None = None
 
     def padded_width(self, width: int) -> int:
@@ -99,7 +100,7 @@ class PaddedBackend(ABC):
 
     def _rows_per_pass(self, batch: PackedBatch, outputs: Sequence[str]) -> int:
         """Rows that keep a pass within bounds: all choices of a question together."""
-        tokens = TOKENS_PER_PASS
+        tokens = self.tokens_per_pass
         if SCORES in outputs and self.vocab_size is not None:
             tokens = min(tokens, SCORES_PER_PASS // self.vocab_size)
         choices = batch.choices or 1

@@ -23,6 +23,8 @@ class CudaBackend(OnnxRuntimeBackend):
     """One session on the first visible GPU; outputs are copied from it once, when a pass is done."""
 
     name = "cuda"
+    # A GPU wants many; so many take 2 GB of attention scores in ALBERT-xxlarge at 512 columns.
+    tokens_per_pass = 16384
 
     def __init__(self, artifact: Artifact, options: Options) -> None:
         """Load the graph onto the GPU; BackendError if there is none, or no ONNX Runtime that can use it."""
