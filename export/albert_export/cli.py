@@ -15,10 +15,10 @@ from types import FrameType
 from albert_runtime import Predictor
 from albert_runtime.backends.gpu import find_gpu
 from albert_runtime.errors import AlbertError
-from albert_runtime.tasks import TASKS
+from albert_runtime.tasks import TASKS, Head
 
 from .errors import ExportError, UsageError
-from .precision import PRECISIONS
+from .precision import PRECISIONS, stored_bytes
 from .publish import STAGING_PREFIX, check_target
 from .request import Request
 from .sources import choose, stem_of
@@ -238,13 +238,15 @@ def _seed(text: str) -> int:
 
 
 def _print_variants() -> None:
-    row = "{:<22}  {:>6}  {:>6}  {:>5}  {:<10}  {:>6}  {:>11}  {:>7}".format
-    lines = [row("variant", "layers", "hidden", "heads", "activation", "vocab", "parameters", "fp32 MB")]
+    row = "{:<22}  {:>6}  {:>6}  {:>5}  {:<10}  {:>6}  {:>11}  {:>7}  {:>7}  {:>7}".format
+    sizes = ("fp32 MB", "16 bits", "int8 MB")
+    lines = [row("variant", "layers", "hidden", "heads", "activation", "vocab", "parameters", *sizes)]
     for name, config in VARIANTS.items():
-        count = config.parameter_count()
-        sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
-        parameters, megabytes = f"{count:,}", f"{4 * count / 1e6:.1f}"
-        lines.append(row(name, *sizes, config.hidden_act, config.vocab_size, parameters, megabytes))
+        shape = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
+        stored = [stored_bytes(config, Head(), PRECISIONS[one]) for one in ("fp32", "bf16", "int8")]
+        megabytes = [f"{size / 1e6:.1f}" for size in stored]
+        parameters = f"{config.parameter_count():,}"
+        lines.append(row(name, *shape, config.hidden_act, config.vocab_size, parameters, *megabytes))
     print("\n".join(lines), flush=True)
 
 
