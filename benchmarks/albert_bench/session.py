@@ -10,7 +10,7 @@ from albert_runtime.config import AlbertConfig
 from .ceiling import ceiling
 from .check import check
 from .child import Child, ChildFailed
-from .forms import WHOLE, Form, forms, streams
+from .forms import SINGLY, WHOLE, Form, forms, streams
 from .peers import ENGINE, PEERS, Answer, Contender
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
@@ -174,10 +174,12 @@ class Session:
         for seat in self._seats:
             if seat.contender.only and work.name not in seat.contender.only:
                 continue
-            packs = PEERS[seat.contender.peer].packs
-            ways = [(form, seat.child) for form in forms(work, packs, self._settings.brief)]
+            packs, brief = PEERS[seat.contender.peer].packs, self._settings.brief
+            ways = [(form, seat.child) for form in forms(work, packs, brief)]
             if work.is_mixed and seat.streaming is not None:
                 ways.append((streams(self._threads), seat.streaming))
+                # One by one on all threads at once is seldom better on all threads for each.
+                ways = [way for way in ways if not brief or way[0] != SINGLY]
             for form, child in ways:
                 entrants.append(_Entrant(seat.contender, child, form, rows, self._settings.turn_seconds))
         return entrants
