@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -116,7 +117,8 @@ def scores_of(predictor: Predictor) -> Scorer:
 def dynamic_int8(graph: Path) -> Scorer:
     """ONNX Runtime's own int8: one scale for each weight, activations' ranges taken at run time."""
     pre, target = graph.with_suffix(".pre.onnx"), graph.with_suffix(".dynamic.onnx")
-    quant_pre_process(str(graph), str(pre), skip_symbolic_shape=True)
+    onnx.save(onnx.load(graph), pre)  # its weights inside: the model is small
+    quant_pre_process(str(pre), str(pre), skip_symbolic_shape=True)
     quantize_dynamic(str(pre), str(target), weight_type=QuantType.QInt8)
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
 

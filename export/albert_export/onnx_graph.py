@@ -154,7 +154,7 @@ class _Graph:
         self.narrow, self.quantized = precision.narrow, precision.quantized
         self.type = _TYPES[precision.dtype] if precision.narrow else TensorProto.FLOAT
         self.uses: Counter[str] = Counter()
-        self.rounded_inputs: set[str] = set()
+        self.readers: Counter[str] = Counter()  # of what is rounded
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.shapes: list[onnx.ValueInfoProto] = []
@@ -203,7 +203,7 @@ class _Graph:
     def product(self, name: str, x: str, weights: str) -> str:
         matrix = f"{weights}.weight"
         if matrix in self.ranges:
-            x = self.rounded(x, self.ranges[matrix][self.uses[matrix]])
+            x = self.rounded(name, x, self.ranges[matrix][self.uses[matrix]])
             self.uses[matrix] += 1
         return self.add("MatMul", name, x, self.dequantized(name, matrix, axis=1))
 
@@ -213,16 +213,18 @@ class _Graph:
             return matrix
         return self.add("DequantizeLinear", f"{name}_weights", matrix, f"{matrix}{SCALE}", axis=axis)
 
-    def rounded(self, x: str, greatest: float) -> str:
-        """x as the nearest int8 multiple of ``greatest`` / 127; once, however many matrices multiply it."""
-        name = f"{x}_dequantized"
-        if name not in self.rounded_inputs:
-            self.rounded_inputs.add(name)
-            scale = self.constant(f"{x}_scale", max(greatest, _LEAST_RANGE) / 127, np.float32)
-            zero = self.constant("zero_point", 0, np.int8)
-            integers = self.add("QuantizeLinear", f"{x}_quantized", x, scale, zero)
-            self.add("DequantizeLinear", name, integers, scale, zero)
-        return name
+    def rounded(self, name: str, x: str, greatest: float) -> str:
+        """x as the nearest int8 multiple of ``greatest`` / 127, for its use in the node ``name``."""
+        # On x86 ONNX Runtime fuses no product whose QuantizeLinear has other readers, and it merges equal
+        # ones: so query, key and value have a pair each, with scales that differ in the last bit.
+        step = np.float32(max(greatest, _LEAST_RANGE) / 127)
+        for _ in range(self.readers[x]):
+            step = np.nextafter(step, np.float32(np.inf))
+        self.readers[x] += 1
+        scale = self.constant(f"{name}_scale", step, np.float32)
+        zero = self.constant("zero_point", 0, np.int8)
+        integers = self.add("QuantizeLinear", f"{name}_quantized", x, scale, zero)
+        return self.add("DequantizeLinear", f"{name}_input", integers, scale, zero)
 
     def layer_norm(self, name: str, x: str, weights: str, epsilon: float | None = None) -> str:
         """Wide in and out."""

@@ -50,7 +50,8 @@ def test_help_and_version(run):
         (["albert-base-v2", "--format", "onnx"], "invalid choice"),
         (["albert-base-v2", "--task", "ner"], "invalid choice"),
         (["albert-base-v2", "--source", "torrent"], "invalid choice"),
-        (["albert-base-v2", "--int8"], "unrecognized arguments"),
+        (["albert-base-v2", "--int8", "--fp16"], "not allowed with"),
+        (["albert-base-v2", "--int4"], "unrecognized arguments"),
         (["albert-base-v2", "--rand"], "unrecognized arguments"),
     ],
 )
