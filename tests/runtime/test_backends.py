@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact import Artifact
-from albert_runtime.backends import GPU, NAMES, Options, available_cpus, base, choose
+from albert_runtime.backends import GPU, NAMES, Options, available_cpus, base, choose, gpu
 from albert_runtime.backends.base import TOKENS_PER_PASS, PaddedBackend, check_inputs, one_line
 from albert_runtime.batch import Limits
 from albert_runtime.errors import ArtifactError, BackendError
@@ -120,7 +120,8 @@ def break_native(monkeypatch):
     monkeypatch.delattr("albert_runtime._native", raising=False)
 
 
-def test_auto_takes_the_engine_first(artifact):
+def test_auto_takes_the_engine_where_there_is_no_gpu(artifact, monkeypatch):
+    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
     backend, skipped = choose("auto", artifact, FP32)
     assert backend.name == "native"
     assert list(skipped) == list(GPU)
