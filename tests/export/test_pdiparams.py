@@ -70,7 +70,7 @@ def test_spare_bytes_and_tensors(tmp_path):
     [
         (record(np.zeros(6, np.float32)), r"a\.bias has shape \[6\], not \[5\]"),
         (record(np.zeros(5, np.float16), code=4), r"a\.bias is float16, not float32"),
-        (record(np.zeros(5, np.int32), code=2), r"a\.bias is none of float16, float32, bfloat16"),
+        (record(np.zeros(5, np.int32), code=2), r"a\.bias is none of float16, float32, int8, bfloat16"),
         (record(np.zeros(5, np.float32), version=1), "not in the known form"),
         (record(np.zeros(5, np.float32), levels=1), "not in the known form"),
         (struct.pack("<IQIi", 0, 0, 0, -1), "not in the known form"),
