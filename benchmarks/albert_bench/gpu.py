@@ -22,7 +22,7 @@ from albert_runtime.config import AlbertConfig
 from .check import check
 from .cli import complain, say
 from .machine import describe, today
-from .peers import HIDDEN, POOLED, Answer
+from .peers import HIDDEN, POOLED, Answer, padded
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
 from .work import Rows, Work, mixed, uniform
@@ -39,7 +39,6 @@ _ORT = (
     ("cuda", "fp32"),
 )
 _TORCH = ("fp16", "bf16")
-_OUTPUTS = (HIDDEN, POOLED)
 
 Run = Callable[[Rows], Answer]
 
@@ -135,8 +134,6 @@ def _torch(artifact: Artifact, config: AlbertConfig, precision: str) -> Run:
     encoder = Encoder(config, {name: values.cuda() for name, values in read_tensors(artifact, dtype).items()})
 
     def call(rows: Rows) -> Answer:
-        from .peers import padded  # noqa: PLC0415
-
         ids, mask, _ = padded(rows)
         whole = all(len(row) == ids.shape[1] for row in rows)
         with torch.no_grad():

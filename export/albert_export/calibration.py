@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
+from albert_runtime.manifest import INPUTS
 
 from .errors import ExportError
 from .verify import ENCODER, Batch, make_batches
@@ -127,9 +128,7 @@ def _refuse_unknown(record: dict[str, object]) -> None:
 def _random_rows(config: AlbertConfig) -> Calibration:
     rows = []
     for batch in make_batches(config, ENCODER):
-        for ids, mask, types in zip(
-            *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")), strict=True
-        ):
+        for ids, mask, types in zip(*(batch[name] for name in INPUTS), strict=True):
             count = int(mask.sum())
             rows.append(_row(ids[:count].tolist(), types[:count].tolist()))
     tokens = sum(row["input_ids"].size for row in rows)
@@ -137,9 +136,5 @@ def _random_rows(config: AlbertConfig) -> Calibration:
 
 
 def _row(ids: list[int], types: list[int]) -> Batch:
-    shape = (1, -1)
-    return {
-        "input_ids": np.array(ids, np.int64).reshape(shape),
-        "attention_mask": np.ones((1, len(ids)), np.int64),
-        "token_type_ids": np.array(types, np.int64).reshape(shape),
-    }
+    columns = (ids, [1] * len(ids), types)
+    return {name: np.array([values], np.int64) for name, values in zip(INPUTS, columns, strict=True)}
