@@ -12,6 +12,7 @@ from .answers import Answer, Setting, answer_all, stream
 from .artifact import Artifact
 from .backends import Options, available_cpus, choose
 from .backends.base import SCORES
+from .backends.dlpack import is_on_gpu
 from .batch import Limits
 from .errors import BackendError, InputError
 from .manifest import SUFFIX, Manifest
@@ -34,6 +35,7 @@ class Predictor:
     in, their weights converted when they are packed, the activations as they come (int8: every token with a
     scale of its own, so that no calibration is needed); sums, LayerNorm and softmax stay float32, and so do
     the arrays in and out. The engine widens an artifact of fp16 to fp32.
+    ``device`` cpu or gpu leaves auto the backends that run there, and lets paddle run on a GPU.
     ``num_threads`` None means the CPUs this process may really use. ``max_batch`` and ``max_length`` are the
     rows and tokens of a pass that a TensorRT engine is built for (32 and the model's positions); auto takes
     TensorRT only where such an engine is built already, by its name or by ``build``. ``verify`` compares
@@ -50,6 +52,7 @@ class Predictor:
         *,
         backend: str = "auto",
         precision: str = "auto",
+        device: str = "auto",
         num_threads: int | None = None,
         max_batch: int | None = None,
         max_length: int | None = None,
@@ -62,7 +65,7 @@ class Predictor:
         self._precision = stored if precision == "auto" else precision
         if verify:
             self._artifact.verify()
-        self._options = Options(threads, self._precision, max_batch, max_length)
+        self._options = Options(threads, self._precision, device, max_batch, max_length)
         self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
@@ -90,6 +93,8 @@ class Predictor:
 
         * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally attention_mask
           (0 and 1, holes and left padding too) and token_type_ids; a missing mask is derived from the pad id;
+          on cuda and tensorrt also int64 arrays that are on the GPU (DLPack: torch, cupy, paddle...), ids and
+          mask, which are then read there; such ids are not checked, those out of range give no useful answer;
         * a list of token-id lists of any lengths, in which every id counts;
         * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
 
@@ -110,6 +115,8 @@ class Predictor:
         names = self._names(outputs)
         if positions is not None and SCORES not in names:
             raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
+        if is_on_gpu(batch):
+            return self._run_on_gpu(batch, names, truncate=truncate, positions=positions)
         packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
         return self._backend.run(packed, names, None if positions is None else tokens_at(packed, positions))
 
@@ -252,6 +259,19 @@ class Predictor:
 
     def __repr__(self) -> str:
         return f"Predictor({str(self._artifact.folder / self._artifact.stem)!r}, backend={self.backend!r})"
+
+    def _run_on_gpu(
+        self, batch: object, names: Sequence[str], *, truncate: bool, positions: object
+    ) -> dict[str, NDArray[np.float32]]:
+        run = getattr(self._backend, "run_on_gpu", None)
+        if run is None:
+            raise InputError(
+                f"the batch is on a GPU, which backend {self.backend!r} does not read; "
+                "pass it from the CPU, or use backend='cuda'"
+            )
+        if truncate or positions is not None:
+            raise InputError("truncate and positions are for batches on the CPU")
+        return run(batch, self._limits, names)  # type: ignore[no-any-return]
 
     def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:
         known = self._backend.outputs

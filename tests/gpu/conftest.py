@@ -33,20 +33,26 @@ def card() -> Gpu:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """artifact(variant, precision="fp32", layers=None) -> its manifest, with seeded weights."""
+    """artifact(variant, precision="fp32", layers=None, head=Head()) -> its manifest, with seeded weights."""
 
-    def make(variant: str, precision: str = "fp32", layers: int | None = None) -> Path:
+    def make(variant: str, precision: str = "fp32", layers: int | None = None, head: Head = Head()) -> Path:
         config = VARIANTS[variant]
         if layers is not None:
             config = replace(config, num_hidden_layers=layers)
-        return write_artifact(tmp_path_factory.mktemp("gpu"), f"{variant}-{precision}", config, precision)
+        return write_artifact(
+            tmp_path_factory.mktemp("gpu"),
+            f"{variant}-{precision}",
+            config,
+            precision,
+            head,
+        )
 
     return make
 
 
-def write_artifact(folder: Path, stem: str, config: AlbertConfig, precision_name: str) -> Path:
-    """Weight file, graph and manifest of a bare model; there is no Paddle program."""
-    precision, head = PRECISIONS[precision_name], Head()
+def write_artifact(folder: Path, stem: str, config: AlbertConfig, precision_name: str, head: Head) -> Path:
+    """Weight file, graph and manifest of a model; there is no Paddle program."""
+    precision = PRECISIONS[precision_name]
     types = dtypes(config, head, precision)
     weights, graph = folder / f"{stem}.pdiparams", folder / f"{stem}.onnx"
     tensors = []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import BackendError, Predictor
+from albert_runtime.tasks import MULTIPLE_CHOICE, Head
 
 ROWS = [[2, *range(100, 100 + length), 3] for length in (62, 1, 30, 14, 5)]
 # Relative to the size of the answers. fp32 products are TF32 on the GPU.
@@ -55,3 +56,45 @@ def test_bfloat16_runs_or_says_why(artifact):
         assert "ONNX Runtime" in str(error)
     else:
         assert closest(Predictor(path, backend="native").run(ROWS), answer) > LEAST_COSINE["bf16"]
+
+
+@pytest.mark.parametrize("backend", ["cuda", "tensorrt"])
+def test_arrays_on_the_gpu_are_read_there(artifact, tmp_path, monkeypatch, backend):
+    torch = pytest.importorskip("torch")
+    if backend == "tensorrt":
+        pytest.importorskip("tensorrt")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = artifact("albert-chinese-tiny")
+    width = max(map(len, ROWS))
+    ids = np.array([row + [0] * (width - len(row)) for row in ROWS])
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).astype(np.int64)}
+    expected = Predictor(path, backend="native").run(batch)
+    on_gpu = {name: torch.from_numpy(values).cuda() for name, values in batch.items()}
+    answer = Predictor(path, backend=backend, max_batch=4, max_length=64).run(on_gpu)
+    assert closest(expected, answer) > LEAST_COSINE["fp32"]
+
+
+def test_arrays_are_awaited(artifact):
+    """Made on another stream, and not ready when run is called."""
+    torch = pytest.importorskip("torch")
+    path = artifact("albert-chinese-tiny")
+    ids, mask = torch.full((8, 32), 7).cuda(), torch.ones((8, 32), dtype=torch.int64).cuda()
+    expected = Predictor(path, backend="native").run({"input_ids": ids.cpu().numpy() + 5})
+    slow = torch.randn(8192, 8192, device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(10):
+            slow = slow @ slow
+        ids += 5
+        answer = Predictor(path, backend="cuda").run({"input_ids": ids, "attention_mask": mask})
+    assert closest(expected, answer) > LEAST_COSINE["fp32"]
+
+
+def test_questions_of_several_choices_in_tensorrt(artifact, tmp_path, monkeypatch):
+    pytest.importorskip("tensorrt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = artifact("albert-chinese-tiny", head=Head(MULTIPLE_CHOICE, num_labels=1))
+    predictor = Predictor(path, backend="tensorrt", max_batch=16, max_length=64)
+    for choices in (1, 2, 8):
+        questions = [[ROWS[(row + choice) % len(ROWS)] for choice in range(choices)] for row in range(3)]
+        expected = Predictor(path, backend="native").run(questions)["logits"]
+        np.testing.assert_allclose(predictor.run(questions)["logits"], expected, atol=5e-3)

@@ -1,5 +1,8 @@
 """A small artifact made by hand: real weights and manifest, stand-ins for the program and the graph."""
 
+import ctypes
+import sys
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +11,12 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact import FileRecord, Manifest, TensorRecord, sha256_of
+from albert_runtime.backends import gpu
 from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS, tensor_shapes
 from albert_runtime.tasks import LABELLED, Head
+
+from .fake_gpu import Driver, Runtime
 
 TINY = AlbertConfig(
     vocab_size=50,
@@ -171,3 +177,27 @@ def make_task(make_artifact: MakeArtifact, piece_tokenizer: Path, tmp_path: Path
         return make_artifact(folder=tmp_path / task, task=task, **options)
 
     return make
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver in place of libcuda.so.1."""
+    fake, real = Driver(), ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, *more: fake if name == gpu.DRIVER else real(name, *more))
+    return fake
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    """A machine without an NVIDIA driver, whatever this one has."""
+    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
+
+
+@pytest.fixture
+def runtime(monkeypatch, driver, tmp_path):
+    """A machine with a GPU, TensorRT and an empty folder of engines."""
+    fake = Runtime()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake

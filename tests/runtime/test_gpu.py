@@ -1,10 +1,9 @@
 """TensorRT and CUDA where there is no GPU: the driver and ONNX Runtime are faked at their boundaries.
 
-The fake session answers with ONNX Runtime's own CPU provider, so outputs are real; what the tests look at is
-the choice, the shapes, the settings, the engine folder and the refusals.
+Outputs are real; what the tests look at is the choice, the shapes, the settings, the engine folder and the
+refusals.
 """
 
-import ctypes
 import json
 import logging
 import sys
@@ -13,127 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from albert_runtime import BackendError, Predictor
 from albert_runtime.artifact import Artifact
 from albert_runtime.backends import NAMES, cuda, gpu, tensorrt
-from albert_runtime.backends.tensorrt import NOTE, PROVIDER, Profile, key
+from albert_runtime.backends.engines import NOTE, EngineFolder, Profile
+from albert_runtime.backends.tensorrt import PROVIDER
 
 ROWS = [[5, 6, 7], [8, 9], [10, 11, 12, 13, 14], [3]]
-
-
-class Driver:
-    """libcuda.so.1 of a machine with one H100."""
-
-    status, devices, version = 0, 1, 12040
-
-    def cuInit(self, flags):
-        return self.status
-
-    def cuDeviceGetCount(self, count):
-        count._obj.value = self.devices
-        return 0
-
-    def cuDriverGetVersion(self, version):
-        version._obj.value = self.version
-        return 0
-
-    def cuDeviceGet(self, device, ordinal):
-        return 0
-
-    def cuDeviceGetName(self, name, size, device):
-        name.value = b"NVIDIA H100"
-        return 0
-
-    def cuDeviceGetAttribute(self, value, which, device):
-        value._obj.value = {75: 9, 76: 0}[which]
-        return 0
-
-
-@pytest.fixture
-def driver(monkeypatch):
-    """A driver in place of libcuda.so.1."""
-    fake, real = Driver(), ctypes.CDLL
-    monkeypatch.setattr(ctypes, "CDLL", lambda name, *more: fake if name == gpu.DRIVER else real(name, *more))
-    return fake
-
-
-@pytest.fixture
-def no_driver(monkeypatch):
-    """A machine without an NVIDIA driver, whatever this one has."""
-    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
-
-
-class Binding:
-    def __init__(self):
-        self.inputs, self.outputs, self.results = {}, [], []
-
-    def bind_cpu_input(self, name, values):
-        self.inputs[name] = values
-
-    def bind_output(self, name, device):
-        assert device == "cuda"
-        self.outputs.append(name)
-
-    def copy_outputs_to_cpu(self):
-        return self.results
-
-
-class Runtime(types.ModuleType):
-    """onnxruntime-gpu, as far as it is used, and what was done with it."""
-
-    def __init__(self):
-        super().__init__("onnxruntime")
-        self.__version__ = onnxruntime.__version__
-        self.available = [PROVIDER, "CUDAExecutionProvider", "CPUExecutionProvider"]
-        self.loads = True  # whether the providers' libraries do
-        self.spoil = lambda values: values
-        self.sessions, self.shapes, self.preloaded = [], [], 0
-        self.SessionOptions = onnxruntime.SessionOptions
-
-    def get_available_providers(self):
-        return self.available
-
-    def preload_dlls(self):
-        self.preloaded += 1
-
-    def InferenceSession(self, path, options, providers):
-        self.sessions.append(providers)
-        runtime, inner = self, onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-        class Session:
-            get_inputs, get_outputs = inner.get_inputs, inner.get_outputs
-
-            def get_providers(self):
-                names = [provider[0] for provider in providers[:-1]]
-                return [*(names if runtime.loads else []), "CPUExecutionProvider"]
-
-            def io_binding(self):
-                return Binding()
-
-            def run_with_iobinding(self, binding):
-                runtime.shapes.append(binding.inputs["input_ids"].shape)
-                found = inner.run(binding.outputs, binding.inputs)
-                binding.results = [runtime.spoil(values) for values in found]
-
-        return Session()
-
-
-@pytest.fixture
-def runtime(monkeypatch, driver, tmp_path):
-    """A machine with a GPU, TensorRT and an empty folder of engines."""
-    fake = Runtime()
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return fake
 
 
 @pytest.fixture(scope="module")
 def program(export_artifact, golden):
     return export_artifact(golden / "model-gelu")
+
+
+@pytest.fixture(scope="module")
+def choice_program(export_artifact, golden):
+    return export_artifact(golden / "multiple-choice")
 
 
 # The driver
@@ -308,22 +205,29 @@ def test_a_damaged_note_means_not_built(program, runtime):
     assert json.loads(Path(folder, NOTE).read_text())["state"] == "built"
 
 
-def test_the_key_holds_what_an_engine_depends_on(program, monkeypatch):
+def test_the_folder_is_named_by_what_an_engine_depends_on(program):
     manifest = Artifact.open(program).manifest
-    card = gpu.Gpu("NVIDIA H100", (9, 0), (12, 4))
-    profile = Profile(32, 512)
-    keys = {
-        key(manifest, card, "1.32.0", profile),
-        key(manifest, replace(card, name="NVIDIA L4"), "1.32.0", profile),
-        key(manifest, replace(card, cuda=(13, 0)), "1.32.0", profile),
-        key(manifest, card, "1.33.0", profile),
-        key(manifest, card, "1.32.0", Profile(16, 512)),
-    }
+    card, profile = gpu.Gpu("NVIDIA H100", (9, 0), (12, 4)), Profile(32, 512)
+    versions = {"onnxruntime": "1.32.0", "tensorrt": "10.9"}
     onnx = replace(manifest.files["onnx"], sha256="0" * 64)
-    keys.add(key(replace(manifest, files={**manifest.files, "onnx": onnx}), card, "1.32.0", profile))
-    monkeypatch.setattr(tensorrt, "_tensorrt_version", lambda: "11.0")
-    keys.add(key(manifest, card, "1.32.0", profile))
-    assert len(keys) == 7 and all(name.startswith("model-gelu-") for name in keys)
+    weights = replace(manifest.files["weights"], sha256="0" * 64)
+    folders = [
+        EngineFolder(manifest, "onnx", card, versions, profile),
+        EngineFolder(manifest, "onnx", replace(card, name="NVIDIA L4"), versions, profile),
+        EngineFolder(manifest, "onnx", replace(card, cuda=(13, 0)), versions, profile),
+        EngineFolder(manifest, "onnx", card, {**versions, "onnxruntime": "1.33.0"}, profile),
+        EngineFolder(manifest, "onnx", card, {**versions, "tensorrt": "11.0"}, profile),
+        EngineFolder(manifest, "onnx", card, versions, Profile(16, 512)),
+        EngineFolder(manifest, "program", card, versions, profile),
+        EngineFolder(
+            replace(manifest, files={**manifest.files, "onnx": onnx}), "onnx", card, versions, profile
+        ),
+        EngineFolder(
+            replace(manifest, files={**manifest.files, "weights": weights}), "onnx", card, versions, profile
+        ),
+    ]
+    names = {folder.path.name for folder in folders}
+    assert len(names) == 9 and all(name.startswith("model-gelu-") for name in names)
 
 
 @pytest.mark.parametrize(
@@ -351,10 +255,58 @@ def test_int8_and_fp16_artifacts_enable_their_types(export_artifact, golden):
     for precision, flags in (("fp16", ("True", "False")), ("bf16", ("False", "False"))):
         manifest = Artifact.open(export_artifact(golden / "model-gelu", precision=precision)).manifest
         backend = object.__new__(tensorrt.TensorRtBackend)
-        backend.folder, backend.profile = "f", Profile(2, 16)
+        backend.folder, backend.profile = types.SimpleNamespace(path="f"), Profile(2, 16)
         settings = backend.settings(manifest)
         assert (settings["trt_fp16_enable"], settings["trt_int8_enable"]) == flags
         assert settings["trt_bf16_enable"] == str(precision == "bf16")
+
+
+def test_multiple_choice_takes_questions_of_any_number_of_choices(choice_program, runtime):
+    predictor = Predictor(choice_program, backend="tensorrt", max_batch=20, max_length=32)
+    settings = runtime.sessions[0][0][1]
+    assert settings["trt_profile_min_shapes"].startswith("input_ids:1x1x1,")
+    assert settings["trt_profile_opt_shapes"].startswith("input_ids:2x4x16,")
+    assert settings["trt_profile_max_shapes"].startswith("input_ids:2x8x32,")
+    runtime.shapes.clear()
+    for choices in (1, 2, 8):
+        questions = [[ROWS[(row + choice) % 4] for choice in range(choices)] for row in range(3)]
+        expected = Predictor(choice_program, backend="native").run(questions)["logits"]
+        np.testing.assert_allclose(predictor.run(questions)["logits"], expected, atol=2e-5)
+    assert runtime.shapes == [(rows, choices, 16) for choices in (1, 2, 8) for rows in (2, 1)]
+    with pytest.raises(BackendError, match="a question has 9 choices, a TensorRT engine takes 8; use"):
+        predictor.run([[[5]] * 9])
+
+
+# Devices
+
+
+def test_a_device_leaves_what_runs_there(program, runtime):
+    assert Predictor(program, device="cpu").backend == "native" and not runtime.sessions
+    assert Predictor(program, device="gpu").backend == "cuda"
+
+
+def test_a_device_asked_for_is_not_left(program, no_driver):
+    with pytest.raises(BackendError, match=r"no backend can run model-gelu: tensorrt: .*; paddle: no NVIDIA"):
+        Predictor(program, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"device": "cuda:1"}, "device 'cuda:1' is unknown; choose one of auto, cpu, gpu"),
+        (
+            {"backend": "native", "device": "gpu"},
+            "native does not run on device 'gpu'; choose one of tensorrt, cuda, paddle",
+        ),
+        (
+            {"backend": "cuda", "device": "cpu"},
+            "cuda does not run on device 'cpu'; choose one of native, onnxruntime, paddle",
+        ),
+    ],
+)
+def test_devices_that_do_not_fit(program, arguments, message):
+    with pytest.raises(BackendError, match=message):
+        Predictor(program, **arguments)
 
 
 def test_the_order():

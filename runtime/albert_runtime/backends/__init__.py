@@ -2,26 +2,29 @@
 
 import logging
 import os
+from dataclasses import replace
 from importlib import import_module
 
 from ..artifact import Artifact
 from ..errors import BackendError
 from .base import Backend, Options, one_line
 
-__all__ = ["COMPUTED", "GPU", "NAMES", "Backend", "Options", "available_cpus", "choose"]
+__all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "choose"]
 
 _log = logging.getLogger("albert_runtime")
 
-# Each in the module of its name, imported when asked for.
-_CLASSES = {
-    "tensorrt": "TensorRtBackend",
-    "cuda": "CudaBackend",
-    "native": "NativeBackend",
-    "onnxruntime": "OnnxRuntimeBackend",
-    "paddle": "PaddleBackend",
+# (name, device) -> (module, class), in the order of auto; of a backend's devices the first is the usual one.
+# Modules are imported when asked for.
+_BACKENDS = {
+    ("tensorrt", "gpu"): ("tensorrt", "TensorRtBackend"),
+    ("cuda", "gpu"): ("cuda", "CudaBackend"),
+    ("native", "cpu"): ("native", "NativeBackend"),
+    ("onnxruntime", "cpu"): ("onnxruntime", "OnnxRuntimeBackend"),
+    ("paddle", "cpu"): ("paddle", "PaddleBackend"),
+    ("paddle", "gpu"): ("paddle_gpu", "PaddleGpuBackend"),
 }
-NAMES = tuple(_CLASSES)
-GPU = ("tensorrt", "cuda")
+NAMES = tuple(dict.fromkeys(name for name, _ in _BACKENDS))
+DEVICES = ("cpu", "gpu")
 ENGINE = "native"
 # What the engine computes in; the others compute what the artifact stores. It widens fp16 to fp32: processors
 # multiply fp16 no faster.
@@ -38,12 +41,16 @@ def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, di
         raise BackendError(
             f"precision {options.precision!r} is unknown; choose one of auto, {', '.join(known)}"
         )
+    if options.device not in ("auto", *DEVICES):
+        raise BackendError(f"device {options.device!r} is unknown; choose one of auto, {', '.join(DEVICES)}")
     if name != "auto":
         if name not in NAMES:
             raise BackendError(f"backend {name!r} is unknown; choose one of auto, {', '.join(NAMES)}")
         return _build(name, artifact, options, named=True), {}
     skipped: dict[str, str] = {}
     for candidate in NAMES:
+        if not _places(candidate, options.device):
+            continue
         try:
             return _build(candidate, artifact, options, named=False), skipped
         except BackendError as error:
@@ -53,11 +60,22 @@ def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, di
     raise BackendError(f"no backend can run {artifact.stem}: {reasons}")
 
 
+def _places(name: str, device: str) -> list[str]:
+    """Where the backend may run if the user asked for ``device``."""
+    return [place for known, place in _BACKENDS if known == name and device in ("auto", place)]
+
+
 def _stored(artifact: Artifact) -> str:
     return "fp32" if artifact.manifest is None else artifact.manifest.precision
 
 
 def _build(name: str, artifact: Artifact, options: Options, *, named: bool) -> Backend:
+    places = _places(name, options.device)
+    if not places:
+        able = ", ".join(other for other in NAMES if _places(other, options.device))
+        raise BackendError(f"{name} does not run on device {options.device!r}; choose one of {able}")
+    # A build takes minutes, so only who asks for a backend by name gets one.
+    options = replace(options, device=places[0], may_build=named)
     stored = _stored(artifact)
     if name != ENGINE and options.precision != stored:
         raise BackendError(
@@ -65,19 +83,14 @@ def _build(name: str, artifact: Artifact, options: Options, *, named: bool) -> B
             f"precision {options.precision!r} needs backend={ENGINE!r}"
         )
     try:
-        module = import_module(f".{name}", __name__)
+        module_name, class_name = _BACKENDS[name, options.device]
+        module = import_module(f".{module_name}", __name__)
     except ImportError as error:  # only the extension is imported with its backend's module
         raise BackendError(
             f"the compiled extension does not load ({one_line(error)}); "
             "pip install --force-reinstall albert-runtime"
         ) from None
-    backend_class = getattr(module, _CLASSES[name])
-    backend: Backend = (
-        # A build takes minutes, so only who asks for TensorRT by name gets one.
-        backend_class(artifact, options, may_build=named)
-        if name == "tensorrt"
-        else backend_class(artifact, options)
-    )
+    backend: Backend = getattr(module, class_name)(artifact, options)
     return backend
 
 

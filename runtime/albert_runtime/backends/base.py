@@ -2,7 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..batch import Int32, Int64, PackedBatch
 from ..errors import BackendError
+from ..manifest import INPUTS
 from ..tasks import MASKED_SPAN_LOGIT
 
 Array = NDArray[np.float32]
@@ -22,7 +23,6 @@ TOKENS_PER_PASS = 4096
 # As many values may be scored at a time: 256 MiB, however large the vocabulary.
 SCORES_PER_PASS = 2**26
 SCORES, SPANS = "prediction_scores", ("start_logits", "end_logits")
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Backend(Protocol):
@@ -50,14 +50,17 @@ class Backend(Protocol):
 class Options:
     """How a backend is to run.
 
-    ``max_batch``, ``max_length``: rows and columns a TensorRT engine is built for; None = 32 and the model's
-    positions.
+    ``device``: cpu, gpu, or auto for either. ``max_batch``, ``max_length``: rows and columns a TensorRT
+    engine is built for; None = 32 and the model's positions. ``may_build``: whether it is built where it is
+    not there.
     """
 
     num_threads: int
     precision: str
+    device: str = "auto"
     max_batch: int | None = None
     max_length: int | None = None
+    may_build: bool = False
 
 
 class PaddedBackend(ABC):
@@ -72,6 +75,9 @@ class PaddedBackend(ABC):
     tokens_per_pass = TOKENS_PER_PASS
     max_rows: int | None = None
 
+    def fit(self, width: int, choices: int | None) -> None:  # noqa: B027  (most take all)
+        """BackendError if this backend takes no rows of so many columns, or questions of so many choices."""
+
     def padded_width(self, width: int) -> int:
         """The columns given to a pass whose longest row has ``width``."""
         return width
@@ -80,35 +86,42 @@ class PaddedBackend(ABC):
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """The named outputs for one padded pass, in new arrays; any number of threads may call it."""
 
+    @abstractmethod
+    def info(self) -> dict[str, object]:
+        """See Backend.info."""
+
     def run(
         self, batch: PackedBatch, outputs: Sequence[str], score_tokens: Int32 | None = None
     ) -> dict[str, Array]:
         """See Backend.run."""
-        results = _Results(batch, score_tokens)
-        rows = self._rows_per_pass(batch, outputs)
-        for start in range(0, batch.shape[0], rows):
-            stop = min(start + rows, batch.shape[0])
+        results = Results(batch, score_tokens)
+        for start, stop in self.passes(batch, outputs, batch.width):
             part = batch.rows(start, stop)
             width = self.padded_width(part.width)
             arrays = part.to_padded(width)
             if batch.choices is not None:
                 arrays = tuple(values.reshape(-1, batch.choices, width) for values in arrays)  # type: ignore[assignment]
             inputs = dict(zip(INPUTS, arrays, strict=True))
-            for name, values in zip(outputs, self.forward(inputs, outputs), strict=True):
-                results.add(name, values, part, start, width)
+            results.add(self.forward(inputs, outputs), outputs, part, start, width)
         return results.values
 
-    def _rows_per_pass(self, batch: PackedBatch, outputs: Sequence[str]) -> int:
-        """Rows that keep a pass within bounds: all choices of a question together."""
+    def passes(self, batch: PackedBatch, outputs: Sequence[str], width: int) -> Iterator[tuple[int, int]]:
+        """Rows start to stop of each pass of at most ``width`` columns, all choices of a question together.
+
+        BackendError for a batch that does not fit.
+        """
+        self.fit(width, batch.choices)
         tokens = self.tokens_per_pass
         if SCORES in outputs and self.vocab_size is not None:
             tokens = min(tokens, SCORES_PER_PASS // self.vocab_size)
         choices = batch.choices or 1
-        rows = max(1, tokens // (self.padded_width(batch.width) * choices))
-        return min(rows, self.max_rows or rows) * choices
+        rows = max(1, tokens // (self.padded_width(width) * choices))
+        step = min(rows, self.max_rows or rows) * choices
+        for start in range(0, batch.shape[0], step):
+            yield start, min(start + step, batch.shape[0])
 
 
-class _Results:
+class Results:
     """The outputs of all passes, each put where its rows belong."""
 
     def __init__(self, batch: PackedBatch, score_tokens: Int32 | None) -> None:
@@ -116,8 +129,19 @@ class _Results:
         self._batch = batch
         self._score_tokens = score_tokens
 
-    def add(self, name: str, values: NDArray[Any], part: PackedBatch, start: int, width: int) -> None:
-        """Take one output of the pass, ``width`` columns wide, that began at row ``start``."""
+    def add(
+        self,
+        answers: Sequence[NDArray[Any]],
+        outputs: Sequence[str],
+        part: PackedBatch,
+        start: int,
+        width: int,
+    ) -> None:
+        """Take the named outputs of the pass, ``width`` columns wide, that began at row ``start``."""
+        for name, values in zip(outputs, answers, strict=True):
+            self._add(name, values, part, start, width)
+
+    def _add(self, name: str, values: NDArray[Any], part: PackedBatch, start: int, width: int) -> None:
         choices = self._batch.choices or 1
         first, count = start // choices, part.shape[0] // choices
         if values.shape[:1] != (count,):

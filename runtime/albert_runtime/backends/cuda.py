@@ -1,30 +1,35 @@
 """ONNX Runtime's CUDA provider."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact
-from ..batch import Int64
-from ..errors import BackendError
-from .base import Options, import_package, one_line
+from ..batch import Int64, Limits
+from ..errors import BackendError, InputError
+from ..manifest import INPUTS
+from ..packing import pack
+from .base import Array, Options, Results, import_package, one_line
+from .dlpack import gpu_arrays
 from .gpu import Gpu, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
 
 EXTRA = "gpu"
 INSTALL = f"pip install 'albert-runtime[{EXTRA}]'"
 CUDA: tuple[str, dict[str, str]] = ("CUDAExecutionProvider", {"device_id": "0"})
+# A GPU wants many; so many take 2 GB of attention scores in ALBERT-xxlarge at 512 columns.
+TOKENS_PER_PASS = 16384
 
 
 class CudaBackend(OnnxRuntimeBackend):
     """One session on the first visible GPU; outputs are copied from it once, when a pass is done."""
 
     name = "cuda"
-    # A GPU wants many; so many take 2 GB of attention scores in ALBERT-xxlarge at 512 columns.
-    tokens_per_pass = 16384
+    tokens_per_pass = TOKENS_PER_PASS
 
     def __init__(self, artifact: Artifact, options: Options) -> None:
         """Load the graph onto the GPU; BackendError if there is none, or no ONNX Runtime that can use it."""
@@ -37,6 +42,7 @@ class CudaBackend(OnnxRuntimeBackend):
     ) -> None:
         """As ``open``, but refused where ONNX Runtime would quietly take the next provider."""
         self.open(ort, artifact, options, providers)
+        self._values = ort.OrtValue
         wanted, found = providers[0][0], self._session.get_providers()
         if wanted not in found:
             raise BackendError(
@@ -46,10 +52,60 @@ class CudaBackend(OnnxRuntimeBackend):
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See PaddedBackend.forward."""
+        return self._bound(inputs, {}, outputs)
+
+    def run_on_gpu(
+        self, batch: Mapping[Any, Any], limits: Limits, outputs: Sequence[str]
+    ) -> dict[str, Array]:
+        """See Backend.run, for int64 arrays [B, T] that lie on the GPU: the graph reads them there.
+
+        Only the mask is copied from it, for the zeros at masked positions. Ids are not checked.
+        """
+        arrays = gpu_arrays(batch)
+        mask = self._value("attention_mask", arrays["attention_mask"]).numpy()
+        packed = pack({"input_ids": mask, "attention_mask": mask}, limits, choices=mask.ndim == 3)
+        results, choices = Results(packed, None), packed.choices or 1
+        width = mask.shape[-1]
+        for start, stop in self.passes(packed, outputs, width):
+            rows = slice(start // choices, stop // choices)
+            on_gpu = {
+                name: self._value(name, values[rows], mask[rows].shape) for name, values in arrays.items()
+            }
+            on_cpu = {name: np.zeros(mask[rows].shape, np.int64) for name in INPUTS if name not in arrays}
+            results.add(self._bound(on_cpu, on_gpu, outputs), outputs, packed.rows(start, stop), start, width)
+        return results.values
+
+    def _value(self, name: str, array: Any, shape: tuple[int, ...] | None = None) -> Any:
+        """An array on the GPU as ONNX Runtime's, not copied."""
+        if not hasattr(self._values, "from_dlpack"):
+            raise BackendError(
+                f"onnxruntime {self._version} reads no arrays on a GPU (DLPack); "
+                "update it, or pass them from the CPU"
+            )
+        try:
+            value = self._values.from_dlpack(array)
+        except Exception as error:
+            raise InputError(f"{name} cannot be read where it is, on the GPU ({one_line(error)})") from None
+        if value.data_type() != "tensor(int64)":
+            raise InputError(f"{name} on a GPU must hold int64, not {value.data_type()}")
+        if shape is not None and tuple(value.shape()) != shape:
+            raise InputError(
+                f"{name} has shape {value.shape()}, attention_mask has {list(shape)}; they must be equal"
+            )
+        return value
+
+    def _bound(
+        self, on_cpu: Mapping[str, Int64], on_gpu: Mapping[str, Any], outputs: Sequence[str]
+    ) -> list[NDArray[Any]]:
         try:
             binding = self._session.io_binding()
-            for name, values in inputs.items():
+            for name, values in on_cpu.items():
                 binding.bind_cpu_input(name, values)
+            for name, value in on_gpu.items():
+                binding.bind_ortvalue_input(name, value)
+            if on_gpu:
+                # Whoever made them may still be at it, on a stream that ONNX Runtime's does not wait for.
+                binding.synchronize_inputs()
             for name in outputs:
                 binding.bind_output(name, "cuda")
             self._session.run_with_iobinding(binding)

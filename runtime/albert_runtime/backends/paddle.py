@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,11 +25,7 @@ class PaddleBackend(PaddedBackend):
         program, weights = artifact.files.get("program"), artifact.files.get("weights")
         if program is None or weights is None:
             raise BackendError(f"{artifact.stem} has no Paddle program; export the model again")
-        if artifact.manifest is not None and artifact.manifest.precision == "fp16":
-            raise BackendError(
-                f"Paddle computes no float16 on a CPU, which {program.name} asks for; "
-                "use backend='native', or export with --bf16 or in fp32"
-            )
+        self.check_precision(artifact, program)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # importing paddle warns of compilers it does not find
             paddle = import_package("paddle", "paddle")
@@ -38,7 +35,7 @@ class PaddleBackend(PaddedBackend):
         if program.suffix == ".pdmodel" and not _starts_as_program(program):
             raise BackendError(f"{program} is no Paddle program; restore it or export the model again")
         config = _lean_config(inference, program, weights)
-        config.set_cpu_math_library_num_threads(options.num_threads)
+        self.configure(config, paddle, inference, artifact, options)
         try:
             self._predictor = inference.create_predictor(config)
         except Exception as error:
@@ -54,6 +51,21 @@ class PaddleBackend(PaddedBackend):
         self._lock = threading.Lock()
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size
+
+    def check_precision(self, artifact: Artifact, program: Path) -> None:
+        """BackendError if this device does not compute what the artifact stores."""
+        if artifact.manifest is not None and artifact.manifest.precision == "fp16":
+            raise BackendError(
+                f"Paddle computes no float16 on a CPU, which {program.name} asks for; "
+                "use backend='native', or export with --bf16 or in fp32"
+            )
+
+    def configure(
+        self, config: Any, paddle: ModuleType, inference: ModuleType, artifact: Artifact, options: Options
+    ) -> None:
+        """Complete the settings of paddle.inference.Config for this device."""
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(options.num_threads)
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See PaddedBackend.forward."""
@@ -82,7 +94,6 @@ def _starts_as_program(path: Path) -> bool:
 def _lean_config(inference: Any, program: Path, weights: Path) -> Any:
     """The settings under which memory depends neither on the number of layers nor on the shapes seen."""
     config = inference.Config(str(program), str(weights))
-    config.disable_gpu()
     config.disable_glog_info()
     # Paddle's default on CPUs. For a .json program it packs a copy of the weights for every use, once per
     # layer (10.6 GB instead of 0.9 for ALBERT-xxlarge); for a .pdmodel it keeps data for every batch shape it
