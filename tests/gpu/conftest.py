@@ -20,6 +20,7 @@ from albert_runtime.tasks import Head
 
 # Post-LayerNorm states and what comes of them stay within these for seeded weights.
 _RANGE = 8.0
+BARE = Head()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,9 +34,9 @@ def card() -> Gpu:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """artifact(variant, precision="fp32", layers=None, head=Head()) -> its manifest, with seeded weights."""
+    """artifact(variant, precision="fp32", layers=None, head=BARE) -> its manifest, with seeded weights."""
 
-    def make(variant: str, precision: str = "fp32", layers: int | None = None, head: Head = Head()) -> Path:
+    def make(variant: str, precision: str = "fp32", layers: int | None = None, head: Head = BARE) -> Path:
         config = VARIANTS[variant]
         if layers is not None:
             config = replace(config, num_hidden_layers=layers)
@@ -73,6 +74,7 @@ def write_artifact(folder: Path, stem: str, config: AlbertConfig, precision_name
     manifest = Manifest(
         name=stem,
         task=head.task,
+        head=head,
         precision=precision_name,
         created_by={},
         weights_origin={"kind": "random", "seed": 0},
