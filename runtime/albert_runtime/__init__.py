@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .config import AlbertConfig
-from .errors import AlbertError, ArtifactError, BackendError, InputError
+from .errors import AlbertError, ArtifactError, BackendError, DeadlineExceeded, InputError, Overloaded
 from .predictor import Predictor
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "AlbertError",
     "ArtifactError",
     "BackendError",
+    "DeadlineExceeded",
     "InputError",
+    "Overloaded",
     "Predictor",
     "__version__",
     "kernels",

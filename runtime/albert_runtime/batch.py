@@ -1,5 +1,6 @@
 """What every backend receives: the tokens of a batch packed one after another, no padding among them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,3 +105,19 @@ class PackedBatch:
             mask.reshape(-1)[flat] = 1
         mask[masked_first, 0] = 0
         return ids, mask, types
+
+
+def join(batches: Sequence[PackedBatch]) -> PackedBatch:
+    """The rows of several batches one after another, as wide as the widest; all have the same choices."""
+    firsts = np.cumsum([0, *(batch.tokens for batch in batches[:-1])])
+    starts = [batch.row_starts[:-1] + first for batch, first in zip(batches, firsts, strict=True)]
+    tokens = sum(batch.tokens for batch in batches)
+    return PackedBatch(
+        np.concatenate([batch.input_ids for batch in batches]),
+        np.concatenate([batch.positions for batch in batches]),
+        np.concatenate([batch.token_type_ids for batch in batches]),
+        np.concatenate([*starts, [tokens]]).astype(np.int32),
+        np.concatenate([batch.first_key for batch in batches]),
+        (sum(batch.shape[0] for batch in batches), max(batch.shape[1] for batch in batches)),
+        batches[0].choices,
+    )

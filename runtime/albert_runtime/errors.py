@@ -15,3 +15,11 @@ class InputError(AlbertError, ValueError):
 
 class BackendError(AlbertError, RuntimeError):
     """A backend is unknown, unusable here or not installed; the message says how to get it."""
+
+
+class Overloaded(AlbertError):
+    """More requests wait than ``max_queue`` allows, or the predictor is closed; try again later."""
+
+
+class DeadlineExceeded(AlbertError, TimeoutError):
+    """A request's time was up before it ran."""

@@ -1,31 +1,39 @@
 """Predictor: from an exported model to numpy arrays."""
 
+import asyncio
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+import time
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Answer, Setting, answer_all, stream
+from .answers import Setting
 from .artifact import Artifact
 from .backends import Options, available_cpus, choose
-from .backends.base import SCORES
+from .backends.base import SCORES, PaddedBackend
 from .backends.dlpack import is_on_gpu
-from .batch import Limits
+from .batch import Int32, Limits, PackedBatch
+from .batching import DEFAULT_TOKENS, Batcher, Request, Results
 from .errors import BackendError, InputError
 from .manifest import SUFFIX, Manifest
 from .packing import NO_TOKENIZER, pack
 from .positions import tokens_at
 from .tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from .tokenizer import Text, TextEncoder
+from .texts import TextAnswers
+from .tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
-_MAX_THREADS = 1024
+_MOST_THREADS = 1024
+_MOST_QUEUED = 2**31 - 1
+_MOST_DELAY = 60.0
 
 
-class Predictor:
+class Predictor(TextAnswers):
     """An exported ALBERT ready to answer. Any number of threads may call ``run`` on one Predictor.
 
     ``path`` is STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem or the folder. ``backend`` is
@@ -42,6 +50,10 @@ class Predictor:
     every file's sha256 with the manifest first; without it sizes are checked, the sha256 of a program or
     graph when a backend loads it, and that of the weights when the engine first packs them.
 
+    For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 1024; on ONNX Runtime and
+    Paddle 4096, padding counted, on a GPU 16384), ``max_queue`` how many requests may be unanswered,
+    ``max_queue_delay`` how many seconds a pass that is not full waits for more.
+
     Raises ArtifactError (a file is missing, damaged or not understood) or BackendError (an option is unknown,
     or what a backend needs is missing).
     """
@@ -56,9 +68,19 @@ class Predictor:
         num_threads: int | None = None,
         max_batch: int | None = None,
         max_length: int | None = None,
+        max_batch_tokens: int | None = None,
+        max_queue: int = 1024,
+        max_queue_delay: float = 0.0,
         verify: bool = False,
     ) -> None:
-        threads = _threads(num_threads)
+        threads = available_cpus() if num_threads is None else num_threads
+        _check_whole("num_threads", threads, _MOST_THREADS)
+        _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MOST_QUEUED)
+        _check_whole("max_queue", max_queue, _MOST_QUEUED)
+        if not 0 <= max_queue_delay <= _MOST_DELAY:
+            raise BackendError(
+                f"max_queue_delay is {max_queue_delay!r}; give seconds from 0 to {_MOST_DELAY}"
+            )
         self._artifact = Artifact.open(path)
         manifest = self._artifact.manifest
         stored = "fp32" if manifest is None else manifest.precision
@@ -70,7 +92,8 @@ class Predictor:
         if manifest is None:
             _log.warning("%s", self._without_manifest())
         self._limits = Limits() if manifest is None else Limits.of(manifest.config)
-        self._hidden_size = 0 if manifest is None else manifest.config.hidden_size
+        self._queue = (max_batch_tokens, max_queue, max_queue_delay)
+        self.batcher = self._new_batcher()
         self._task = None if manifest is None else manifest.task
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
@@ -112,109 +135,58 @@ class Predictor:
 
         Raises InputError naming the row, the value and the limit that the batch breaks.
         """
-        names = self._names(outputs)
-        if positions is not None and SCORES not in names:
-            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
         if is_on_gpu(batch):
-            return self._run_on_gpu(batch, names, truncate=truncate, positions=positions)
-        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
-        return self._backend.run(packed, names, None if positions is None else tokens_at(packed, positions))
+            return self._run_on_gpu(batch, outputs, truncate=truncate, positions=positions)
+        return self._backend.run(*self._packed(batch, outputs, truncate, positions))
 
-    @overload
-    def classify(self, texts: str, *, top_k: int | None = None, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
-    @overload
-    def classify(
-        self, texts: Iterable[Text], *, top_k: int | None = None, truncate: bool = False
-    ) -> list[Answer]: ...
-    def classify(self, texts: Any, *, top_k: int | None = None, truncate: bool = False) -> Any:
-        """The label of each text or (text, text) pair: {"label", "score"}, the score a probability.
-
-        ``top_k`` adds "probabilities", that many labels to theirs, the likeliest first. A model of one label
-        was trained by regression: its score is the logit itself. One trained for several labels at a time
-        (problem_type multi_label_classification) gives each a probability of its own, all of them unless
-        ``top_k`` says how many. One string gives one answer, a list or any
-        iterable a list, here and in all methods that take texts; long ones run in batches bounded by tokens,
-        with a progress bar on a terminal. ``truncate`` cuts texts that are too long, which are an error
-        otherwise. Raises InputError naming the row, or the method that fits the model.
-        """
-        return self._answer("classify", texts, top_k=top_k, truncate=truncate)
-
-    @overload
-    def tag(self, texts: str, *, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]
-    @overload
-    def tag(self, texts: Iterable[str], *, truncate: bool = False) -> list[list[Answer]]: ...
-    def tag(self, texts: Any, *, truncate: bool = False) -> Any:
-        """The entities in each text, in order: {"label", "text", "start", "end", "score"}.
-
-        ``start`` and ``end`` are characters of the text. A word has the label of its first token. Labels such
-        as B-PER and I-PER, or PER and O, merge neighbours into one entity, its score the mean of its words';
-        where no label says what is outside, every word is tagged by itself.
-        """
-        return self._answer("tag", texts, truncate=truncate)
-
-    @overload
-    def fill_mask(self, text: str, *, top_k: int = 5, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
-    @overload
-    def fill_mask(self, text: Iterable[str], *, top_k: int = 5, truncate: bool = False) -> list[Answer]: ...
-    def fill_mask(self, text: Any, *, top_k: int = 5, truncate: bool = False) -> Any:
-        """What stands best for each [MASK]: {"text", "masks"}, the text filled with the likeliest tokens.
-
-        "masks" has for each mask {"start", "end", "candidates"}, its characters in the given text and
-        ``top_k`` times {"token", "score", "text"}: the probability, and the text with this token in this
-        place.
-        """
-        return self._answer("fill_mask", text, top_k=top_k, truncate=truncate)
-
-    def embed(
+    def submit(
         self,
-        texts: str | Iterable[Text],
+        batch: object,
+        outputs: Iterable[str] | None = None,
         *,
-        pooling: str = "mean",
-        normalize: bool = True,
         truncate: bool = False,
-    ) -> NDArray[np.float32]:
-        """A vector [H] of one string, or vectors [B, H] of texts or (text, text) pairs.
+        positions: object = None,
+        timeout: float | None = None,
+    ) -> "Future[Results]":
+        """``run`` for many callers: a future of its results, bit for bit those of ``run`` on the C++ engine.
 
-        ``pooling`` is mean (of all tokens, [CLS] and [SEP] too), cls (the first token's state) or pooler (the
-        model's pooled output). ``normalize`` scales each to length 1.
+        Requests of all threads wait in one queue and run joined, up to ``max_batch_tokens`` tokens a pass; an
+        idle engine begins at once. Raises InputError for this batch alone, and Overloaded at once when
+        ``max_queue`` requests are unanswered. A future that is cancelled, or after ``timeout`` seconds still
+        waits (DeadlineExceeded), is dropped before it costs anything.
         """
-        options = {"pooling": pooling, "normalize": normalize, "truncate": truncate}
-        vectors = self._answer("embed", texts, **options)
-        if isinstance(texts, str):
-            return vectors  # type: ignore[no-any-return]
-        return np.array(vectors, np.float32).reshape(len(vectors), self._hidden_size)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        packed, names, tokens = self._packed(batch, outputs, truncate, positions)
+        return self.batcher.submit(Request(packed, names, tokens, deadline))
 
-    def answer(
+    async def arun(
         self,
-        question: str,
-        context: str,
+        batch: object,
+        outputs: Iterable[str] | None = None,
         *,
-        stride: int = 128,
-        max_tokens: int = 30,
-        allow_no_answer: bool = False,
-    ) -> Answer:
-        """The span of the context that answers: {"text", "score", "start", "end"}, characters of the context.
+        truncate: bool = False,
+        positions: object = None,
+        timeout: float | None = None,
+    ) -> Results:
+        """``submit`` for asyncio: texts are encoded on another thread, and a cancelled task is dropped."""
+        options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
+        submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
+        try:
+            future = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            submitting.add_done_callback(_cancel_submitted)
+            raise
+        return await asyncio.wrap_future(future)
 
-        A context longer than the model's positions runs in windows that share ``stride`` tokens. The span, of
-        at most ``max_tokens`` tokens widened to whole words, is the likeliest of all windows, and ``score``
-        its probability. ``allow_no_answer``, for models trained on questions without answer (as in SQuAD 2),
-        gives the empty span {"text": "", "start": 0, "end": 0} if in every window it is likelier than that
-        span; its score is then that in the window where it is least likely.
-        """
-        options = {"stride": stride, "max_tokens": max_tokens, "allow_no_answer": allow_no_answer}
-        return next(self.stream("answer", [(question, context)], **options))
+    def close(self) -> None:
+        """Answer all that was submitted and accept no more; ``run`` still works."""
+        self.batcher.close()
 
-    def choose(self, prompt: str, choices: Sequence[str], *, truncate: bool = False) -> Answer:
-        """The choice that fits the prompt best: {"choice", "index", "score", "probabilities"}."""
-        return next(self.stream("choose", [(prompt, choices)], truncate=truncate))
+    def __enter__(self) -> "Predictor":
+        return self
 
-    def stream(self, method: str, items: Iterable[object], **options: Any) -> Iterator[Any]:
-        """Answers of any number of items, one after another in their order, without keeping them in memory.
-
-        ``method`` is classify, tag, fill_mask, embed, answer or choose, ``options`` are its keywords. Items
-        are texts; pairs (question, context) for answer; pairs (prompt, choices) for choose.
-        """
-        return stream(self._setting(method), method, items, options)
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def backend(self) -> str:
@@ -238,6 +210,8 @@ class Predictor:
         wrong, and then nothing has changed.
         """
         self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
+        self.batcher.close()
+        self.batcher = self._new_batcher()
 
     def info(self) -> dict[str, Any]:
         """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config."""
@@ -261,7 +235,7 @@ class Predictor:
         return f"Predictor({str(self._artifact.folder / self._artifact.stem)!r}, backend={self.backend!r})"
 
     def _run_on_gpu(
-        self, batch: object, names: Sequence[str], *, truncate: bool, positions: object
+        self, batch: object, outputs: Iterable[str] | None, *, truncate: bool, positions: object
     ) -> dict[str, NDArray[np.float32]]:
         run = getattr(self._backend, "run_on_gpu", None)
         if run is None:
@@ -271,7 +245,37 @@ class Predictor:
             )
         if truncate or positions is not None:
             raise InputError("truncate and positions are for batches on the CPU")
-        return run(batch, self._limits, names)  # type: ignore[no-any-return]
+        return run(batch, self._limits, self._names(outputs))  # type: ignore[no-any-return]
+
+    def _new_batcher(self) -> Batcher:
+        tokens, queue, delay = self._queue
+        padded = isinstance(self._backend, PaddedBackend)
+        if tokens is None:
+            tokens = (
+                self._backend.tokens_per_pass if isinstance(self._backend, PaddedBackend) else DEFAULT_TOKENS
+            )
+        manifest = self.manifest
+        batcher = Batcher(
+            self._backend.run,
+            max_batch_tokens=tokens,
+            max_queue=queue,
+            max_queue_delay=delay,
+            padded=padded,
+            is_per_token=None if manifest is None else manifest.head.is_per_token,
+        )
+        # Its thread lives on without the Predictor otherwise; at exit what waits is given up.
+        weakref.finalize(self, batcher.close, cancel=True)
+        return batcher
+
+    def _packed(
+        self, batch: object, outputs: Iterable[str] | None, truncate: bool, positions: object
+    ) -> tuple[PackedBatch, tuple[str, ...], Int32 | None]:
+        """The arguments of Backend.run."""
+        names = self._names(outputs)
+        if positions is not None and SCORES not in names:
+            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
+        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+        return packed, names, None if positions is None else tokens_at(packed, positions)
 
     def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:
         known = self._backend.outputs
@@ -288,9 +292,6 @@ class Predictor:
             raise InputError(f"{what}; this model has {', '.join(known)}")
         return tuple(dict.fromkeys(names))
 
-    def _answer(self, method: str, texts: object, **options: Any) -> Any:
-        return answer_all(self._setting(method), method, texts, options)
-
     def _setting(self, method: str) -> Setting:
         manifest = self.manifest
         if manifest is None:
@@ -306,6 +307,7 @@ class Predictor:
             manifest.task,
             labels,
             self._backend.outputs,
+            manifest.config.hidden_size,
             self._limits,
             self._encoder,
             self.run,
@@ -319,15 +321,11 @@ class Predictor:
         )
 
 
-def _threads(num_threads: object) -> int:
-    if num_threads is None:
-        return available_cpus()
-    if (
-        isinstance(num_threads, bool)
-        or not isinstance(num_threads, int)
-        or not 1 <= num_threads <= _MAX_THREADS
-    ):
-        raise BackendError(
-            f"num_threads is {num_threads!r}; give a whole number from 1 to {_MAX_THREADS}, or None"
-        )
-    return num_threads
+def _cancel_submitted(submitting: "asyncio.Future[Future[Results]]") -> None:
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
+
+
+def _check_whole(name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise BackendError(f"{name} is {value!r}; give a whole number from 1 to {most}, or None")

@@ -29,6 +29,7 @@ _FIXED_COLUMNS = {QUESTION_ANSWERING: 2, MULTIPLE_CHOICE: 1, PRETRAINING: 2}
 _MOST_LABELS = 1 << 20
 _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
+_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 # start_logits and end_logits of a masked position: no softmax lets it win.
 MASKED_SPAN_LOGIT = -10000.0
 
@@ -121,6 +122,10 @@ class Head:
     def reads_vocabulary(self) -> bool:
         """Whether the model scores the vocabulary."""
         return self.task in _READS_VOCABULARY
+
+    def is_per_token(self, output: str) -> bool:
+        """Whether an output has a value for every token, [B, T, ...], rather than one for every row."""
+        return output in _PER_TOKEN or (output == "logits" and self.task == TOKEN_CLASSIFICATION)
 
     def outputs(self, config: AlbertConfig) -> tuple[str, ...]:
         """Names of the outputs, in the program's order."""

@@ -21,7 +21,7 @@ def setting(
     encoder = TextEncoder(tokenizer, limits.max_position_embeddings, keep_first=task == "question-answering")
     outputs = next(method for method in METHODS.values() if task in method.tasks)
     names = getattr(outputs, "outputs", ("last_hidden_state", "pooled_output"))
-    return Setting("scripted", task, tuple(labels), tuple(names), limits, encoder, run)
+    return Setting("scripted", task, tuple(labels), tuple(names), 4, limits, encoder, run)
 
 
 def by_token(table: dict[int, Sequence[float]], width: int) -> Callable[..., dict[str, np.ndarray]]:

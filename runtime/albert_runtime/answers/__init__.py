@@ -1,20 +1,21 @@
 """Answers instead of arrays: labels, entities, spans, words and vectors, each a thin layer over ``run``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .base import Answer, Method, Setting, Unit
+from .base import Answer, Method, Results, Run, Setting, Unit
 from .progress import bar
 from .rows import Choose, Classify, Embed
 from .span import AnswerQuestion
 from .tokens import FillMask, Tag
 
-__all__ = ["METHODS", "Answer", "Setting", "answer_all", "method_of_task", "stream"]
+__all__ = ["METHODS", "Answer", "Call", "Setting", "Steps", "answer_all", "method_of_task", "stream"]
 
 METHODS: dict[str, type[Method]] = {
     "classify": Classify,
@@ -39,8 +40,40 @@ def stream(setting: Setting, name: str, items: Iterable[object], options: dict[s
 
     InputError names the row that cannot be answered, or the method that fits the model's task.
     """
-    method = _create(setting, name, options)
-    return _answers(method, iter(items))
+    return _stream(Steps(setting, name, items, options), setting.run)
+
+
+def _stream(steps: "Steps", run: Run) -> Iterator[Any]:
+    step = steps.advance()
+    while step is not None:
+        if isinstance(step, Call):
+            step = steps.advance(run(step.batch, step.outputs, positions=step.positions))
+        else:
+            yield from step
+            step = steps.advance()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be run: the arguments of Predictor.run."""
+
+    batch: dict[str, NDArray[np.int64]]
+    outputs: tuple[str, ...]
+    positions: list[list[int]] | None
+
+
+class Steps:
+    """A stream cut where the model has to run, so that whoever runs it may wait as he likes."""
+
+    def __init__(self, setting: Setting, name: str, items: Iterable[object], options: dict[str, Any]) -> None:
+        self._steps = _steps(_create(setting, name, options), iter(items))
+
+    def advance(self, results: Results | None = None) -> Call | list[Any] | None:
+        """A call, whose results are to be handed in next; or answers, the next in order; None at the end."""
+        try:
+            return self._steps.send(results)
+        except StopIteration:
+            return None
 
 
 def answer_all(setting: Setting, name: str, texts: object, options: dict[str, Any]) -> Any:
@@ -77,13 +110,15 @@ def _create(setting: Setting, name: str, options: dict[str, Any]) -> Method:
     return kind(setting, **options)
 
 
-def _answers(method: Method, items: Iterator[object]) -> Iterator[Any]:
+def _steps(method: Method, items: Iterator[object]) -> Generator[Call | list[Any], Results | None, None]:
     first_row = 0
     while window := _window(method, items, first_row):
         units_of = method.units(window, first_row)
-        kept = iter(_run(method, [unit for units in units_of for unit in units]))
-        for item, units in zip(window, units_of, strict=True):
-            yield method.answer(item, units, list(islice(kept, len(units))))
+        kept = iter((yield from _run(method, [unit for units in units_of for unit in units])))
+        yield [
+            method.answer(item, units, list(islice(kept, len(units))))
+            for item, units in zip(window, units_of, strict=True)
+        ]
         first_row += len(window)
 
 
@@ -105,7 +140,7 @@ def _size(item: object) -> int:
     return len(item) if isinstance(item, str) else sum(map(_size, item))  # type: ignore[call-overload]
 
 
-def _run(method: Method, units: Sequence[Unit]) -> list[Any]:
+def _run(method: Method, units: Sequence[Unit]) -> Generator[Call, Results | None, list[Any]]:
     """What is kept of each unit. Units of like length run together, so that little is padding."""
     widths = [max(len(row.ids) for row in unit) for unit in units]
     order = sorted(range(len(units)), key=lambda index: (len(units[index]), widths[index]))
@@ -119,20 +154,18 @@ def _run(method: Method, units: Sequence[Unit]) -> list[Any]:
             if cells <= _CELLS_PER_BATCH:
                 continue
         chosen = [units[member] for member in batch]
-        for member, value in zip(batch, _run_batch(method, chosen), strict=True):
+        results = yield _call(method, chosen)
+        assert results is not None
+        for member, value in zip(batch, method.reduce(results, chosen), strict=True):
             kept[member] = value
         batch = []
     return kept
 
 
-def _run_batch(method: Method, units: Sequence[Unit]) -> list[Any]:
+def _call(method: Method, units: Sequence[Unit]) -> Call:
     positions = [method.positions(unit) for unit in units]
-    results = method.setting.run(
-        _padded(units, choices=isinstance(method, Choose)),
-        method.outputs,
-        positions=None if positions[0] is None else positions,
-    )
-    return method.reduce(results, units)
+    wanted = None if positions[0] is None else cast("list[list[int]]", positions)
+    return Call(_padded(units, choices=isinstance(method, Choose)), method.outputs, wanted)
 
 
 def _padded(units: Sequence[Unit], *, choices: bool) -> dict[str, NDArray[np.int64]]:

@@ -19,21 +19,23 @@ _JOINERS = ("\u200c", "\u200d")
 
 Answer = dict[str, Any]
 Results = Mapping[str, NDArray[np.float32]]
+Run = Callable[..., Results]  # Predictor.run
 # Rows that run together: the choices of a question; one row elsewhere.
 Unit = Sequence[Encoded]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The model that answers: its manifest's name, task and labels, its limits, tokenizer and ``run``."""
+    """The model that answers: from its manifest, its limits, tokenizer and ``run``."""
 
     name: str
     task: str
     labels: tuple[str, ...]
     outputs: tuple[str, ...]
+    hidden_size: int
     limits: Limits
     encoder: TextEncoder
-    run: Callable[..., dict[str, NDArray[np.float32]]]
+    run: Run
     multi_label: bool = False  # see tasks.Head
 
 

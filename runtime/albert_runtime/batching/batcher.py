@@ -1,0 +1,161 @@
+"""The thread that takes requests from the queue and runs them.
+
+A pass takes what waits, up to a budget of tokens; while it runs the next requests gather, so that nobody
+waits for an idle engine. A sequence's result does not depend on what runs beside it: joining is invisible.
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from ..errors import Overloaded
+from .requests import Part, Request, Results, Run, run_joined
+from .waiting import Waiting
+
+DEFAULT_TOKENS = 1024
+PATIENCE = 0.001  # seconds a token
+
+_batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass through the model was, for whoever keeps statistics.
+
+    ``padded_tokens``: its rows times the longest. ``waited``: seconds that each request spent in the queue.
+    """
+
+    rows: int
+    tokens: int
+    padded_tokens: int
+    waited: tuple[float, ...]
+    seconds: float
+
+
+class Batcher:
+    """A queue before a backend's ``run``. Any number of threads may submit.
+
+    ``max_batch_tokens`` bounds a pass, unless one row alone is longer; longer requests run in parts.
+    ``max_queue`` requests may be unanswered. A pass that is not full waits ``max_queue_delay`` seconds for
+    more. ``patience`` and ``padded``: see Waiting. ``is_per_token`` tells outputs [B, T, ...] from those with
+    one value a row; where that is not known (None) requests run one by one. A forked child begins with an
+    empty queue.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch_tokens: int,
+        max_queue: int,
+        max_queue_delay: float,
+        padded: bool,
+        is_per_token: Callable[[str], bool] | None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.run = run
+        self.observers: list[Callable[[Pass], None]] = []
+        self._limits = (max_queue, max_batch_tokens, patience)
+        self._padded, self._delay, self._is_per_token = padded, max_queue_delay, is_per_token
+        self._begin()
+        _batchers.add(self)
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting = Waiting(*self._limits, padded=self._padded)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that wait or run."""
+        return self._waiting.unanswered
+
+    def submit(self, request: Request) -> "Future[Results]":
+        """Queue a request; its future brings the results, DeadlineExceeded, or what ``run`` raised.
+
+        Overloaded at once if the queue is full or closed. Cancelled before its pass begins it costs nothing.
+        """
+        kind: object = (request.outputs, request.batch.choices, request.score_tokens is None)
+        with self._changed:
+            if self._closed:
+                raise Overloaded("this predictor is closed")
+            self._waiting.add(request, kind if self._is_per_token is not None else id(request))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return request.future
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Accept no more, and return when all that was accepted is answered, or with ``cancel`` given up."""
+        with self._changed:
+            self._closed = True
+            if cancel:
+                for request in self._waiting.requests():
+                    request.future.cancel()
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while (parts := self._next()) is not None:
+            if parts:
+                self._run(parts)
+
+    def _next(self) -> list[Part] | None:
+        """The parts of the next pass, as soon as there are any; None when closed and empty."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            if self._delay:
+                until = min(request.arrived for request in self._waiting.requests()) + self._delay
+                while (left := until - time.monotonic()) > 0 and not (self._closed or self._waiting.full()):
+                    self._changed.wait(left)
+            return self._waiting.take()
+
+    def _run(self, parts: Sequence[Part]) -> None:
+        began = time.monotonic()
+        try:
+            run_joined(self.run, parts, self._is_per_token or (lambda name: False))
+        except Exception as error:
+            if len(parts) > 1:
+                # One of them is to blame; the others shall not pay for it.
+                for part in parts:
+                    self._run([part])
+                return
+            parts[0].request.fail(error)
+        else:
+            self._tell(parts, began)
+        with self._changed:
+            answered = [part.request for part in parts if self._waiting.over(part)]
+        for request in answered:
+            if not request.future.done():
+                request.future.set_result(request.results)
+
+    def _tell(self, parts: Sequence[Part], began: float) -> None:
+        rows = sum(part.rows for part in parts)
+        record = Pass(
+            rows,
+            sum(part.tokens for part in parts),
+            rows * max(part.width for part in parts),
+            tuple(began - part.request.arrived for part in parts),
+            time.monotonic() - began,
+        )
+        for observer in self.observers:
+            observer(record)
+
+
+def _begin_anew() -> None:
+    # The thread of a forked child's parent is not in it, nor is whoever waits for its requests.
+    for batcher in _batchers:
+        batcher._begin()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
