@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answers import Answer, Call, Setting, Steps, answer_all, stream
+from .answers.base import checked_text
 from .batching import Results
 from .tokenizer import Text
 
@@ -112,6 +113,11 @@ class TextAnswers(ABC):
         are texts; pairs (question, context) for answer; pairs (prompt, choices) for choose.
         """
         return stream(self._setting(method), method, items, options)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without [CLS] and [SEP]; InputError without a tokenizer."""
+        texts = [checked_text(text, row, "a string") for row, text in enumerate(texts)]
+        return self._setting("count_tokens").encoder.count(texts)
 
     async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:
         """``stream`` for asyncio: the batches join those of other callers, see ``submit``."""

@@ -66,6 +66,11 @@ class TextEncoder:
             raise InputError(_refusal(tokenizer, texts, first_row, error)) from None
         return [_encoded(item, text) for item, text in zip(encodings, texts, strict=True)]
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without special ones."""
+        encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
+        return [len(item.ids) for item in encodings]
+
     def windows(self, question: str, context: str, stride: int, row: int = 0) -> list[Encoded]:
         """The question with every stretch of the context that fits; neighbours share ``stride`` tokens.
 

@@ -1,0 +1,1 @@
+"""albert-serve: exported models behind HTTP and gRPC; the extra `serve`."""

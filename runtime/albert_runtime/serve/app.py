@@ -1,0 +1,317 @@
+"""The HTTP side: routes, their bodies and their errors."""
+
+import asyncio
+import base64
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import InputError
+from ..tasks import MODEL, MULTIPLE_CHOICE, QUESTION_ANSWERING
+from . import inference_http as protocol
+from .errors import RETRY_SECONDS, Gone, Malformed, NotFound, TooLarge, message_of, outcome_of
+from .metrics import CONTENT_TYPE
+from .models import PLATFORM, Model
+from .openapi import document
+from .page import answer, render, status
+from .schemas import (
+    Embedding,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    Error,
+    OpenAiError,
+    OpenAiErrorBody,
+    PredictAnswer,
+    PredictRequest,
+    Usage,
+    decode,
+    encode,
+)
+from .service import Service
+
+_INLINE_BYTES = 16384  # JSON and tensors of more are read and written on another thread
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(service: Service, version: str) -> Starlette:
+    """The application that answers for a service."""
+    routes = Routes(service, version)
+    versioned = "/v2/models/{name}/versions/{version}"
+
+    def route(path: str, handler: Endpoint, method: str = "GET", error: Any = None) -> Route:
+        return Route(path, _told(handler, error or _error), methods=[method])
+
+    return Starlette(
+        routes=[
+            route("/v2/health/live", routes.live),
+            route("/v2/health/ready", routes.ready),
+            route("/v2", routes.metadata),
+            *(route(path, routes.model_metadata) for path in ("/v2/models/{name}", versioned)),
+            *(route(f"{path}/ready", routes.model_ready) for path in ("/v2/models/{name}", versioned)),
+            *(route(f"{path}/infer", routes.infer, "POST") for path in ("/v2/models/{name}", versioned)),
+            route("/predict", routes.predict, "POST"),
+            route("/v1/embeddings", routes.embeddings, "POST", _openai_error),
+            route("/v1/models", routes.list_models, "GET", _openai_error),
+            route("/openapi.json", routes.openapi),
+            route("/metrics", routes.metrics),
+            route("/status.json", routes.status),
+            route("/", routes.page),
+            route("/", routes.page_with_answer, "POST"),
+        ],
+        exception_handlers={404: _no_page, 405: _no_method},
+    )
+
+
+class Routes:
+    """The endpoints."""
+
+    def __init__(self, service: Service, version: str) -> None:
+        self._service, self._version = service, version
+
+    async def live(self, request: Request) -> Response:
+        return Response()
+
+    async def ready(self, request: Request) -> Response:
+        return Response(status_code=200 if self._service.ready else 503)
+
+    async def metadata(self, request: Request) -> Response:
+        return _json({"name": PLATFORM, "version": self._version, "extensions": ["binary_tensor_data"]})
+
+    async def model_ready(self, request: Request) -> Response:
+        self._model(request)
+        return Response(status_code=200 if self._service.ready else 503)
+
+    async def model_metadata(self, request: Request) -> Response:
+        model = self._model(request)
+
+        def tensors(described: list[tuple[str, str, list[int]]]) -> list[dict[str, Any]]:
+            return [{"name": name, "datatype": kind, "shape": shape} for name, kind, shape in described]
+
+        return _json(
+            {
+                "name": model.name,
+                "versions": self._service.models.versions(model.name),
+                "platform": PLATFORM,
+                "inputs": tensors(model.inputs()),
+                "outputs": tensors(model.outputs()),
+            }
+        )
+
+    async def infer(self, request: Request) -> Response:
+        with self._service.request("v2") as ticket:
+            model = ticket.model = self._model(request)
+            body = await self._body(request)
+            length = request.headers.get(protocol.LENGTH_HEADER)
+            asked, tensors = await _off_loop(len(body), protocol.read_request, body, length)
+            names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
+            results = await _unless_gone(request, model.infer(tensors, names, timeout))
+            size = sum(values.nbytes for values in results.values())
+            content, headers = await _off_loop(size, protocol.write_answer, model, asked, results)
+            return Response(content, headers=headers)
+
+    async def predict(self, request: Request) -> Response:
+        with self._service.request("predict") as ticket:
+            asked: PredictRequest = decode(PredictRequest, await self._body(request))
+            model = ticket.model = self._service.models.find(asked.model)
+            items, options = _items(model, asked)
+            answers = await _unless_gone(request, model.answers(items, **options))
+            plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in answers]
+            return _json(PredictAnswer(model.name, model.manifest.task, plain))
+
+    async def embeddings(self, request: Request) -> Response:
+        with self._service.request("embeddings") as ticket:
+            asked: EmbeddingsRequest = decode(EmbeddingsRequest, await self._body(request))
+            model = ticket.model = self._service.models.find(asked.model)
+            if model.manifest.task != MODEL:
+                raise InputError(
+                    f"{model.name} is a {model.manifest.task} model, which embeds nothing; use /predict"
+                )
+            if asked.encoding_format not in ("float", "base64"):
+                raise InputError(
+                    f"encoding_format is {asked.encoding_format[:20]!r}; float and base64 are known"
+                )
+            width = model.manifest.config.hidden_size
+            if asked.dimensions not in (None, width):
+                raise InputError(f"dimensions is {asked.dimensions}; this model's vectors have {width}")
+            texts = [asked.input] if isinstance(asked.input, str) else asked.input
+            vectors = await _unless_gone(request, model.answers(texts))
+            tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
+            in_base64 = asked.encoding_format == "base64"
+            data = [Embedding(index, _vector(vector, in_base64)) for index, vector in enumerate(vectors)]
+            return _json(EmbeddingsAnswer(data, model.name, Usage(tokens, tokens)))
+
+    async def list_models(self, request: Request) -> Response:
+        created = int(self._service.started)
+        names = dict.fromkeys(model.name for model in self._service.models)
+        data = [{"id": name, "object": "model", "created": created, "owned_by": PLATFORM} for name in names]
+        return _json({"object": "list", "data": data})
+
+    async def openapi(self, request: Request) -> Response:
+        return _json(document(self._version))
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def status(self, request: Request) -> Response:
+        return _json(status(self._service))
+
+    async def page(self, request: Request) -> Response:
+        return render(self._service, self._version)
+
+    async def page_with_answer(self, request: Request) -> Response:
+        with self._service.request("page") as ticket:
+            form = parse_qs((await self._body(request)).decode("utf-8", "replace"), max_num_fields=8)
+            name, text = (form.get(field, [""])[0] for field in ("model", "text"))
+            model = ticket.model = self._service.models.find(name or None)
+            answered = await _unless_gone(request, answer(model, text))
+            return render(self._service, self._version, name, text, answered)
+
+    def _model(self, request: Request) -> Model:
+        return self._service.models.find(request.path_params["name"], request.path_params.get("version"))
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self._service.limits.body_bytes)
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The whole body, decompressed; TooLarge as soon as it is known to be."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise TooLarge(f"the body has {length} bytes; this server takes {most}")
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise TooLarge(f"the body has more than {most} bytes, which this server takes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Gone("the client closed the connection within its body") from None
+    body = b"".join(chunks)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise Malformed(f"content-encoding {encoding[:20]!r} is unknown; gzip and deflate are known")
+    return await asyncio.to_thread(_decompressed, body, most)
+
+
+def _decompressed(body: bytes, most: int) -> bytes:
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # the header tells gzip from zlib
+    try:
+        plain = reader.decompress(body, most + 1)
+    except zlib.error as error:
+        raise Malformed(f"the body cannot be decompressed ({error})") from None
+    if len(plain) > most:
+        raise TooLarge(f"the decompressed body has more than {most} bytes, which this server takes")
+    if not reader.eof:
+        raise Malformed("the compressed body ends too early")
+    return plain
+
+
+async def _off_loop(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it, on another thread where that takes long enough to hold others up."""
+    if size <= _INLINE_BYTES:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def _unless_gone(request: Request, work: Any) -> Any:
+    """The result of the work; it is cancelled if the client goes, so that what waits is dropped."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Gone("the client closed the connection")
+        return working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _items(model: Model, asked: PredictRequest) -> tuple[list[Any], dict[str, Any]]:
+    """What the task's method takes, and its options; InputError if something else was given."""
+    task, options = model.manifest.task, dict[str, Any](truncate=asked.truncate)
+    given = {
+        name
+        for name in ("text", "texts", "question", "context", "prompt", "choices")
+        if getattr(asked, name) is not None
+    }
+    if task == QUESTION_ANSWERING:
+        wanted: list[set[str]] = [{"question", "context"}]
+        del options["truncate"]
+    elif task == MULTIPLE_CHOICE:
+        wanted = [{"prompt", "choices"}]
+    else:
+        wanted = [{"text"}, {"texts"}]
+    if given not in wanted:
+        forms = " or ".join(" and ".join(sorted(names)) for names in wanted)
+        raise InputError(
+            f"{model.name} is a {task} model: give {forms}, not {', '.join(sorted(given)) or 'nothing'}"
+        )
+    if asked.top_k is not None:
+        options["top_k"] = asked.top_k
+    if task == QUESTION_ANSWERING:
+        return [(asked.question, asked.context)], options
+    if task == MULTIPLE_CHOICE:
+        return [(asked.prompt, asked.choices)], options
+    texts = [asked.text] if asked.texts is None else asked.texts
+    return [tuple(text) if isinstance(text, list) else text for text in texts], options
+
+
+def _vector(vector: Any, in_base64: bool) -> "list[float] | str":
+    if in_base64:
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    values: list[float] = vector.tolist()
+    return values
+
+
+def _told(endpoint: Endpoint, error: Callable[[Exception], Any]) -> Endpoint:
+    """The endpoint, its errors told in the terms of its protocol."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception as failure:
+            outcome = outcome_of(failure)
+            headers = {"retry-after": str(RETRY_SECONDS)} if outcome.retry else {}
+            return _json(error(failure), outcome.status, headers)
+
+    return told
+
+
+def _error(failure: Exception) -> Error:
+    return Error(message_of(failure))
+
+
+def _openai_error(failure: Exception) -> OpenAiError:
+    name = outcome_of(failure).name
+    kind = "server_error" if name == "internal" else "invalid_request_error"
+    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, name))
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    return _json(_error(NotFound(f"there is no {request.url.path[:200]}; see /openapi.json")), 404)
+
+
+async def _no_method(request: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None)
+    return _json(_error(NotFound(f"{request.url.path[:200]} does not take {request.method}")), 405, headers)
+
+
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode(content), status, {"content-type": "application/json", **(headers or {})})

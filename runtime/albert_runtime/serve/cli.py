@@ -1,0 +1,120 @@
+"""albert-serve: exported models behind HTTP and gRPC."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from ..backends import NAMES
+from ..errors import AlbertError
+from .settings import Limits
+
+_INSTALL = "pip install 'albert-runtime[serve]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 after SIGTERM with everything answered, 1 if something failed, 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    limits = Limits(
+        options.max_body_mib * 2**20,
+        options.max_texts,
+        options.max_tokens,
+        options.max_concurrency,
+        options.timeout,
+        options.drain_timeout,
+    )
+    try:
+        from . import logs, models, server, service  # noqa: PLC0415  (parts of the extra)
+    except ModuleNotFoundError as error:
+        print(f"albert-serve: error: the package {error.name} is not installed; {_INSTALL}", file=sys.stderr)
+        return 1
+    logs.set_up(options.log_level)
+    try:
+        loaded = models.Models(limits)
+        for path in options.artifacts:
+            loaded.load(
+                path,
+                backend=options.backend,
+                precision=options.precision,
+                num_threads=options.threads,
+                max_batch_tokens=options.max_batch_tokens,
+                max_queue=options.max_queue,
+                max_queue_delay=options.max_queue_delay,
+            )
+        address = server.Address(options.host, options.port, None if options.no_grpc else options.grpc_port)
+
+        async def run() -> bool:
+            return await server.serve(
+                service.Service(loaded, limits), address, metadata.version("albert-runtime")
+            )
+
+        return 0 if asyncio.run(run()) else 1
+    except AlbertError as error:
+        print(f"albert-serve: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    limits = Limits()
+    parser = argparse.ArgumentParser(
+        prog="albert-serve",
+        description="Serve exported models: the Open Inference Protocol (KServe v2) over HTTP and gRPC, "
+        "/v1/embeddings, /predict, /metrics and a page at /.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "artifacts", metavar="ARTIFACT", nargs="+", help="as for Predictor: program, stem or folder"
+    )
+    where = parser.add_argument_group("where")
+    where.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all")
+    where.add_argument("--port", type=_port, default=8000, help="for HTTP; 0 = any free one")
+    where.add_argument("--grpc-port", type=_port, default=8001, help="for gRPC; 0 = any free one")
+    where.add_argument("--no-grpc", action="store_true", help="HTTP only")
+    how = parser.add_argument_group("how")
+    how.add_argument("--backend", choices=("auto", *NAMES), default="auto", help="what runs the models")
+    how.add_argument("--precision", default="auto", help="auto, or fp32, bf16, int8 on the C++ engine")
+    how.add_argument(
+        "--threads", type=_count, default=None, help="of a pass; None = the CPUs of this process"
+    )
+    how.add_argument("--max-batch-tokens", type=_count, default=None, help="of a pass; None = the backend's")
+    how.add_argument("--max-queue", type=_count, default=1024, help="requests a model may owe")
+    how.add_argument("--max-queue-delay", type=_seconds, default=0.0, help="seconds a pass waits to fill")
+    bounds = parser.add_argument_group("bounds")
+    bounds.add_argument(
+        "--max-body-mib", type=_count, default=limits.body_bytes >> 20, help="MiB of a request"
+    )
+    bounds.add_argument("--max-texts", type=_count, default=limits.texts, help="texts of a request")
+    bounds.add_argument("--max-tokens", type=_count, default=limits.tokens, help="tokens of a request")
+    bounds.add_argument("--max-concurrency", type=_count, default=limits.concurrency, help="requests at once")
+    bounds.add_argument(
+        "--timeout", type=_seconds, default=limits.timeout, help="seconds until a request is given up"
+    )
+    bounds.add_argument(
+        "--drain-timeout", type=_seconds, default=limits.drain_timeout, help="seconds, after SIGTERM"
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="of the log"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give a whole number of at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("give a port from 0 to 65535")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError("give seconds from 0 to 3600")
+    return value

@@ -1,0 +1,131 @@
+"""The messages of the Open Inference Protocol over gRPC, made at run time.
+
+They are what protoc would make of the protocol's grpc_service.proto, of its parts that are served here. Made
+in a descriptor pool of their own, they go with any release of protobuf and beside any client in the process.
+"""
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+PACKAGE = "inference"
+SERVICE = f"{PACKAGE}.GRPCInferenceService"
+_LABELS = descriptor_pb2.FieldDescriptorProto
+
+# message -> fields (name, number, type); a type is a scalar or a message of the package, "repeated" before it
+# if there may be many, "map" for map<string, type>.
+_MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
+    "ServerLiveRequest": (),
+    "ServerLiveResponse": (("live", 1, "bool"),),
+    "ServerReadyRequest": (),
+    "ServerReadyResponse": (("ready", 1, "bool"),),
+    "ModelReadyRequest": (("name", 1, "string"), ("version", 2, "string")),
+    "ModelReadyResponse": (("ready", 1, "bool"),),
+    "ServerMetadataRequest": (),
+    "ServerMetadataResponse": (
+        ("name", 1, "string"),
+        ("version", 2, "string"),
+        ("extensions", 3, "repeated string"),
+    ),
+    "ModelMetadataRequest": (("name", 1, "string"), ("version", 2, "string")),
+    "TensorMetadata": (("name", 1, "string"), ("datatype", 2, "string"), ("shape", 3, "repeated int64")),
+    "ModelMetadataResponse": (
+        ("name", 1, "string"),
+        ("versions", 2, "repeated string"),
+        ("platform", 3, "string"),
+        ("inputs", 4, "repeated TensorMetadata"),
+        ("outputs", 5, "repeated TensorMetadata"),
+    ),
+    "InferParameter": (
+        ("bool_param", 1, "bool"),
+        ("int64_param", 2, "int64"),
+        ("string_param", 3, "string"),
+        ("double_param", 4, "double"),
+        ("uint64_param", 5, "uint64"),
+    ),
+    "InferTensorContents": (
+        ("bool_contents", 1, "repeated bool"),
+        ("int_contents", 2, "repeated int32"),
+        ("int64_contents", 3, "repeated int64"),
+        ("uint_contents", 4, "repeated uint32"),
+        ("uint64_contents", 5, "repeated uint64"),
+        ("fp32_contents", 6, "repeated float"),
+        ("fp64_contents", 7, "repeated double"),
+        ("bytes_contents", 8, "repeated bytes"),
+    ),
+    "InferInputTensor": (
+        ("name", 1, "string"),
+        ("datatype", 2, "string"),
+        ("shape", 3, "repeated int64"),
+        ("parameters", 4, "map InferParameter"),
+        ("contents", 5, "InferTensorContents"),
+    ),
+    "InferRequestedOutputTensor": (("name", 1, "string"), ("parameters", 2, "map InferParameter")),
+    "ModelInferRequest": (
+        ("model_name", 1, "string"),
+        ("model_version", 2, "string"),
+        ("id", 3, "string"),
+        ("parameters", 4, "map InferParameter"),
+        ("inputs", 5, "repeated InferInputTensor"),
+        ("outputs", 6, "repeated InferRequestedOutputTensor"),
+        ("raw_input_contents", 7, "repeated bytes"),
+    ),
+    "InferOutputTensor": (
+        ("name", 1, "string"),
+        ("datatype", 2, "string"),
+        ("shape", 3, "repeated int64"),
+        ("parameters", 4, "map InferParameter"),
+        ("contents", 5, "InferTensorContents"),
+    ),
+    "ModelInferResponse": (
+        ("model_name", 1, "string"),
+        ("model_version", 2, "string"),
+        ("id", 3, "string"),
+        ("parameters", 4, "map InferParameter"),
+        ("outputs", 5, "repeated InferOutputTensor"),
+        ("raw_output_contents", 6, "repeated bytes"),
+    ),
+}
+# One of these fields at a time: the protocol's oneof.
+_CHOICES = {"InferParameter": "parameter_choice"}
+
+
+def _file() -> descriptor_pb2.FileDescriptorProto:
+    file = descriptor_pb2.FileDescriptorProto(name="albert_runtime.proto", package=PACKAGE, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        if name in _CHOICES:
+            message.oneof_decl.add(name=_CHOICES[name])
+        for field in fields:
+            _add_field(message, *field)
+            if name in _CHOICES:
+                message.field[-1].oneof_index = 0
+    return file
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    label, _, type_name = kind.rpartition(" ")
+    field = message.field.add(name=name, number=number)
+    field.label = _LABELS.LABEL_REPEATED if label else _LABELS.LABEL_OPTIONAL
+    if label == "map":
+        entry = message.nested_type.add(name="".join(map(str.capitalize, name.split("_"))) + "Entry")
+        entry.options.map_entry = True
+        _add_field(entry, "key", 1, "string")
+        _add_field(entry, "value", 2, type_name)
+        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{PACKAGE}.{message.name}.{entry.name}"
+    elif type_name in _MESSAGES:
+        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{PACKAGE}.{type_name}"
+    else:
+        field.type = getattr(_LABELS, f"TYPE_{type_name.upper()}")
+
+
+def _classes() -> dict[str, Any]:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(_file())
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+MESSAGES = _classes()

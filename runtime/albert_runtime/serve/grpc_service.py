@@ -1,0 +1,148 @@
+"""The Open Inference Protocol over gRPC."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from .errors import Malformed, message_of, outcome_of
+from .grpc_messages import MESSAGES, SERVICE
+from .models import PLATFORM, Model
+from .service import Service
+from .tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
+
+API = "grpc"
+_CONTENTS = {
+    "INT64": "int64_contents",
+    "INT32": "int_contents",
+    "FP32": "fp32_contents",
+    BYTES: "bytes_contents",
+}
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+def make_server(service: Service, version: str) -> grpc.aio.Server:
+    """A server without a port."""
+    handlers = _Handlers(service, version)
+    methods = {
+        "ServerLive": handlers.live,
+        "ServerReady": handlers.ready,
+        "ModelReady": handlers.model_ready,
+        "ServerMetadata": handlers.metadata,
+        "ModelMetadata": handlers.model_metadata,
+        "ModelInfer": handlers.infer,
+    }
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", service.limits.body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ]
+    )
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                SERVICE, {name: _method(name, handler) for name, handler in methods.items()}
+            )
+        ]
+    )
+    return server
+
+
+def _method(name: str, handler: Handler) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            return await handler(request, context)
+        except Exception as error:
+            code = getattr(grpc.StatusCode, outcome_of(error).grpc)
+            await context.abort(code, message_of(error))
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=MESSAGES[f"{name}Request"].FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+
+
+class _Handlers:
+    def __init__(self, service: Service, version: str) -> None:
+        self._service, self._version = service, version
+
+    async def live(self, request: Any, context: Any) -> Any:
+        return MESSAGES["ServerLiveResponse"](live=True)
+
+    async def ready(self, request: Any, context: Any) -> Any:
+        return MESSAGES["ServerReadyResponse"](ready=self._service.ready)
+
+    async def model_ready(self, request: Any, context: Any) -> Any:
+        self._service.models.find(request.name, request.version)
+        return MESSAGES["ModelReadyResponse"](ready=self._service.ready)
+
+    async def metadata(self, request: Any, context: Any) -> Any:
+        return MESSAGES["ServerMetadataResponse"](name=PLATFORM, version=self._version, extensions=[])
+
+    async def model_metadata(self, request: Any, context: Any) -> Any:
+        models = self._service.models
+        model = models.find(request.name, request.version)
+        tensors = [
+            [
+                MESSAGES["TensorMetadata"](name=name, datatype=datatype, shape=shape)
+                for name, datatype, shape in described
+            ]
+            for described in (model.inputs(), model.outputs())
+        ]
+        return MESSAGES["ModelMetadataResponse"](
+            name=model.name,
+            versions=models.versions(model.name),
+            platform=PLATFORM,
+            inputs=tensors[0],
+            outputs=tensors[1],
+        )
+
+    async def infer(self, request: Any, context: Any) -> Any:
+        with self._service.request(API) as ticket:
+            model = ticket.model = self._service.models.find(request.model_name, request.model_version)
+            names = [output.name for output in request.outputs] or None
+            timeout = _timeout(request, context)
+            results = await model.infer(_tensors(request), names, timeout)
+            return _answer(model, request, results)
+
+
+def _timeout(request: Any, context: Any) -> float | None:
+    """Seconds: the call's own deadline, or the parameter that Triton's clients send."""
+    given = [context.time_remaining()]
+    if "timeout" in request.parameters:
+        given.append(request.parameters["timeout"].int64_param / 1e6 or None)
+    seconds = [value for value in given if value is not None]
+    return min(seconds) if seconds else None
+
+
+def _tensors(request: Any) -> list[Tensor]:
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise Malformed(f"{len(request.inputs)} inputs have {len(raw)} raw_input_contents")
+    tensors = []
+    for index, item in enumerate(request.inputs):
+        if raw:
+            tensors.append(from_bytes(item.name, item.datatype, item.shape, raw[index]))
+            continue
+        field = _CONTENTS.get(item.datatype)
+        values: Any = [] if field is None else getattr(item.contents, field)
+        data = (
+            list(values)
+            if item.datatype == BYTES
+            else np.array(values, np.float32 if item.datatype == "FP32" else np.int64)
+        )
+        tensors.append(from_values(item.name, item.datatype, item.shape, data))
+    return tensors
+
+
+def _answer(model: Model, request: Any, results: dict[str, Any]) -> Any:
+    answer = MESSAGES["ModelInferResponse"](model_name=model.name, model_version=model.version, id=request.id)
+    for name, values in results.items():
+        answer.outputs.add(name=name, datatype="FP32", shape=values.shape)
+        answer.raw_output_contents.append(to_bytes(values))
+    return answer

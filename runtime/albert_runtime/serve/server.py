@@ -1,0 +1,104 @@
+"""Both servers in one event loop, from the open ports to the last answer."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+
+import uvicorn
+
+from ..errors import AlbertError
+from .app import make_app
+from .grpc_service import make_server
+from .service import Service
+
+_log = logging.getLogger("albert_serve")
+
+
+class PortTaken(AlbertError):
+    """An address cannot be listened at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; port 0 = any that is free, None = not at all."""
+
+    host: str
+    port: int
+    grpc_port: int | None
+
+
+async def serve(service: Service, address: Address, version: str) -> bool:
+    """Listen, warm up, answer until SIGTERM or SIGINT, and then answer what was accepted.
+
+    Whether all of it was answered in time.
+    """
+    going_down = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, going_down.set)
+    listening = _listen(address.host, address.port)
+    grpc_server = make_server(service, version) if address.grpc_port is not None else None
+    grpc_port = None
+    if grpc_server is not None:
+        try:
+            grpc_port = grpc_server.add_insecure_port(_authority(address.host, address.grpc_port or 0))
+        except RuntimeError:
+            raise PortTaken(f"cannot listen at {address.host}:{address.grpc_port}; is it taken?") from None
+        await grpc_server.start()
+    http = _Http(
+        uvicorn.Config(
+            make_app(service, version),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(service.limits.drain_timeout) or 1,
+            h11_max_incomplete_event_size=65536,
+        )
+    )
+    serving = asyncio.ensure_future(http.serve(sockets=[listening]))
+    port = listening.getsockname()[1]
+    fields = {
+        "http": f"{address.host}:{port}",
+        "grpc": None if grpc_port is None else f"{address.host}:{grpc_port}",
+    }
+    _log.info("listening", extra={"fields": fields})
+    await service.warm_up()
+    _log.info("ready", extra={"fields": {"models": [model.name for model in service.models]}})
+    stopping = asyncio.ensure_future(going_down.wait())
+    await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+    _log.info("draining")
+    in_time = await service.drain()
+    http.should_exit = True
+    if grpc_server is not None:
+        await grpc_server.stop(1.0)
+    await serving
+    await asyncio.to_thread(service.models.close, cancel=not in_time)
+    _log.info("stopped", extra={"fields": {"all_answered": in_time}})
+    return in_time
+
+
+class _Http(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """The signals are the whole server's."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.socket(info[0], info[1])
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(info[4])
+        found.listen(2048)
+    except OSError as error:
+        raise PortTaken(f"cannot listen at {host}:{port} ({error.strerror}); choose another --port") from None
+    return found
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
