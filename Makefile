@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The native sources and the metadata: when they change, the package is installed again.
 SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
 
-.PHONY: demo test test-slow test-real test-asan bench bench-quick bench-gpu fidelity lint format clean
+.PHONY: demo test test-slow test-real test-asan bench bench-quick bench-gpu bench-load fidelity lint format clean
 
 demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
@@ -35,6 +35,13 @@ bench-gpu: $(VENV)/installed  ## TensorRT, CUDA and torch on this machine's GPU;
 	  test -e benchmarks/out/albert-base-v2$$suffix.manifest.json || \
 	  $(BIN)/albert-export albert-base-v2 --random-weights $$flag -o benchmarks/out --quiet || exit; done
 	$(BIN)/python -m albert_bench.gpu --models benchmarks/out --output benchmarks/results-gpu
+
+bench-load: $(VENV)/installed  ## servers under load, the queue's policies, ten minutes at 120 %; alone on the machine, 40 minutes
+	test -e benchmarks/out/albert-base-v2.manifest.json || \
+	  $(BIN)/albert-export albert-base-v2 --random-weights -o benchmarks/out --quiet
+	$(BIN)/python -m albert_bench.load.policies benchmarks/out/albert-base-v2 --output benchmarks/results
+	$(BIN)/python -m albert_bench.load benchmarks/out/albert-base-v2 --output benchmarks/results
+	$(BIN)/python -m albert_bench.load.soak benchmarks/out/albert-base-v2 --output benchmarks/results
 
 fidelity: $(VENV)/installed  ## what 16 and 8 bits cost the small model kept here, on every backend
 	$(BIN)/python tools/fidelity.py

@@ -118,3 +118,7 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 3600:
         raise argparse.ArgumentTypeError("give seconds from 0 to 3600")
     return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""A client for load: the Open Inference Protocol over one kept connection, with as little work as it takes.
+
+It shares the machine with the server it measures, so it asks for one output in bytes and decodes nothing.
+"""
+
+import asyncio
+import json
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LENGTH = b"inference-header-content-length"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The status of an answer, the id it carries and its bytes."""
+
+    status: int
+    id: str
+    body: bytes
+
+
+def request_bytes(path: str, ids: NDArray[np.int64], output: str, number: str) -> bytes:
+    """One sequence of token ids as a whole HTTP request that asks for one output in bytes."""
+    header = {
+        "id": number,
+        "inputs": [
+            {
+                "name": "input_ids",
+                "shape": [1, len(ids)],
+                "datatype": "INT64",
+                "parameters": {"binary_data_size": 8 * len(ids)},
+            },
+        ],
+        "outputs": [{"name": output, "parameters": {"binary_data": True}}],
+    }
+    text = json.dumps(header).encode()
+    data = ids.astype("<i8").tobytes()
+    lines = (
+        f"POST {path} HTTP/1.1\r\nhost: load\r\ncontent-length: {len(text) + len(data)}\r\n"
+        f"inference-header-content-length: {len(text)}\r\n\r\n"
+    )
+    return lines.encode() + text + data
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection that is opened when it is first used, and again when the server closed it."""
+
+    host: str
+    port: int
+    _reader: asyncio.StreamReader | None = field(default=None, repr=False)
+    _writer: asyncio.StreamWriter | None = field(default=None, repr=False)
+
+    async def ask(self, request: bytes) -> Reply:
+        """Send a request and read its answer; OSError or IncompleteReadError if the server broke off."""
+        if self._writer is None or self._writer.is_closing():
+            self._reader, self._writer = await asyncio.open_connection(self.host, self.port)
+        assert self._reader is not None
+        try:
+            self._writer.write(request)
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            lines = head.split(b"\r\n")
+            headers = dict(line.lower().split(b": ", 1) for line in lines[1:] if b": " in line)
+            body = await self._reader.readexactly(int(headers.get(b"content-length", 0)))
+        except BaseException:
+            self.close()
+            raise
+        if headers.get(b"connection") == b"close":
+            self.close()
+        found = json.loads(body[: int(headers.get(_LENGTH, len(body)))] or b"{}")
+        return Reply(int(lines[0].split()[1]), str(found.get("id", "")), body)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+def floats(reply: Reply, count: int) -> tuple[float, ...]:
+    """The last ``count`` float32 of an answer."""
+    return struct.unpack(f"<{count}f", reply.body[-4 * count :])

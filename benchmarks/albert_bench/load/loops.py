@@ -1,0 +1,114 @@
+"""Closed and open loops: as fast as the answers come, or at a rate whatever the answers do.
+
+In the open loop a request's latency counts from the moment it was due, so that a server that stalls does not
+hide it by holding up the client (coordinated omission).
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .client import Connection
+
+ID = "@@@@@@@@@@@@"  # stands in a request for its number, which has as many digits
+_MOST_CONNECTIONS = 1024
+_PATIENCE = 120.0  # seconds for one answer
+
+
+@dataclass(slots=True)
+class Load:
+    """What became of the requests of one turn."""
+
+    offered: int = 0
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)  # seconds, of those answered with 200
+    # HTTP statuses; "broken" connections; answers "mixed up", with the id of another request.
+    statuses: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds if self.seconds else 0.0
+
+    def percentile(self, share: float) -> float | None:
+        """Seconds within which that share of the answers came; None without answers."""
+        return float(np.percentile(self.latencies, 100 * share)) if self.latencies else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, and the requests to send it: bytes with ID for the id, and how many tokens."""
+
+    host: str
+    port: int
+    requests: Sequence[tuple[bytes, int]]
+
+
+async def closed_loop(target: Target, clients: int, seconds: float) -> Load:
+    """So many clients, each asking again as soon as it is answered."""
+    load, began = Load(), time.perf_counter()
+    numbers = iter(range(1 << 62))
+
+    async def client() -> None:
+        connection = Connection(target.host, target.port)
+        while time.perf_counter() - began < seconds:
+            await _ask(target, connection, load, next(numbers), time.perf_counter())
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    load.seconds = time.perf_counter() - began
+    return load
+
+
+async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) -> Load:
+    """Requests at random moments, ``rate`` a second (a Poisson process); ends when all are answered."""
+    due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds) + 1))
+    load, began = Load(), time.perf_counter()
+    idle: list[Connection] = []
+    running: set[asyncio.Task[None]] = set()
+
+    async def request(number: int, moment: float) -> None:
+        connection = idle.pop() if idle else Connection(target.host, target.port)
+        await _ask(target, connection, load, number, moment)
+        idle.append(connection)
+
+    for number, moment in enumerate(due[due < seconds]):
+        wait = began + moment - time.perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        while len(running) >= _MOST_CONNECTIONS:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(request(number, began + moment))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    if running:
+        await asyncio.wait(running)
+    load.seconds = max(seconds, time.perf_counter() - began)
+    for connection in idle:
+        connection.close()
+    return load
+
+
+async def _ask(target: Target, connection: Connection, load: Load, number: int, due: float) -> None:
+    template, tokens = target.requests[number % len(target.requests)]
+    name = f"{number:012d}"
+    load.offered += 1
+    try:
+        reply = await asyncio.wait_for(
+            connection.ask(template.replace(ID.encode(), name.encode())), _PATIENCE
+        )
+    except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+        load.statuses["broken"] += 1
+        return
+    load.statuses[str(reply.status)] += 1
+    if reply.status != 200:
+        return
+    load.latencies.append(time.perf_counter() - due)
+    load.tokens += tokens
+    if reply.id != name:  # an answer to another's request
+        load.statuses["mixed up"] += 1

@@ -1,0 +1,117 @@
+"""The same protocol and front end before ONNX Runtime, as people write such servers.
+
+``--rows 1``: a request, a run. ``--rows N``: dynamic batching, up to N requests in the order they came, of
+which the first waits 5 ms for others, padded to the longest.
+"""
+
+import argparse
+import asyncio
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from importlib import metadata
+from typing import Any
+
+from albert_runtime import AlbertError, Overloaded
+from albert_runtime.batching import Pass, Request, Results
+from albert_runtime.batching.requests import Part, run_joined
+from albert_runtime.serve import logs, server
+from albert_runtime.serve.models import Models
+from albert_runtime.serve.service import Service
+from albert_runtime.serve.settings import Limits
+
+_DELAY = 0.005  # seconds, of which Triton's examples have 0 to 5
+_MOST_WAITING = 1024
+
+
+class PaddedBatcher:
+    """In place of albert_runtime's Batcher: what is asked of it by a Predictor and a server."""
+
+    def __init__(self, backend: Any, is_per_token: Any, rows: int) -> None:
+        self._backend, self._is_per_token, self._rows = backend, is_per_token, rows
+        self.observers: list[Any] = []
+        self.unanswered = 0
+        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> "Future[Results]":
+        """Queue a request."""
+        with self._lock:
+            if self.unanswered >= _MOST_WAITING:
+                raise Overloaded("too many requests wait")
+            self.unanswered += 1
+        self._waiting.put(request)
+        return request.future
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Answer what waits, and end."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            requests, until = [first], time.monotonic() + _DELAY
+            while len(requests) < self._rows:
+                try:
+                    more = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+                except queue.Empty:
+                    break
+                if more is None:
+                    self._waiting.put(None)
+                    break
+                requests.append(more)
+            self._run([request for request in requests if request.future.set_running_or_notify_cancel()])
+            with self._lock:
+                self.unanswered -= len(requests)
+
+    def _run(self, requests: Sequence[Request]) -> None:
+        if not requests:
+            return
+        parts = [Part(request, 0, request.batch.shape[0]) for request in requests]
+        began = time.monotonic()
+        run_joined(self._backend.run, parts, self._is_per_token)
+        seconds = time.monotonic() - began
+        rows, tokens = sum(part.rows for part in parts), sum(part.tokens for part in parts)
+        padded = rows * max(part.width for part in parts)
+        for observer in self.observers:
+            observer(Pass(rows, tokens, padded, tuple(began - one.arrived for one in requests), seconds))
+        for request in requests:
+            request.future.set_result(request.results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m albert_bench.load.peer_server", description=__doc__)
+    parser.add_argument("artifact")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--no-grpc", action="store_true", required=True)
+    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args(arguments)
+    logs.set_up("info")
+    limits = Limits()
+    models = Models(limits)
+    try:
+        model = models.load(options.artifact, backend="onnxruntime", num_threads=options.threads)
+        predictor = model.predictor
+        predictor.batcher.close()
+        head = model.manifest.head
+        predictor.batcher = PaddedBatcher(predictor._backend, head.is_per_token, options.rows)  # type: ignore[assignment]
+        address = server.Address("127.0.0.1", options.port, None)
+
+        async def run() -> bool:
+            return await server.serve(Service(models, limits), address, metadata.version("albert-runtime"))
+
+        return 0 if asyncio.run(run()) else 1
+    except AlbertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""`python -m albert_bench.load.policies`: which request next, and how many tokens a pass, in one process.
+
+The same arrivals for every policy: sequences of mixed lengths at random moments, and now and then a request
+of many, as a batch job beside people sends it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_runtime import AlbertError, Predictor
+from albert_runtime.backends import available_cpus
+from albert_runtime.batching import Batcher, Request
+
+from ..bench import manifest_of
+from ..cli import complain, say
+from ..machine import describe, today
+from ..work import Rows, mixed
+
+TOKENS = (64, 256, 1024, 4096)
+PATIENCE = (0.0, 0.0003, 0.001, 0.003, 0.01)
+_SEQUENCES = 512
+_JOB_ROWS, _JOB_SHARE = 64, 0.01  # one request in a hundred is a job of 64 sequences
+
+
+def arrivals(rows: Rows, rate: float, seconds: float, seed: int) -> list[tuple[float, Rows]]:
+    """(moment, sequences) at ``rate`` sequences a second."""
+    generator = np.random.default_rng(seed)
+    requests_per_second = rate / (1 - _JOB_SHARE + _JOB_SHARE * _JOB_ROWS)
+    moments = np.cumsum(
+        generator.exponential(1 / requests_per_second, int(2 * requests_per_second * seconds) + 8)
+    )
+    found = []
+    for moment in moments[moments < seconds]:
+        count = _JOB_ROWS if generator.random() < _JOB_SHARE else 1
+        found.append((float(moment), [rows[index] for index in generator.integers(0, len(rows), count)]))
+    return found
+
+
+def turn(
+    predictor: Predictor, plan: Sequence[tuple[float, Rows]], tokens: int, patience: float
+) -> dict[str, Any]:
+    """Percentiles of single sequences and of jobs, in milliseconds from the moment they were due."""
+    manifest = predictor.manifest
+    assert manifest is not None
+    batcher = Batcher(
+        predictor.batcher.run,
+        max_batch_tokens=tokens,
+        max_queue=1 << 20,
+        max_queue_delay=0.0,
+        padded=False,
+        is_per_token=manifest.head.is_per_token,
+        patience=patience,
+    )
+    singles: list[float] = []
+    jobs: list[float] = []
+    began = time.monotonic()
+    futures = []
+    for moment, rows in plan:
+        time.sleep(max(0.0, began + moment - time.monotonic()))
+        packed, names, _ = predictor._packed(rows, ["pooled_output"], False, None)
+        future = batcher.submit(Request(packed, names))
+
+        into = jobs if len(rows) > 1 else singles
+        future.add_done_callback(partial(_note, began + moment, into))
+        futures.append(future)
+    for future in futures:
+        future.result()
+    batcher.close()
+    return {
+        "seconds": round(time.monotonic() - began, 2),
+        "singles": _percentiles(singles),
+        "jobs": _percentiles(jobs),
+    }
+
+
+def _note(due: float, into: list[float], future: object) -> None:
+    into.append(1000 * (time.monotonic() - due))
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    return (
+        {f"p{share}": round(float(np.percentile(values, share)), 1) for share in (50, 95, 99)}
+        if values
+        else {}
+    )
+
+
+def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]) -> dict[str, Any]:
+    """Every policy on the same arrivals, turn by turn; ready for JSON."""
+    manifest = manifest_of(artifact)
+    predictor = Predictor(artifact, num_threads=available_cpus())
+    rows = mixed(_SEQUENCES, manifest.config.max_position_embeddings).rows(manifest.config)
+    began = time.monotonic()
+    for row in rows[:128]:
+        predictor.run([row], ["pooled_output"])
+    alone = 128 / (time.monotonic() - began)
+    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, 0.001)]
+    policies += [(1024, patience) for patience in PATIENCE if (1024, patience) not in policies]
+    turns = []
+    for share in shares:
+        for number in range(rounds):
+            plan = arrivals(rows, share * alone, seconds, number)
+            for tokens, patience in policies:
+                found = turn(predictor, plan, tokens, patience)
+                turns.append(
+                    {"share": share, "round": number, "tokens": tokens, "patience": patience, **found}
+                )
+                say(f"{share:4.0%} {tokens:5} tokens, patience {patience}: {found}")
+    return {
+        "date": today(),
+        "machine": describe(),
+        "model": manifest.name,
+        "one_by_one_per_second": round(alone, 2),
+        "turns": turns,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m albert_bench.load.policies", description=__doc__)
+    parser.add_argument("artifact", type=Path, help="an exported encoder")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.95])
+    options = parser.parse_args(arguments)
+    try:
+        results = measure(options.artifact, options.seconds, options.rounds, options.shares)
+    except AlbertError as error:
+        return complain(str(error), 1)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "policies.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

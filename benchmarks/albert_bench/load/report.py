@@ -1,0 +1,77 @@
+"""The results as tables in Markdown."""
+
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+P99_BOUNDS_MS = (250.0, 500.0, 1000.0)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Capacity, throughput within bounds of the 99th percentile, and the whole ladder."""
+    machine = results["machine"]
+    bounds = [f"answers/s at p99 <= {bound:.0f} ms" for bound in P99_BOUNDS_MS]
+    lines = [
+        f"# {results['model']} served, {results['date']}",
+        "",
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}. Requests are single",
+        f"sequences of mixed lengths, {results['mean_tokens']} tokens on average, for one output in",
+        "bytes; client and server share the machine.",
+        "",
+        f"| server | one client: p50, ms | 32 clients: answers/s | {' | '.join(bounds)} |",
+        "|---|---|---|" + "---|" * len(bounds),
+    ]
+    for name, found in results["capacity"].items():
+        within = [throughput_within(results, name, bound) for bound in P99_BOUNDS_MS]
+        cells = [
+            f"{median(one['alone']['p50'] for one in found):.1f}",
+            f"{median(one['busy']['answers_per_second'] for one in found):.1f}",
+            *("-" if value is None else f"{value:.1f}" for value in within),
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Open loop, latencies from the moment a request was due, ms:", ""]
+    lines += [
+        "| offered/s | server | answers/s | p50 | p95 | p99 | not answered |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for share, name, turns in by_step(results):
+        refused = sum(
+            count for turn in turns for status, count in turn["statuses"].items() if status != "200"
+        )
+        cells = [_middle(turns, key) for key in ("answers_per_second", "p50", "p95", "p99")]
+        rate = turns[0]["rate"]
+        lines.append(f"| {rate:.1f} ({share:.0%}) | {name} | {' | '.join(cells)} | {refused or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str, Any]]]]:
+    """The turns of each offered load and server."""
+    steps: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for turn in results["ladder"]:
+        steps.setdefault((turn["share"], turn["server"]), []).append(turn)
+    return [(share, name, turns) for (share, name), turns in steps.items()]
+
+
+def throughput_within(results: dict[str, Any], name: str, bound: float) -> float | None:
+    """The greatest offered load at which the median round's p99 kept within the bound, between steps by
+    interpolation; None if it never did.
+    """
+    points = []
+    for _, server, turns in by_step(results):
+        known = [turn["p99"] for turn in turns if turn["p99"] is not None]
+        if server == name and known:
+            points.append((turns[0]["rate"], median(known)))
+    kept = None
+    for index, (rate, p99) in enumerate(sorted(points)):
+        if p99 > bound:
+            if index == 0:
+                return None
+            before_rate, before = sorted(points)[index - 1]
+            return float(before_rate + (rate - before_rate) * (bound - before) / (p99 - before))
+        kept = rate
+    return kept
+
+
+def _middle(turns: list[dict[str, Any]], key: str) -> str:
+    values = [turn[key] for turn in turns if turn[key] is not None]
+    return f"{median(values):.1f}" if values else "-"
