@@ -4,6 +4,7 @@ It shares the machine with the server it measures, so it asks for one output in 
 """
 
 import asyncio
+import contextlib
 import json
 import struct
 from dataclasses import dataclass, field
@@ -67,18 +68,20 @@ class Connection:
             headers = dict(line.lower().split(b": ", 1) for line in lines[1:] if b": " in line)
             body = await self._reader.readexactly(int(headers.get(b"content-length", 0)))
         except BaseException:
-            self.close()
+            await self.close()
             raise
         if headers.get(b"connection") == b"close":
-            self.close()
+            await self.close()
         found = json.loads(body[: int(headers.get(_LENGTH, len(body)))] or b"{}")
         return Reply(int(lines[0].split()[1]), str(found.get("id", "")), body)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connection up."""
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
+        writer, self._reader, self._writer = self._writer, None, None
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def floats(reply: Reply, count: int) -> tuple[float, ...]:

@@ -58,7 +58,7 @@ async def closed_loop(target: Target, clients: int, seconds: float) -> Load:
         connection = Connection(target.host, target.port)
         while time.perf_counter() - began < seconds:
             await _ask(target, connection, load, next(numbers), time.perf_counter())
-        connection.close()
+        await connection.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
     load.seconds = time.perf_counter() - began
@@ -90,7 +90,7 @@ async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) 
         await asyncio.wait(running)
     load.seconds = max(seconds, time.perf_counter() - began)
     for connection in idle:
-        connection.close()
+        await connection.close()
     return load
 
 
