@@ -5,7 +5,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,6 +29,7 @@ from .tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
 _MOST_THREADS = 1024
+_MOST_PACKED_AT_ONCE = 4096  # tokens, in an array: 0.1 ms
 _MOST_QUEUED = 2**31 - 1
 _MOST_DELAY = 60.0
 
@@ -168,8 +169,13 @@ class Predictor(TextAnswers):
         positions: object = None,
         timeout: float | None = None,
     ) -> Results:
-        """``submit`` for asyncio: texts are encoded on another thread, and a cancelled task is dropped."""
+        """``submit`` for asyncio. A cancelled task is dropped; texts and large batches are packed on another
+        thread, so that the event loop goes on.
+        """
         options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
+        ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
+        if isinstance(ids, np.ndarray) and ids.size <= _MOST_PACKED_AT_ONCE:
+            return await asyncio.wrap_future(self.submit(batch, outputs, **options))
         submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
         try:
             future = await asyncio.shield(submitting)

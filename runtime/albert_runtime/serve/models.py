@@ -76,7 +76,8 @@ class Model:
     ) -> Results:
         """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
         seconds = self.limits.timeout if timeout is None else min(timeout, self.limits.timeout)
-        batch = await asyncio.to_thread(self._batch, tensors)
+        with_text = any(tensor.datatype == BYTES for tensor in tensors)
+        batch = await asyncio.to_thread(self._batch, tensors) if with_text else self._batch(tensors)
         return await self.predictor.arun(batch, outputs, timeout=seconds)
 
     async def answers(self, items: Sequence[Any], **options: Any) -> list[Any]:
