@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from albert_runtime import BackendError, DeadlineExceeded, InputError, Overloaded, Predictor
 from albert_runtime.batch import Limits
 from albert_runtime.batching import Batcher, Request
+from albert_runtime.batching.waiting import Waiting
 from albert_runtime.packing import pack
 
 LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
@@ -101,7 +102,7 @@ def test_joined_with_others_the_bits_are_the_same(predictor, gate):
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), tokens=st.integers(1, 60), patience=st.sampled_from([0.0, 0.001, 1.0]))
+@given(seed=st.integers(0, 10_000), tokens=st.integers(1, 60), patience=st.sampled_from([0.0, 4.0, 100.0]))
 def test_any_load_any_budget(seed, tokens, patience):
     """Every accepted request is answered once with its own rows, whatever runs beside it."""
     runs = []
@@ -221,38 +222,56 @@ def test_a_forked_child_begins_anew(predictor, gate):
 # Order
 
 
-def order_of(predictor, gate, lengths, patience):
-    """The order in which requests of such lengths, which came in this order, are begun."""
-    predictor.batcher._waiting.patience = patience
-    predictor.submit([[1] * 10])
-    gate.wait_for_pass()
-    futures = [
-        predictor.submit([[length] * 10] * (length // 10) or [[length] * length]) for length in lengths
-    ]
-    gate.open()
-    for future in futures:
-        future.result(10)
-    return [int(ids) for batch in gate.passes[1:] for ids in dict.fromkeys(batch.input_ids.tolist())]
+def order(requests, patience, budget=10):
+    """The lengths of the rows in the order they are taken, of requests (moment, lengths of rows)."""
+    waiting = Waiting(100, budget, patience, padded=False)
+    waiting.ran(100, 1.0)  # 10 ms a token
+    for moment, lengths in requests:
+        batch = pack([[1] * length for length in lengths], LIMITS)
+        waiting.add(Request(batch, ("pooled_output",), arrived=moment), "kind")
+    taken = []
+    while waiting:
+        taken.append([part.tokens for part in waiting.take()])
+    return taken
 
 
-def test_first_come_first_served_without_patience(predictor, gate):
-    assert order_of(predictor, gate, [20, 3, 20, 1], 0.0) == [20, 3, 20, 1]
+def test_first_come_first_served_without_patience():
+    assert order([(0, [9]), (1, [3]), (2, [9]), (3, [1])], 0.0) == [[9], [3], [9, 1]]
 
 
-def test_short_ones_pass_long_ones(predictor, gate):
-    assert order_of(predictor, gate, [20, 3, 20, 1], 10.0) == [1, 3, 20, 20]
+def test_short_ones_pass_long_ones():
+    assert order([(0, [9]), (0.01, [3]), (0.02, [9]), (0.03, [1])], 10.0) == [[1, 3], [9], [9]]
 
 
-def test_long_ones_age(predictor, gate):
-    predictor.batcher._waiting.patience = 0.01  # 20 tokens let others pass that came up to 0.2 s later
-    predictor.submit([[1] * 10])
-    gate.wait_for_pass()
-    long = predictor.submit([[20] * 10] * 2)
-    time.sleep(0.3)
-    short = predictor.submit([[2] * 10] * 1)
-    gate.open()
-    long.result(10), short.result(10)
-    assert [int(batch.input_ids[0]) for batch in gate.passes] == [1, 20, 2]
+def test_long_ones_age():
+    """9 tokens at 10 ms with patience 2 let pass those that came up to 0.18 s later, less their own 0.02."""
+    assert order([(0, [9]), (0.15, [1])], 2.0, budget=9) == [[1], [9]]
+    assert order([(0, [9]), (0.17, [1])], 2.0, budget=9) == [[9], [1]]
+
+
+def test_long_requests_yield_between_their_parts():
+    assert order([(0, [9, 9, 9]), (0.2, [2])], 2.0, budget=9) == [[9], [2], [9], [9]]
+
+
+def test_what_cannot_run_together_does_not():
+    waiting = Waiting(100, 10, 0.0, padded=False)
+    for moment, kind in enumerate("abab"):
+        waiting.add(Request(pack([[1]], LIMITS), ("pooled_output",), arrived=moment), kind)
+    assert [len(waiting.take()) for _ in range(2)] == [2, 2] and not waiting
+
+
+def test_padded_passes_are_bounded_with_their_padding():
+    waiting = Waiting(100, 10, 0.0, padded=True)
+    for length in (5, 4, 1):
+        waiting.add(Request(pack([[1] * length], LIMITS), ("pooled_output",)), "kind")
+    assert [[part.width for part in waiting.take()] for _ in range(2)] == [[5, 4], [1]]
+
+
+def test_the_pace_is_learned(predictor):
+    assert predictor.batcher._waiting.pace == 0
+    predictor.submit([[1, 2, 3]]).result(10)
+    predictor.close()
+    assert predictor.batcher._waiting.pace > 0
 
 
 def test_a_delay_gathers(make_artifact):

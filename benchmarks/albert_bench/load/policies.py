@@ -25,7 +25,8 @@ from ..machine import describe, today
 from ..work import Rows, mixed
 
 TOKENS = (64, 256, 1024, 4096)
-PATIENCE = (0.0, 0.0003, 0.001, 0.003, 0.01)
+PATIENCE = (0.0, 1.0, 4.0, 16.0)
+_USUAL = (256, 4.0)
 _SEQUENCES = 512
 _JOB_ROWS, _JOB_SHARE = 64, 0.01  # one request in a hundred is a job of 64 sequences
 
@@ -102,8 +103,8 @@ def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]
     for row in rows[:128]:
         predictor.run([row], ["pooled_output"])
     alone = 128 / (time.monotonic() - began)
-    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, 0.001)]
-    policies += [(1024, patience) for patience in PATIENCE if (1024, patience) not in policies]
+    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, _USUAL[1])]
+    policies += [(_USUAL[0], patience) for patience in PATIENCE if (_USUAL[0], patience) not in policies]
     turns = []
     for share in shares:
         for number in range(rounds):

@@ -16,8 +16,10 @@ from ..errors import Overloaded
 from .requests import Part, Request, Results, Run, run_joined
 from .waiting import Waiting
 
-DEFAULT_TOKENS = 1024
-PATIENCE = 0.001  # seconds a token
+# Tiles are full with a few dozen tokens: longer passes gain little and keep short requests waiting. Both from
+# albert_bench.load.policies.
+DEFAULT_TOKENS = 256
+PATIENCE = 4.0
 
 _batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
 
@@ -134,6 +136,7 @@ class Batcher:
         else:
             self._tell(parts, began)
         with self._changed:
+            self._waiting.ran(sum(part.tokens for part in parts), time.monotonic() - began)
             answered = [part.request for part in parts if self._waiting.over(part)]
         for request in answered:
             if not request.future.done():

@@ -1,8 +1,8 @@
 """The requests that wait, and which of them run next.
 
-The next is the one with the least ``arrived + tokens * patience``. With patience 0 that is first come, first
-served; with more a long request lets short ones pass that came a little later, but none that came later than
-its own tokens times the patience: it ages.
+The next is the one with the least ``arrived + patience * the seconds it takes``. With patience 0 that is first
+come, first served; with more a long request lets short ones pass that came a little later, but none that came
+later than ``patience`` times its own seconds: it ages.
 """
 
 import heapq
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from ..errors import DeadlineExceeded, Overloaded
 from .requests import Part, Request
 
+_NEW_PASS = 0.1  # its share in what is known of the pace
+
 _Entry = tuple[float, int, Part]  # priority, order of arrival
 
 
@@ -20,8 +22,10 @@ class Waiting:
     """Requests in parts. Not safe for threads: its owner locks.
 
     ``most_requests`` may be unanswered, ``most_tokens`` run in a pass. ``padded`` says that a pass costs its
-    rows times the longest of them.
+    rows times the longest of them. ``pace``: seconds that a token takes, 0 as long as nothing has run.
     """
+
+    pace = 0.0
 
     def __init__(self, most_requests: int, most_tokens: int, patience: float, *, padded: bool) -> None:
         self.most_requests, self.most_tokens = most_requests, most_tokens
@@ -47,7 +51,8 @@ class Waiting:
         tokens = 0
         for part in parts:
             tokens += part.tokens
-            heapq.heappush(heap, (request.arrived + tokens * self.patience, next(self._order), part))
+            priority = request.arrived + self.patience * self.pace * tokens
+            heapq.heappush(heap, (priority, next(self._order), part))
 
     def full(self) -> bool:
         """Whether a pass could be filled."""
@@ -79,6 +84,11 @@ class Waiting:
         if not heap:
             del self._heaps[kind]
         return parts
+
+    def ran(self, tokens: int, seconds: float) -> None:
+        """Learn from a pass how long a token takes."""
+        pace = seconds / tokens
+        self.pace = pace if self.pace == 0 else self.pace + _NEW_PASS * (pace - self.pace)
 
     def over(self, part: Part) -> bool:
         """Count a part as done; whether its request is answered now."""
