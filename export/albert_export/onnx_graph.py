@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from albert_runtime.config import AlbertConfig, layer_prefix
-from albert_runtime.manifest import INPUTS, SCALE, TensorRecord
+from albert_runtime.manifest import INPUTS
 from albert_runtime.tasks import (
     MODEL,
     MULTIPLE_CHOICE,
@@ -30,6 +30,7 @@ from albert_runtime.tasks import (
     TOKEN_CLASSIFICATION,
     Head,
 )
+from albert_runtime.tensor_table import SCALE, TensorRecord
 
 from .errors import ExportError
 from .precision import Precision, stored_shapes

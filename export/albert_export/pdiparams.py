@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from albert_runtime.errors import ArtifactError
-from albert_runtime.manifest import ITEM_SIZES, TensorRecord
+from albert_runtime.tensor_table import ITEM_SIZES, TensorRecord
 
 _HEADER = struct.Struct("<IQIi")
 # Paddle's numbers of the types.

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, FileRecord, Manifest, TensorRecord
+from albert_runtime.manifest import INPUTS, FileRecord, Manifest
 from albert_runtime.tasks import MODEL, Head
+from albert_runtime.tensor_table import TensorRecord
 
 from . import verify
 from .calibration import Calibration, calibrate_on

@@ -12,8 +12,9 @@ import numpy as np
 import paddle
 
 from albert_runtime.config import LAYERS, AlbertConfig
-from albert_runtime.manifest import INPUTS, TensorRecord, tensor_shapes, with_scales
+from albert_runtime.manifest import INPUTS
 from albert_runtime.tasks import MULTIPLE_CHOICE, Head
+from albert_runtime.tensor_table import TensorRecord, tensor_shapes, with_scales
 
 from .errors import ExportError
 from .heads import build

@@ -14,7 +14,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from albert_runtime.manifest import SCALE, scaled_by_row
+from albert_runtime.tensor_table import SCALE, scaled_by_row
 
 from .model import Table
 

@@ -11,8 +11,8 @@ from typing import Any
 import paddle
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import tensor_shapes
 from albert_runtime.tasks import Head
+from albert_runtime.tensor_table import tensor_shapes
 
 from . import program
 from .equalize import equalized

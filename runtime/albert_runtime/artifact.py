@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ArtifactError
-from .manifest import SUFFIX, FileRecord, Manifest, TensorRecord
+from .manifest import SUFFIX, FileRecord, Manifest
+from .tensor_table import TensorRecord
 
 __all__ = ["Artifact", "FileRecord", "Manifest", "TensorRecord", "sha256_of"]
 

@@ -16,8 +16,8 @@ from albert_export.weights import RandomWeights
 from albert_runtime import Predictor
 from albert_runtime.artifact import Artifact
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import tensor_shapes
 from albert_runtime.tasks import Head
+from albert_runtime.tensor_table import tensor_shapes
 
 HEADS = {
     "masked-lm": Head.of("masked-lm"),

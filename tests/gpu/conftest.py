@@ -15,8 +15,9 @@ from albert_export.weights import RandomWeights
 from albert_runtime.backends.gpu import Gpu, find_gpu
 from albert_runtime.config import LAYERS, AlbertConfig
 from albert_runtime.errors import BackendError
-from albert_runtime.manifest import INPUTS, SUFFIX, FileRecord, Manifest, TensorRecord
+from albert_runtime.manifest import INPUTS, SUFFIX, FileRecord, Manifest
 from albert_runtime.tasks import Head
+from albert_runtime.tensor_table import TensorRecord
 
 # Post-LayerNorm states and what comes of them stay within these for seeded weights.
 _RANGE = 8.0

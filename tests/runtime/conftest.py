@@ -13,8 +13,9 @@ import pytest
 from albert_runtime.artifact import FileRecord, Manifest, TensorRecord, sha256_of
 from albert_runtime.backends import gpu
 from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS, tensor_shapes
+from albert_runtime.manifest import INPUTS
 from albert_runtime.tasks import LABELLED, Head
+from albert_runtime.tensor_table import tensor_shapes
 
 from .fake_gpu import Driver, Runtime
 

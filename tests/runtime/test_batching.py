@@ -315,6 +315,14 @@ def test_what_fails_in_the_backend_fails_alone(predictor, gate, monkeypatch):
     assert predictor.batcher.unanswered == 0
 
 
+def test_an_observer_that_fails_harms_nobody(predictor, caplog):
+    predictor.batcher.observers.append(lambda done: 1 / 0)
+    for _ in range(2):
+        assert_equal(predictor.submit([[1, 2]]).result(10), predictor.run([[1, 2]]))
+    predictor.close()
+    assert caplog.text.count("ZeroDivisionError") == 2
+
+
 def test_a_full_queue(make_artifact, monkeypatch):
     with Predictor(make_artifact(), max_queue=3) as predictor:
         release = threading.Event()

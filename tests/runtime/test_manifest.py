@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 
 from albert_runtime.artifact import Artifact, Manifest
 from albert_runtime.errors import ArtifactError
-from albert_runtime.manifest import ITEM_SIZES, MAX_BYTES, TensorRecord, tensor_shapes
+from albert_runtime.fields import MAX_BYTES
 from albert_runtime.tasks import LABELLED, Head
+from albert_runtime.tensor_table import ITEM_SIZES, TensorRecord, tensor_shapes
 
 REMOVED = object()
 

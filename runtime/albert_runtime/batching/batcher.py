@@ -4,6 +4,7 @@ A pass takes what waits, up to a budget of tokens; while it runs the next reques
 waits for an idle engine. A sequence's result does not depend on what runs beside it: joining is invisible.
 """
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from ..errors import Overloaded
 from .requests import Part, Request, Results, Run, run_joined
 from .waiting import Waiting
+
+_log = logging.getLogger("albert_runtime")
 
 # Tiles are full with a few dozen tokens: longer passes gain little and keep short requests waiting. Both from
 # albert_bench.load.policies.
@@ -152,7 +155,10 @@ class Batcher:
             time.monotonic() - began,
         )
         for observer in self.observers:
-            observer(record)
+            try:
+                observer(record)
+            except Exception:
+                _log.exception("an observer of passes failed")  # whoever waits shall not pay for it
 
 
 def _begin_anew() -> None:

@@ -1,8 +1,8 @@
 """The requests that wait, and which of them run next.
 
-The next is the one with the least ``arrived + patience * the seconds it takes``. With patience 0 that is first
-come, first served; with more a long request lets short ones pass that came a little later, but none that came
-later than ``patience`` times its own seconds: it ages.
+The next is the one with the least ``arrived + patience * the seconds it takes``. With patience 0 that is
+first come, first served; with more a long request lets short ones pass that came a little later, but none
+that came later than ``patience`` times its own seconds: it ages.
 """
 
 import heapq
