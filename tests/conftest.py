@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,14 @@ def write_checkpoint(
     if tensors is not None:
         (folder / "model_state.pdparams").write_bytes(pickle.dumps(dict(tensors), protocol=4))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packed_cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Packed weights are kept in a folder of the session, by child processes too, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALBERT_PACKED_CACHE", str(tmp_path_factory.mktemp("packed")))
+        yield
 
 
 @pytest.fixture(scope="session", name="write_checkpoint")

@@ -3,7 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
+#include <string_view>
 #include <tuple>
 
 #include "bindings/bindings.h"
@@ -25,7 +27,8 @@ Activation hidden_activation(const std::string& name) {
 
 std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tensors& tensors, const std::string& isa,
                                     const std::string& precision, const std::string& hidden_act, albert::ModelConfig config,
-                                    const albert::HeadConfig& heads) {
+                                    const albert::HeadConfig& heads, const std::string& cache_path, const py::bytes& cache_key,
+                                    const std::optional<py::function>& before_packing) {
   config.hidden_act = hidden_activation(hidden_act);
   const albert::Precision type = precision_by_name(precision);
   albert::TensorTable table;
@@ -33,8 +36,17 @@ std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tenso
     const auto& [dtype, offset, shape] = tensor;
     table[name] = {albert::stored_type(dtype), offset, shape};
   }
+  albert::PackedCache cache{.file = {.path = cache_path}};
+  const std::string_view key = cache_key;
+  if (!cache_path.empty() && key.size() != cache.file.key.size()) throw std::invalid_argument("cache_key must have 32 bytes");
+  std::memcpy(cache.file.key.data(), key.data(), std::min(key.size(), cache.file.key.size()));
+  if (before_packing)
+    cache.before_packing = [&before_packing] {
+      const py::gil_scoped_acquire locked;
+      (*before_packing)();
+    };
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Engine>(weights_path, table, config, heads, type, albert::kernels_for(isa));
+  return std::make_unique<Engine>(weights_path, table, config, heads, type, albert::kernels_for(isa), cache);
 }
 
 // Two tokens that went to one row would be written by two threads at once.
@@ -123,7 +135,8 @@ void register_engine(py::module_& module) {
                       int num_attention_heads, int intermediate_size, const std::string& hidden_act, int max_position_embeddings,
                       int type_vocab_size, float layer_norm_eps, int padding_idx, bool add_pooling_layer,
                       const std::string& token_classifier, const std::string& pooled_classifier, bool vocabulary_head,
-                      float decoder_norm_eps, const std::string& precision) {
+                      float decoder_norm_eps, const std::string& precision, const std::string& cache_path,
+                      const py::bytes& cache_key, const std::optional<py::function>& before_packing) {
             return make_engine(weights_path, tensors, isa, precision, hidden_act,
                                {.vocab_size = vocab_size,
                                 .embedding_size = embedding_size,
@@ -142,7 +155,8 @@ void register_engine(py::module_& module) {
                                {.token_classifier = token_classifier,
                                 .pooled_classifier = pooled_classifier,
                                 .vocabulary = vocabulary_head,
-                                .decoder_norm_eps = decoder_norm_eps});
+                                .decoder_norm_eps = decoder_norm_eps},
+                               cache_path, cache_key, before_packing);
           }),
           py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
           py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
@@ -150,9 +164,12 @@ void register_engine(py::module_& module) {
           py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
           py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
+          py::arg("cache_path") = "", py::arg("cache_key") = py::bytes(), py::arg("before_packing") = py::none(),
           "Packs the tensors {name: (dtype, byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
-          "config or "
-          "tensors that do not fit together.")
+          "config or tensors that do not fit together.\n\n"
+          "With a cache_path, weights packed with the same cache_key (32 bytes, a hash of the arguments and of this extension) "
+          "are mapped from there, and kept there otherwise. before_packing is called unless they are found. Nothing is raised for "
+          "the cache: see cache_problem.")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
            py::arg("row_starts").noconvert(), py::arg("first_key").noconvert(), py::arg("hidden").noconvert(),
            py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("token_logits").noconvert() = py::none(),
@@ -165,5 +182,8 @@ void register_engine(py::module_& module) {
            "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
       .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })
       .def_property_readonly("precision", [](const Engine& engine) { return precision_name(engine.precision()); })
-      .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.");
+      .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.")
+      .def_property_readonly("found_packed", &Engine::found_packed, "Whether the cache had them.")
+      .def_property_readonly("packed_file", &Engine::packed_file, "The cache file that holds them; empty: memory of this process.")
+      .def_property_readonly("cache_problem", &Engine::cache_problem, "What was wrong with the cache file; empty: nothing.");
 }

@@ -89,7 +89,15 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
-  albert::PackedMatrix packed(static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
+  const auto matrix_in = [&](albert::Pieces& pieces) {
+    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
+  };
+  albert::Pieces size;
+  matrix_in(size);
+  const albert::Block<std::byte> memory = albert::allocate<std::byte>(size.bytes());
+  albert::Pieces pieces(memory.get());
+  albert::PackedMatrix packed = matrix_in(pieces);
+  packed.clear();
   const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
   packed.place(
       *team, {.values = {reinterpret_cast<const std::byte*>(w), albert::Stored::float32}, .columns = static_cast<size_t>(columns)},

@@ -26,11 +26,11 @@ ModelConfig checked(const ModelConfig& c) {
 }  // namespace
 
 Engine::Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-               Precision precision, const Kernels& kernels)
+               Precision precision, const Kernels& kernels, const PackedCache& cache)
     : config_(checked(config)),
       heads_(heads),
       kernels_(kernels),
-      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision) {
+      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision, cache) {
   if (!heads.pooled_classifier.empty() && !config.add_pooling_layer)
     throw std::invalid_argument("a classifier of the pooled output needs a pooler");
 }

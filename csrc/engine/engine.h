@@ -41,7 +41,7 @@ class Engine {
  public:
   // std::invalid_argument for a config or tensors that do not fit together, std::system_error for the file, std::bad_alloc.
   Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-         Precision precision, const Kernels& kernels);
+         Precision precision, const Kernels& kernels, const PackedCache& cache);
 
   // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
   void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
@@ -52,6 +52,9 @@ class Engine {
   Precision precision() const { return weights_.precision; }
   const Kernels& kernels() const { return kernels_; }
   size_t packed_bytes() const { return weights_.packed_bytes; }
+  bool found_packed() const { return weights_.found; }                            // in the cache
+  const std::string& packed_file() const { return weights_.arena->file(); }       // empty: in memory of this process
+  const std::string& cache_problem() const { return weights_.arena->problem(); }  // empty: none
 
  private:
   void check(const PackedTokens& tokens, const Outputs& outputs) const;

@@ -2,55 +2,20 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/arena.h"
 #include "engine/mapped_file.h"
 #include "engine/model.h"
-#include "engine/team.h"
-#include "engine/workspace.h"
+#include "engine/packed_matrix.h"
 
 namespace albert {
 
-// A matrix [depth, columns] in the panels of kernels/gemm.h, with its bias.
-class PackedMatrix {
- public:
-  PackedMatrix() = default;
-  PackedMatrix(int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
-
-  // Converts w [depth, w.columns] to the columns from first_column on. bf16 rounds to nearest; int8 takes stored integers with the
-  // scales of their columns as they are, else the nearest integers of w * 127 / max|column|, each column by itself. The team shares
-  // the work.
-  void place(Team& team, const StoredMatrix& w, int first_column);
-  // Takes the transpose of w [columns, depth]. fp32 only.
-  void place_transposed(const StoredMatrix& w);
-
-  Precision precision() const { return precision_; }
-  int depth() const { return depth_; }
-  int depth_words() const { return words_of(precision_, depth_); }
-  int columns() const { return columns_; }
-  int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
-  int panel_columns() const { return panel_columns_; }
-  int width(int panel) const;  // of one panel: panel_columns, or what is left, in sixteens
-  const Word* panel(int index) const { return data_.get() + offset(index); }
-  const float* scale(int panel) const {  // int8: of the panel's columns; else null
-    return scale_ != nullptr ? scale_.get() + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) : nullptr;
-  }
-  const float* bias(int panel) const { return bias_.get() + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_); }
-  float* bias() { return bias_.get(); }  // [columns]
-  size_t bytes() const;
-
- private:
-  size_t offset(int panel) const;
-
-  Precision precision_ = Precision::fp32;
-  int depth_ = 0, columns_ = 0, panel_columns_ = 1;
-  WordBlock data_;
-  FloatBlock scale_, bias_;
-};
-
 struct NormWeights {
-  FloatBlock scale, shift;  // [columns]
+  const float *scale, *shift;  // [columns]
 };
 
 // One ALBERT layer. The biases of `dense` and `ffn_output` are added by the LayerNorm that follows.
@@ -70,30 +35,45 @@ struct VocabularyHead {
   PackedMatrix decoder;  // [E, V]
 };
 
+// Where weights that are packed already may be found or kept.
+struct PackedCache {
+  CacheFile file;
+  // Called before anything is packed from the weight file: whoever made sure of the file's contents when the cache was written need
+  // not do so again. What it throws goes to the caller.
+  std::function<void()> before_packing;
+};
+
+class Packer;
+
 struct Weights {
-  // Reads and packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
+  // Finds or packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
   // `precision` is that of the layers' matrices: nearly all of the work and of the memory. What runs once, or for a row only, stays
   // in floats.
   Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-          int panel_columns, Precision precision);
+          int panel_columns, Precision precision, const PackedCache& cache);
 
   void read_word_embedding(int id, float* to) const {
     word_embeddings.read(static_cast<size_t>(id), 0, to, word_embeddings.columns);
   }
 
-  MappedFile file;                   // the word embeddings are looked up here: a batch touches few of them
-  StoredMatrix word_embeddings;      // [V, E]
-  FloatBlock position_embeddings;    // [P, E]
-  FloatBlock token_type_embeddings;  // [T, E]
+  MappedFile file;                     // the word embeddings are looked up here: a batch touches few of them
+  StoredMatrix word_embeddings;        // [V, E]
+  Precision precision;                 // of the layers
+  std::unique_ptr<Arena> arena;        // all that follows lies here
+  bool found;                          // in the cache, packed
+  const float* position_embeddings;    // [P, E]
+  const float* token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;
-  Precision precision;                            // of the layers
   PackedMatrix mapping_in;                        // [E, H]
   std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
   PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there
   PackedMatrix token_classifier;                  // [H, n]
   PackedMatrix pooled_classifier;                 // [H, n]
   VocabularyHead vocabulary;
-  size_t packed_bytes = 0;  // of the packed matrices
+  size_t packed_bytes;  // of the packed matrices
+
+ private:
+  void lay_out(Packer& packer, const ModelConfig& config, const HeadConfig& heads);
 };
 
 }  // namespace albert

@@ -1,6 +1,6 @@
 """C++ engine and kernels; use albert_runtime.Predictor and albert_runtime.kernels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,9 @@ class Engine:
         vocabulary_head: bool = False,
         decoder_norm_eps: float = 1e-5,
         precision: str = "fp32",
+        cache_path: str = "",
+        cache_key: bytes = b"",
+        before_packing: Callable[[], None] | None = None,
     ) -> None: ...
     def run(
         self,
@@ -87,3 +90,9 @@ class Engine:
     def precision(self) -> str: ...
     @property
     def packed_bytes(self) -> int: ...
+    @property
+    def found_packed(self) -> bool: ...
+    @property
+    def packed_file(self) -> str: ...
+    @property
+    def cache_problem(self) -> str: ...

@@ -1,4 +1,6 @@
-"""The C++ engine. Weights are packed once per process for one artifact, precision and instruction set."""
+"""The C++ engine. Weights are packed once for one artifact, precision and instruction set, and shared: by the
+Predictors of a process, by its forked children, and through packed_cache.py by all processes of the user.
+"""
 
 import os
 import threading
@@ -14,6 +16,7 @@ from ..errors import ArtifactError, BackendError
 from ..manifest import SUFFIX, Manifest
 from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
 from .base import SCORES, SPANS, Array, Options, one_line
+from .packed_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
 _POOLED = frozenset(("logits", "sop_logits"))
@@ -39,6 +42,10 @@ class NativeBackend:
 
     def __init__(self, artifact: Artifact, options: Options) -> None:
         """Pack the weights in the precision, fp16 widened to fp32, or share those already packed.
+
+        Before they are packed, the sha256 of the weight file is compared with the manifest. Where the cache
+        has them packed, only the word embeddings are read from that file, and the engine compares their
+        checksum with that of the file which was packed; if they differ, all is checked as if packed anew.
 
         BackendError if the artifact has no manifest or ALBERT_FORCE_ISA asks for what this machine lacks;
         ArtifactError if the weights are not those that were exported.
@@ -117,6 +124,7 @@ class NativeBackend:
             "isa": self._engine.isa,
             "computes": self._engine.precision,
             "packed_bytes": self._engine.packed_bytes,
+            "packed_in": self._engine.packed_file or "memory",
             "num_threads": self._threads,
         }
 
@@ -134,7 +142,6 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _n
     with _lock:
         engine = _engines.get(key)
         if engine is None:
-            artifact.verify_file("weights")
             engine = _engines[key] = _build(artifact, manifest, isa, precision)
     return engine
 
@@ -142,8 +149,9 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _n
 def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> _native.Engine:
     config, head = manifest.config, manifest.head
     tensors = {tensor.name: (tensor.dtype, tensor.offset, tensor.shape) for tensor in manifest.tensors}
+    cache = PackedFile.of(manifest, precision, isa)
     try:
-        return _native.Engine(
+        engine = _native.Engine(
             str(artifact.files["weights"]),
             tensors,
             isa=isa,
@@ -166,7 +174,13 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> 
             vocabulary_head=head.reads_vocabulary,
             decoder_norm_eps=head.decoder_norm_eps,
             precision=precision,
+            cache_path="" if cache is None else os.fspath(cache.path),
+            cache_key=b"" if cache is None else cache.key,
+            before_packing=lambda: artifact.verify_file("weights"),
         )
     except (ValueError, RuntimeError, OSError) as error:
         path = artifact.files["weights"]
         raise ArtifactError(f"{path}: the C++ engine cannot load it ({one_line(error)})") from None
+    if cache is not None:
+        cache.used(engine)
+    return engine
