@@ -226,6 +226,8 @@ def test_the_folder_is_named_by_what_an_engine_depends_on(program):
             replace(manifest, files={**manifest.files, "weights": weights}), "onnx", card, versions, profile
         ),
     ]
+    hostile = EngineFolder(replace(manifest, name="../../up"), "onnx", card, versions, profile)
+    assert hostile.path.parent == folders[0].path.parent
     names = {folder.path.name for folder in folders}
     assert len(names) == 9 and all(name.startswith("model-gelu-") for name in names)
 

@@ -1,5 +1,6 @@
 """albert-runtime's own C++ engine."""
 
+import os
 from collections.abc import Sequence
 
 from albert_runtime import Predictor
@@ -11,6 +12,8 @@ class Engine:
     """One Predictor on the backend ``native``."""
 
     def __init__(self, job: Job) -> None:
+        # Packed weights that an earlier run left in the cache would make the load another's.
+        os.environ["ALBERT_PACKED_CACHE"] = "0"
         self._predictor = Predictor(
             job.artifact, backend="native", precision=job.contender.precision, num_threads=job.threads
         )

@@ -14,7 +14,6 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ..manifest import Manifest
 from ..packing import pack
 from ..tasks import MULTIPLE_CHOICE
 from .base import Options, PaddedBackend
+from .cache import cache_folder, cache_name
 from .gpu import Gpu
 
 _log = logging.getLogger("albert_runtime")
@@ -118,7 +118,10 @@ class EngineFolder:
             "profile": asdict(profile),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        self.path = cache_folder() / f"{manifest.name}-{digest[:16]}"
+        base = cache_folder("tensorrt")
+        if base is None:
+            raise BackendError("there is no home to keep a TensorRT engine in; set XDG_CACHE_HOME")
+        self.path = base / cache_name(manifest.name, digest)
         self._name, self._gpu, self._precision = manifest.name, gpu, manifest.precision
         self._profile = profile
         self._built, self._began = False, 0.0
@@ -188,12 +191,6 @@ class EngineFolder:
         new = self.path / f"{NOTE}.{os.getpid()}.{threading.get_ident()}"
         new.write_text(json.dumps(note, indent=1), "utf-8")
         new.replace(self.path / NOTE)
-
-
-def cache_folder() -> Path:
-    """Where engines are kept: $XDG_CACHE_HOME, or ~/.cache, /albert-runtime/tensorrt."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "albert-runtime" / "tensorrt"
 
 
 def tensorrt_version() -> str:

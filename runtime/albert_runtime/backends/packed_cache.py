@@ -21,13 +21,13 @@ from .. import _native
 from ..artifact import sha256_of
 from ..errors import ArtifactError
 from ..manifest import Manifest
+from .cache import cache_folder, cache_name
 
 _log = logging.getLogger("albert_runtime")
 
 VARIABLE = "ALBERT_PACKED_CACHE"
 _UNUSED_DAYS, _ABANDONED_HOURS = 30, 1
 _MAGIC = b"ALBPACK\0"  # as in csrc/engine/arena.cc
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _NAME = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{16}\.bin(?P<unfinished>\.[A-Za-z0-9]{6})?")
 
 
@@ -67,8 +67,8 @@ class PackedFile:
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         with suppress(OSError):  # the engine says what is wrong with it
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = _NOT_PLAIN.sub("_", manifest.name)[:100]  # a manifest may come from anywhere
-        return PackedFile(folder / f"{name}-{digest.hexdigest()[:16]}.bin", digest.digest())
+        name = cache_name(manifest.name, digest.hexdigest())
+        return PackedFile(folder / f"{name}.bin", digest.digest())
 
     def used(self, engine: _native.Engine) -> None:
         """Call with the engine that was made with this file: notes the use, and tells what was wrong."""
@@ -89,11 +89,7 @@ def _folder() -> Path | None:
         return None
     if given not in ("", "1"):
         return Path(given).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache").absolute() / "albert-runtime" / "packed"
-    except RuntimeError:  # there is no home
-        return None
+    return cache_folder("packed")
 
 
 def _is_unicode(path: Path) -> bool:
