@@ -116,9 +116,7 @@ def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
         bounds = Limits(**limits)
         models = Models(bounds)
         for name in names:
-            models.load(
-                str(artifacts[name]), **{"backend": "native", "num_threads": 1, **(options or {})}
-            )
+            models.load(str(artifacts[name]), **{"backend": "native", "num_threads": 1, **(options or {})})
 
         async def built() -> Any:
             service = Service(models, bounds)

@@ -17,12 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 after SIGTERM with everything answered, 1 if something failed, 2 for bad usage."""
     options = _parser().parse_args(arguments)
     limits = Limits(
-        options.max_body_mib * 2**20,
-        options.max_texts,
-        options.max_tokens,
-        options.max_concurrency,
-        options.timeout,
-        options.drain_timeout,
+        body_bytes=options.max_body_mib * 2**20,
+        answer_bytes=options.max_answer_mib * 2**20,
+        texts=options.max_texts,
+        tokens=options.max_tokens,
+        concurrency=options.max_concurrency,
+        timeout=options.timeout,
+        drain_timeout=options.drain_timeout,
     )
     try:
         from . import logs, models, server, service  # noqa: PLC0415  (parts of the extra)
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     bounds = parser.add_argument_group("bounds")
     bounds.add_argument(
         "--max-body-mib", type=_count, default=limits.body_bytes >> 20, help="MiB of a request"
+    )
+    bounds.add_argument(
+        "--max-answer-mib", type=_count, default=limits.answer_bytes >> 20, help="MiB of an answer's numbers"
     )
     bounds.add_argument("--max-texts", type=_count, default=limits.texts, help="texts of a request")
     bounds.add_argument("--max-tokens", type=_count, default=limits.tokens, help="tokens of a request")

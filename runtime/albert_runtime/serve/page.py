@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from ..errors import AlbertError
 from ..tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
 from .models import Model
 from .service import Service
@@ -51,19 +50,23 @@ def items_of(model: Model, text: str) -> list[Any]:
 
 
 async def answer(model: Model, text: str) -> str:
-    """The model's answer to the text in the box, for people; or what is wrong with it."""
-    try:
-        found = (await model.answers(items_of(model, text)))[0]
-    except AlbertError as error:
-        return str(error)
+    """The model's answer to the text in the box, for people."""
+    found = (await model.answers(items_of(model, text)))[0]
     if isinstance(found, np.ndarray):
         numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_NUMBERS])
         return f"[{numbers}, ...] {len(found)} numbers"
     return json.dumps(found, ensure_ascii=False, indent=1)
 
 
-def render(service: Service, version: str, model: str = "", text: str = "", answered: str = "") -> Response:
-    """The page, with what was asked and answered last."""
+def render(
+    service: Service,
+    version: str,
+    model: str = "",
+    text: str = "",
+    answered: str = "",
+    status_code: int = 200,
+) -> Response:
+    """The page, with what was asked last, and the answer or what was wrong."""
     nonce = secrets.token_urlsafe(16)
     live = {(one["name"], one["version"]): one["live"] for one in status(service)["models"]}
     models = list(service.models)
@@ -85,6 +88,7 @@ def render(service: Service, version: str, model: str = "", text: str = "", answ
     )
     return Response(
         page,
+        status_code,
         media_type="text/html",
         headers={
             "content-security-policy": policy,
