@@ -27,7 +27,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Server:
-    """The process. ``url`` and ``grpc`` are its addresses once it listens."""
+    """The process. ``url`` and ``grpc`` are its addresses, ``http`` is a client for any thread."""
 
     def __init__(
         self,
@@ -53,6 +53,8 @@ class Server:
                 listening = self.wait_for("listening")
                 self.url, self.grpc = f"http://{listening['http']}", listening["grpc"]
                 self.wait_for("ready")
+                limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+                self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, limits=limits)
             except BaseException:
                 self.process.kill()
                 self.process.wait()
@@ -78,8 +80,7 @@ class Server:
 
     def metrics(self) -> dict[tuple[str, ...], float]:
         """(sample's name, its labels' values in the order of their names) -> value."""
-        text = httpx.get(f"{self.url}/metrics", timeout=PATIENCE).text
-        return dict(samples(text))
+        return dict(samples(self.http.get("/metrics").text))
 
     def metric(self, name: str, *labels: str) -> float:
         """One value, 0 if it was never counted."""
@@ -98,6 +99,8 @@ class Server:
 
     def join(self) -> int:
         """Wait for its end; its exit code."""
+        if self.url:
+            self.http.close()
         try:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

@@ -88,9 +88,11 @@ def check_all(schema, wanted, change, max_examples, mode=GenerationMode.POSITIVE
 
 
 def test_requests_from_the_document(schema):
-    answers = check_all(schema, lambda path: True, lambda case: None, 25)
-    routes = sum(verb in METHODS for item in schema.raw_schema["paths"].values() for verb in item)
-    assert len({label for label, _ in answers}) == routes
+    answers = check_all(schema, lambda path: True, lambda case: None, 12)
+    paths = schema.raw_schema["paths"].items()
+    routes = {f"{verb.upper()} {path}" for path, item in paths for verb in item if verb in METHODS}
+    # Schemathesis leaves out where it has the document from.
+    assert {label for label, _ in answers} == routes - {"GET /openapi.json"}
     assert answers["GET /v2", 200] and answers["GET /", 200] and answers["GET /metrics", 200]
 
 
@@ -99,7 +101,7 @@ def test_what_the_document_forbids_is_refused(schema):
     checks = (*CHECKS, negative_data_rejection)
     posts = ("/predict", "/v1/embeddings", "/v2/models/{name}/infer")
     answers = check_all(
-        schema, lambda path: path in posts, lambda case: None, 60, GenerationMode.NEGATIVE, checks
+        schema, lambda path: path in posts, lambda case: None, 25, GenerationMode.NEGATIVE, checks
     )
     assert answers["POST /predict", 400] and answers["POST /v1/embeddings", 400]
 
@@ -115,7 +117,7 @@ def test_requests_to_models_that_are_there(schema):
         given = {"name": MODELS[next(turn) % len(MODELS)], "version": "1"}
         case.path_parameters = {name: given[name] for name in case.path_parameters}
 
-    answers = check_all(schema, lambda path: "{name}" in path, named, 40)
+    answers = check_all(schema, lambda path: "{name}" in path, named, 20)
     assert answers["GET /v2/models/{name}", 200] and answers["GET /v2/models/{name}/ready", 200]
 
 
@@ -126,5 +128,5 @@ def test_bodies_for_models_that_are_there(schema):
         if isinstance(case.body, dict):
             case.body["model"] = MODELS[next(turn) % len(MODELS)]
 
-    answers = check_all(schema, lambda path: path in ("/predict", "/v1/embeddings"), named, 60)
+    answers = check_all(schema, lambda path: path in ("/predict", "/v1/embeddings"), named, 30)
     assert answers["POST /predict", 200] and answers["POST /v1/embeddings", 200]

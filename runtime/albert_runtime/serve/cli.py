@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout=options.timeout,
         drain_timeout=options.drain_timeout,
     )
+    os.environ.setdefault(
+        "GRPC_VERBOSITY", "NONE"
+    )  # its own log is no JSON, and tells nothing but errors of clients
     try:
         from . import logs, models, server, service  # noqa: PLC0415  (parts of the extra)
     except ModuleNotFoundError as error:
@@ -92,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--max-tokens", type=_count, default=limits.tokens, help="tokens of a request")
     bounds.add_argument("--max-concurrency", type=_count, default=limits.concurrency, help="requests at once")
     bounds.add_argument(
-        "--timeout", type=_seconds, default=limits.timeout, help="seconds until a request is given up"
+        "--timeout", type=_wait, default=limits.timeout, help="seconds until a request is given up"
     )
     bounds.add_argument(
         "--drain-timeout", type=_seconds, default=limits.drain_timeout, help="seconds, after SIGTERM"
@@ -115,6 +119,12 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError("give a port from 0 to 65535")
     return value
+
+
+def _wait(text: str) -> float:
+    if float(text) == 0:
+        raise argparse.ArgumentTypeError("give some time")
+    return _seconds(text)
 
 
 def _seconds(text: str) -> float:

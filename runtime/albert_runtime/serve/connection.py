@@ -6,12 +6,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .settings import Limits
+
 _MOST_BYTES = 65536  # of a request's line and headers
-_SECONDS = 20.0  # until they are there
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, which would wait for headers, and keep them, without end."""
+    """uvicorn's, which would wait for headers, and keep them, without end; here they have ``seconds``."""
+
+    seconds: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection: its first request has to come."""
@@ -47,7 +50,7 @@ class Connection(HttpToolsProtocol):
 
     def _watch(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(_SECONDS, self._give_up)
+            self._timer = self.loop.call_later(self.seconds, self._give_up)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
@@ -62,16 +65,21 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def config(app: Any, seconds: float) -> uvicorn.Config:
-    """uvicorn as this server uses it; ``seconds`` for answers that are being sent when it stops."""
+def config(app: Any, limits: Limits) -> uvicorn.Config:
+    """uvicorn as this server uses it."""
+
+    class Timed(Connection):
+        seconds = limits.timeout
+
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=Timed,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, round(seconds)),
+        # For answers that are being sent.
+        timeout_graceful_shutdown=max(1, round(limits.drain_timeout)),
     )

@@ -10,7 +10,7 @@ import time
 import traceback
 
 
-class _Json(logging.Formatter):
+class Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
@@ -28,7 +28,7 @@ class _Json(logging.Formatter):
 def set_up(level: str) -> None:
     """Send the process' logs to standard error: of libraries only what is wrong."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json())
+    handler.setFormatter(Json())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

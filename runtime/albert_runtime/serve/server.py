@@ -47,14 +47,15 @@ async def serve(service: Service, address: Address, version: str) -> bool:
         try:
             grpc_port = grpc_server.add_insecure_port(_authority(address.host, address.grpc_port or 0))
         except RuntimeError:
-            raise PortTaken(f"cannot listen at {address.host}:{address.grpc_port}; is it taken?") from None
+            where = _authority(address.host, address.grpc_port or 0)
+            raise PortTaken(f"cannot listen at {where}; choose another --grpc-port") from None
         await grpc_server.start()
-    http = _Http(connection.config(make_app(service, version), service.limits.drain_timeout))
+    http = _Http(connection.config(make_app(service, version), service.limits))
     serving = asyncio.ensure_future(http.serve(sockets=[listening]))
     port = listening.getsockname()[1]
     fields = {
-        "http": f"{address.host}:{port}",
-        "grpc": None if grpc_port is None else f"{address.host}:{grpc_port}",
+        "http": _authority(address.host, port),
+        "grpc": None if grpc_port is None else _authority(address.host, grpc_port),
     }
     _log.info("listening", extra={"fields": fields})
     await service.warm_up()
@@ -89,7 +90,8 @@ def _listen(host: str, port: int) -> socket.socket:
         found.bind(info[4])
         found.listen(2048)
     except OSError as error:
-        raise PortTaken(f"cannot listen at {host}:{port} ({error.strerror}); choose another --port") from None
+        where = _authority(host, port)
+        raise PortTaken(f"cannot listen at {where} ({error.strerror}); choose another --port") from None
     return found
 
 

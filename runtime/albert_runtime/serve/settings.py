@@ -8,7 +8,7 @@ class Limits:
     """Bounds of one request and of all at once.
 
     ``answer_bytes``: of an answer's numbers, which a long row among many short ones multiplies.
-    ``timeout``: seconds for a request's body to come, and for it to be answered; a client may ask for less.
+    ``timeout``: seconds for a request's headers, its body and its answer, each; a client may ask for less.
     ``concurrency``: requests in the server, HTTP and gRPC together.
     """
 

@@ -40,7 +40,8 @@ def checked_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     dimensions = tuple(shape)
     if not 1 <= len(dimensions) <= _MOST_DIMENSIONS or any(size < 0 for size in dimensions):
         raise Malformed(f"input {name!r} has shape {list(dimensions)[:8]}; one to three sizes are needed")
-    if max(map(int, dimensions)) > _MOST_ELEMENTS or _elements(dimensions) > _MOST_ELEMENTS:
+    # numpy multiplies the sizes beside a zero too.
+    if _elements(tuple(max(1, size) for size in dimensions)) > _MOST_ELEMENTS:
         raise Malformed(f"input {name!r} has shape {list(dimensions)}, which is too large")
     return dimensions
 
