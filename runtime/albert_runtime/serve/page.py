@@ -108,7 +108,7 @@ def _card(model: Model, live: dict[str, Any]) -> str:
     facts = {
         "task": manifest.task,
         "parameters": f"{config.parameter_count():,}",
-        "layers": f"{config.num_hidden_layers} passes through {config.num_hidden_groups} group",
+        "layers": f"{config.num_hidden_layers}, in {_counted(config.num_hidden_groups, 'group')}",
         "hidden size": config.hidden_size,
         "vocabulary": f"{config.vocab_size:,}",
         "longest input": f"{config.max_position_embeddings} tokens",
@@ -126,6 +126,10 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         f'<dl class="live">{"".join(_live(name, live[name]) for name in _LIVE)}</dl>'
         f"<dl>{''.join(_fact(name, value) for name, value in facts.items() if value != '')}</dl></section>"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _live(name: str, value: Any) -> str:
