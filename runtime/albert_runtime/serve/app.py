@@ -119,16 +119,20 @@ class Routes:
 
     async def predict(self, request: Request) -> Response:
         with self._service.request("predict") as ticket:
-            asked: PredictRequest = decode(PredictRequest, await self._body(request))
+            body = await self._body(request)
+            asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
             items, options = _items(model, asked)
             answers = await finished(model.answers(items, **options), disconnected(request))
-            plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in answers]
-            return _json(PredictAnswer(model.name, model.manifest.task, plain))
+            # A mask's candidates each hold the whole text; a vector is longer than most.
+            size = sum(one.nbytes if isinstance(one, np.ndarray) else 1024 for one in answers)
+            size += len(body) * (asked.top_k or 5)
+            return await off_loop(size, _predicted, model, answers)
 
     async def embeddings(self, request: Request) -> Response:
         with self._service.request("embeddings") as ticket:
-            asked: EmbeddingsRequest = decode(EmbeddingsRequest, await self._body(request))
+            body = await self._body(request)
+            asked: EmbeddingsRequest = await off_loop(len(body), decode, EmbeddingsRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
             if model.manifest.task != MODEL:
                 raise InputError(
@@ -144,9 +148,8 @@ class Routes:
             texts = [asked.input] if isinstance(asked.input, str) else asked.input
             vectors = await finished(model.answers(texts), disconnected(request))
             tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
-            in_base64 = asked.encoding_format == "base64"
-            data = [Embedding(index, _vector(vector, in_base64)) for index, vector in enumerate(vectors)]
-            return _json(EmbeddingsAnswer(data, model.name, Usage(tokens, tokens)))
+            size = 4 * width * len(vectors)
+            return await off_loop(size, _embedded, model, vectors, tokens, asked.encoding_format == "base64")
 
     async def list_models(self, request: Request) -> Response:
         created = int(self._service.started)
@@ -215,6 +218,16 @@ def _items(model: Model, asked: PredictRequest) -> tuple[list[Any], dict[str, An
     return [tuple(text) if isinstance(text, list) else text for text in texts], options
 
 
+def _predicted(model: Model, answers: list[Any]) -> Response:
+    plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in answers]
+    return _json(PredictAnswer(model.name, model.manifest.task, plain))
+
+
+def _embedded(model: Model, vectors: list[Any], tokens: int, in_base64: bool) -> Response:
+    data = [Embedding(index, _vector(vector, in_base64)) for index, vector in enumerate(vectors)]
+    return _json(EmbeddingsAnswer(data, model.name, Usage(tokens, tokens)))
+
+
 def _vector(vector: Any, in_base64: bool) -> "list[float] | str":
     if in_base64:
         return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
@@ -241,9 +254,9 @@ def _error(failure: Exception) -> Error:
 
 
 def _openai_error(failure: Exception) -> OpenAiError:
-    name = outcome_of(failure).name
-    kind = "server_error" if name == "internal" else "invalid_request_error"
-    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, name))
+    outcome = outcome_of(failure)
+    kind = "server_error" if outcome.status >= 500 else "invalid_request_error"
+    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, outcome.name))
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
