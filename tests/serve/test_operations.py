@@ -155,7 +155,16 @@ def test_bad_usage(words):
 
 @pytest.mark.parametrize(
     "package",
-    ["starlette", "uvicorn", "msgspec", "grpc", "prometheus_client", "httptools", "google.protobuf"],
+    [
+        "starlette",
+        "uvicorn",
+        "msgspec",
+        "grpc",
+        "prometheus_client",
+        "httptools",
+        "uvloop",
+        "google.protobuf",
+    ],
 )
 def test_a_package_that_is_missing(artifacts, package):
     """As in an environment without the extra."""

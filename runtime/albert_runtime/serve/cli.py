@@ -1,7 +1,6 @@
 """albert-serve: exported models behind HTTP and gRPC."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -30,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "GRPC_VERBOSITY", "NONE"
     )  # its own log is no JSON, and tells nothing but errors of clients
     try:
-        from . import logs, models, server, service  # noqa: PLC0415  (parts of the extra)
+        import uvloop  # noqa: PLC0415  (parts of the extra)
+
+        from . import logs, models, server, service  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"albert-serve: error: the package {error.name} is not installed; {_INSTALL}", file=sys.stderr)
         return 1
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 service.Service(loaded, limits), address, metadata.version("albert-runtime")
             )
 
-        return 0 if asyncio.run(run()) else 1
+        return 0 if uvloop.run(run()) else 1
     except AlbertError as error:
         print(f"albert-serve: error: {error}", file=sys.stderr)
         return 1
