@@ -2,21 +2,20 @@
 
 import asyncio
 import base64
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 import numpy as np
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..errors import InputError
+from ..errors import AlbertError, InputError
 from ..tasks import MODEL, MULTIPLE_CHOICE, QUESTION_ANSWERING
 from . import inference_http as protocol
-from .errors import RETRY_SECONDS, Gone, Malformed, NotFound, TooLarge, message_of, outcome_of
+from .bodies import disconnected, form_of, read_body
+from .errors import RETRY_SECONDS, NotFound, message_of, outcome_of
 from .metrics import CONTENT_TYPE
 from .models import PLATFORM, Model
 from .openapi import document
@@ -35,8 +34,7 @@ from .schemas import (
     encode,
 )
 from .service import Service
-
-_INLINE_BYTES = 16384  # JSON and tensors of more are read and written on another thread
+from .work import finished, off_loop
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -49,7 +47,7 @@ def make_app(service: Service, version: str) -> Starlette:
     def route(path: str, handler: Endpoint, method: str = "GET", error: Any = None) -> Route:
         return Route(path, _told(handler, error or _error), methods=[method])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("/v2/health/live", routes.live),
             route("/v2/health/ready", routes.ready),
@@ -68,6 +66,8 @@ def make_app(service: Service, version: str) -> Starlette:
         ],
         exception_handlers={404: _no_page, 405: _no_method},
     )
+    app.router.redirect_slashes = False  # it would send clients to whatever host they named
+    return app
 
 
 class Routes:
@@ -110,25 +110,29 @@ class Routes:
             model = ticket.model = self._model(request)
             body = await self._body(request)
             length = request.headers.get(protocol.LENGTH_HEADER)
-            asked, tensors = await _off_loop(len(body), protocol.read_request, body, length)
+            asked, tensors = await off_loop(len(body), protocol.read_request, body, length)
             names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
-            results = await _unless_gone(request, model.infer(tensors, names, timeout))
+            results = await finished(model.infer(tensors, names, timeout), disconnected(request))
             size = sum(values.nbytes for values in results.values())
-            content, headers = await _off_loop(size, protocol.write_answer, model, asked, results)
+            content, headers = await off_loop(size, protocol.write_answer, model, asked, results)
             return Response(content, headers=headers)
 
     async def predict(self, request: Request) -> Response:
         with self._service.request("predict") as ticket:
-            asked: PredictRequest = decode(PredictRequest, await self._body(request))
+            body = await self._body(request)
+            asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
             items, options = _items(model, asked)
-            answers = await _unless_gone(request, model.answers(items, **options))
-            plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in answers]
-            return _json(PredictAnswer(model.name, model.manifest.task, plain))
+            answers = await finished(model.answers(items, **options), disconnected(request))
+            # A mask's candidates each hold the whole text; a vector is longer than most.
+            size = sum(one.nbytes if isinstance(one, np.ndarray) else 1024 for one in answers)
+            size += len(body) * (asked.top_k or 5)
+            return await off_loop(size, _predicted, model, answers)
 
     async def embeddings(self, request: Request) -> Response:
         with self._service.request("embeddings") as ticket:
-            asked: EmbeddingsRequest = decode(EmbeddingsRequest, await self._body(request))
+            body = await self._body(request)
+            asked: EmbeddingsRequest = await off_loop(len(body), decode, EmbeddingsRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
             if model.manifest.task != MODEL:
                 raise InputError(
@@ -142,11 +146,10 @@ class Routes:
             if asked.dimensions not in (None, width):
                 raise InputError(f"dimensions is {asked.dimensions}; this model's vectors have {width}")
             texts = [asked.input] if isinstance(asked.input, str) else asked.input
-            vectors = await _unless_gone(request, model.answers(texts))
+            vectors = await finished(model.answers(texts), disconnected(request))
             tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
-            in_base64 = asked.encoding_format == "base64"
-            data = [Embedding(index, _vector(vector, in_base64)) for index, vector in enumerate(vectors)]
-            return _json(EmbeddingsAnswer(data, model.name, Usage(tokens, tokens)))
+            size = 4 * width * len(vectors)
+            return await off_loop(size, _embedded, model, vectors, tokens, asked.encoding_format == "base64")
 
     async def list_models(self, request: Request) -> Response:
         created = int(self._service.started)
@@ -167,80 +170,22 @@ class Routes:
         return render(self._service, self._version)
 
     async def page_with_answer(self, request: Request) -> Response:
-        with self._service.request("page") as ticket:
-            form = parse_qs((await self._body(request)).decode("utf-8", "replace"), max_num_fields=8)
-            name, text = (form.get(field, [""])[0] for field in ("model", "text"))
-            model = ticket.model = self._service.models.find(name or None)
-            answered = await _unless_gone(request, answer(model, text))
-            return render(self._service, self._version, name, text, answered)
+        name, text, code = "", "", 200
+        try:
+            with self._service.request("page") as ticket:
+                name, text = form_of(await self._body(request), ("model", "text"))
+                model = ticket.model = self._service.models.find(name or None)
+                answered = await finished(answer(model, text), disconnected(request))
+        except AlbertError as error:
+            answered, code = message_of(error), outcome_of(error).status
+        return render(self._service, self._version, name, text, answered, code)
 
     def _model(self, request: Request) -> Model:
         return self._service.models.find(request.path_params["name"], request.path_params.get("version"))
 
     async def _body(self, request: Request) -> bytes:
-        return await read_body(request, self._service.limits.body_bytes)
-
-
-async def read_body(request: Request, most: int) -> bytes:
-    """The whole body, decompressed; TooLarge as soon as it is known to be."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise TooLarge(f"the body has {length} bytes; this server takes {most}")
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise TooLarge(f"the body has more than {most} bytes, which this server takes")
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise Gone("the client closed the connection within its body") from None
-    body = b"".join(chunks)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise Malformed(f"content-encoding {encoding[:20]!r} is unknown; gzip and deflate are known")
-    return await asyncio.to_thread(_decompressed, body, most)
-
-
-def _decompressed(body: bytes, most: int) -> bytes:
-    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # the header tells gzip from zlib
-    try:
-        plain = reader.decompress(body, most + 1)
-    except zlib.error as error:
-        raise Malformed(f"the body cannot be decompressed ({error})") from None
-    if len(plain) > most:
-        raise TooLarge(f"the decompressed body has more than {most} bytes, which this server takes")
-    if not reader.eof:
-        raise Malformed("the compressed body ends too early")
-    return plain
-
-
-async def _off_loop(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call it, on another thread where that takes long enough to hold others up."""
-    if size <= _INLINE_BYTES:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
-
-
-async def _unless_gone(request: Request, work: Any) -> Any:
-    """The result of the work; it is cancelled if the client goes, so that what waits is dropped."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Gone("the client closed the connection")
-        return working.result()
-    finally:
-        gone.cancel()
-        working.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        limits = self._service.limits
+        return await read_body(request, limits.body_bytes, limits.timeout)
 
 
 def _items(model: Model, asked: PredictRequest) -> tuple[list[Any], dict[str, Any]]:
@@ -273,6 +218,16 @@ def _items(model: Model, asked: PredictRequest) -> tuple[list[Any], dict[str, An
     return [tuple(text) if isinstance(text, list) else text for text in texts], options
 
 
+def _predicted(model: Model, answers: list[Any]) -> Response:
+    plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in answers]
+    return _json(PredictAnswer(model.name, model.manifest.task, plain))
+
+
+def _embedded(model: Model, vectors: list[Any], tokens: int, in_base64: bool) -> Response:
+    data = [Embedding(index, _vector(vector, in_base64)) for index, vector in enumerate(vectors)]
+    return _json(EmbeddingsAnswer(data, model.name, Usage(tokens, tokens)))
+
+
 def _vector(vector: Any, in_base64: bool) -> "list[float] | str":
     if in_base64:
         return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
@@ -299,18 +254,18 @@ def _error(failure: Exception) -> Error:
 
 
 def _openai_error(failure: Exception) -> OpenAiError:
-    name = outcome_of(failure).name
-    kind = "server_error" if name == "internal" else "invalid_request_error"
-    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, name))
+    outcome = outcome_of(failure)
+    kind = "server_error" if outcome.status >= 500 else "invalid_request_error"
+    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, outcome.name))
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
-    return _json(_error(NotFound(f"there is no {request.url.path[:200]}; see /openapi.json")), 404)
+    return _json(_error(NotFound(f"there is no {request.scope['path'][:200]}; see /openapi.json")), 404)
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    headers = getattr(error, "headers", None)
-    return _json(_error(NotFound(f"{request.url.path[:200]} does not take {request.method}")), 405, headers)
+    told = _error(NotFound(f"{request.scope['path'][:200]} does not take {request.method}"))
+    return _json(told, 405, getattr(error, "headers", None))
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

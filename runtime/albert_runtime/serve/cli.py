@@ -1,7 +1,7 @@
 """albert-serve: exported models behind HTTP and gRPC."""
 
 import argparse
-import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -17,15 +17,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 after SIGTERM with everything answered, 1 if something failed, 2 for bad usage."""
     options = _parser().parse_args(arguments)
     limits = Limits(
-        options.max_body_mib * 2**20,
-        options.max_texts,
-        options.max_tokens,
-        options.max_concurrency,
-        options.timeout,
-        options.drain_timeout,
+        body_bytes=options.max_body_mib * 2**20,
+        answer_bytes=options.max_answer_mib * 2**20,
+        texts=options.max_texts,
+        tokens=options.max_tokens,
+        concurrency=options.max_concurrency,
+        timeout=options.timeout,
+        drain_timeout=options.drain_timeout,
     )
+    os.environ.setdefault(
+        "GRPC_VERBOSITY", "NONE"
+    )  # its own log is no JSON, and tells nothing but errors of clients
     try:
-        from . import logs, models, server, service  # noqa: PLC0415  (parts of the extra)
+        import uvloop  # noqa: PLC0415  (parts of the extra)
+
+        from . import logs, models, server, service  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"albert-serve: error: the package {error.name} is not installed; {_INSTALL}", file=sys.stderr)
         return 1
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 service.Service(loaded, limits), address, metadata.version("albert-runtime")
             )
 
-        return 0 if asyncio.run(run()) else 1
+        return 0 if uvloop.run(run()) else 1
     except AlbertError as error:
         print(f"albert-serve: error: {error}", file=sys.stderr)
         return 1
@@ -84,11 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument(
         "--max-body-mib", type=_count, default=limits.body_bytes >> 20, help="MiB of a request"
     )
+    bounds.add_argument(
+        "--max-answer-mib", type=_count, default=limits.answer_bytes >> 20, help="MiB of an answer's numbers"
+    )
     bounds.add_argument("--max-texts", type=_count, default=limits.texts, help="texts of a request")
     bounds.add_argument("--max-tokens", type=_count, default=limits.tokens, help="tokens of a request")
     bounds.add_argument("--max-concurrency", type=_count, default=limits.concurrency, help="requests at once")
     bounds.add_argument(
-        "--timeout", type=_seconds, default=limits.timeout, help="seconds until a request is given up"
+        "--timeout", type=_wait, default=limits.timeout, help="seconds until a request is given up"
     )
     bounds.add_argument(
         "--drain-timeout", type=_seconds, default=limits.drain_timeout, help="seconds, after SIGTERM"
@@ -111,6 +120,12 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError("give a port from 0 to 65535")
     return value
+
+
+def _wait(text: str) -> float:
+    if float(text) == 0:
+        raise argparse.ArgumentTypeError("give some time")
+    return _seconds(text)
 
 
 def _seconds(text: str) -> float:

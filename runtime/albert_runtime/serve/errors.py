@@ -19,6 +19,10 @@ class TooLarge(AlbertError):
     """The body is larger than this server takes."""
 
 
+class TooSlow(AlbertError):
+    """The body did not come in time."""
+
+
 class Unavailable(AlbertError):
     """The server warms up or is going down."""
 
@@ -49,6 +53,7 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
     Malformed: Outcome("malformed", 400, "INVALID_ARGUMENT"),
     InputError: Outcome("invalid", 422, "INVALID_ARGUMENT"),
     NotFound: Outcome("not_found", 404, "NOT_FOUND"),
+    TooSlow: Outcome("too_slow", 408, "DEADLINE_EXCEEDED"),
     TooLarge: Outcome("too_large", 413, "RESOURCE_EXHAUSTED"),
     Overloaded: Outcome("overloaded", 429, "RESOURCE_EXHAUSTED"),
     Unavailable: Outcome("unavailable", 503, "UNAVAILABLE"),

@@ -6,12 +6,15 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from .errors import Malformed, message_of, outcome_of
+from .errors import Malformed, NotFound, message_of, outcome_of
 from .grpc_messages import MESSAGES, SERVICE
+from .inference_http import check_parameters
 from .models import PLATFORM, Model
 from .service import Service
 from .tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
+from .work import finished, off_loop
 
 API = "grpc"
 _CONTENTS = {
@@ -53,8 +56,15 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
 
 
 def _method(name: str, handler: Handler) -> Any:
-    async def answer(request: Any, context: Any) -> Any:
+    read = MESSAGES[f"{name}Request"].FromString
+
+    async def answer(body: bytes, context: Any) -> Any:
         try:
+            # Here and not by gRPC, which logs what it cannot read and blames the server.
+            try:
+                request = await off_loop(len(body), read, body)
+            except DecodeError:
+                raise Malformed(f"the message is no {name}Request") from None
             return await handler(request, context)
         except Exception as error:
             code = getattr(grpc.StatusCode, outcome_of(error).grpc)
@@ -62,7 +72,6 @@ def _method(name: str, handler: Handler) -> Any:
 
     return grpc.unary_unary_rpc_method_handler(
         answer,
-        request_deserializer=MESSAGES[f"{name}Request"].FromString,
         response_serializer=lambda message: message.SerializeToString(),
     )
 
@@ -78,7 +87,10 @@ class _Handlers:
         return MESSAGES["ServerReadyResponse"](ready=self._service.ready)
 
     async def model_ready(self, request: Any, context: Any) -> Any:
-        self._service.models.find(request.name, request.version)
+        try:
+            self._service.models.find(request.name, request.version)
+        except NotFound:  # no error, as in Triton: clients poll for models that are to come
+            return MESSAGES["ModelReadyResponse"](ready=False)
         return MESSAGES["ModelReadyResponse"](ready=self._service.ready)
 
     async def metadata(self, request: Any, context: Any) -> Any:
@@ -105,17 +117,24 @@ class _Handlers:
     async def infer(self, request: Any, context: Any) -> Any:
         with self._service.request(API) as ticket:
             model = ticket.model = self._service.models.find(request.model_name, request.model_version)
+            for output in request.outputs:
+                check_parameters(output.name, output.parameters)
             names = [output.name for output in request.outputs] or None
             timeout = _timeout(request, context)
-            results = await model.infer(_tensors(request), names, timeout)
-            return _answer(model, request, results)
+            tensors = await off_loop(request.ByteSize(), _tensors, request)
+            results = await finished(model.infer(tensors, names, timeout))
+            size = sum(values.nbytes for values in results.values())
+            return await off_loop(size, _answer, model, request, results)
 
 
 def _timeout(request: Any, context: Any) -> float | None:
     """Seconds: the call's own deadline, or the parameter that Triton's clients send."""
     given = [context.time_remaining()]
     if "timeout" in request.parameters:
-        given.append(request.parameters["timeout"].int64_param / 1e6 or None)
+        microseconds = request.parameters["timeout"].int64_param
+        if microseconds < 0:
+            raise Malformed(f"parameter timeout is {microseconds}; whole microseconds are needed")
+        given.append(microseconds / 1e6 or None)
     seconds = [value for value in given if value is not None]
     return min(seconds) if seconds else None
 

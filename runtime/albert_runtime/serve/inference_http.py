@@ -4,10 +4,11 @@ With the header Inference-Header-Content-Length a body is so many bytes of JSON,
 the tensors that name a ``binary_data_size``, in their order; an answer likewise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..batching import Results
+from ..errors import InputError
 from .errors import Malformed
 from .models import Model
 from .schemas import InferAnswer, InferRequest, TensorIn, TensorOut, decode, encode
@@ -22,7 +23,8 @@ def read_request(body: bytes, length: str | None) -> tuple[InferRequest, list[Te
     view = memoryview(body)
     json, rest = view, view[len(view) :]
     if length is not None:
-        if not (length.isascii() and length.isdigit()) or int(length) > len(view):
+        # Python refuses to read thousands of digits.
+        if not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > len(view):
             raise Malformed(f"{LENGTH_HEADER} is {length[:20]!r}, the body has {len(view)} bytes")
         json, rest = view[: int(length)], view[int(length) :]
     request: InferRequest = decode(InferRequest, json)
@@ -60,8 +62,17 @@ def timeout_of(request: InferRequest) -> float | None:
 
 
 def names_of(request: InferRequest) -> list[str] | None:
-    """The outputs asked for; None = all."""
-    return None if request.outputs is None else [output.name for output in request.outputs]
+    """The outputs asked for; None = all. InputError for a form of them that is not served."""
+    for output in request.outputs or ():
+        check_parameters(output.name, output.parameters)
+    return [output.name for output in request.outputs or ()] or None
+
+
+def check_parameters(output: str, parameters: Iterable[str]) -> None:
+    """InputError if an output is asked for as Triton gives it and this server does not."""
+    for name in ("classification", "shared_memory_region"):
+        if name in parameters:
+            raise InputError(f"output {output[:60]!r} asks for {name}, which this server does not give")
 
 
 def write_answer(model: Model, request: InferRequest, results: Results) -> tuple[bytes, dict[str, str]]:

@@ -1,12 +1,16 @@
-"""Log lines in JSON on standard error, one an event: never a user's text."""
+"""Log lines in JSON on standard error, one an event: never a user's text.
+
+An error is told by its type and the way to it, for its message may hold what a user sent.
+"""
 
 import json
 import logging
 import sys
 import time
+import traceback
 
 
-class _Json(logging.Formatter):
+class Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
@@ -15,18 +19,19 @@ class _Json(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["traceback"] = "".join(traceback.format_tb(record.exc_info[2]))
         return json.dumps(line, ensure_ascii=False)
 
 
 def set_up(level: str) -> None:
-    """Send the logs of the server and the runtime to standard error."""
+    """Send the process' logs to standard error: of libraries only what is wrong."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json())
-    for name in ("albert_serve", "albert_runtime", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level.upper())
-    # uvicorn tells of every start and connection; the server's own lines say what matters.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    handler.setFormatter(Json())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("albert_serve", "albert_runtime"):
+        logging.getLogger(name).setLevel(level.upper())
+    logging.captureWarnings(True)

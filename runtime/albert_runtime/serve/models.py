@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..answers import method_of_task
 from ..batching import Results
-from ..errors import ArtifactError, InputError
+from ..errors import ArtifactError, DeadlineExceeded, InputError
 from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
 from ..tasks import MULTIPLE_CHOICE
@@ -19,6 +19,7 @@ from .settings import Limits
 from .tensors import BYTES, Tensor
 
 TEXT, TEXT_PAIR = "text", "text_pair"
+MASKS = ("[MASK]", "<mask>")
 PLATFORM = "albert_runtime"
 
 
@@ -52,7 +53,10 @@ class Model:
         """Name, datatype and shape, -1 where it is free."""
         shape = [-1] * (3 if self.manifest.task == MULTIPLE_CHOICE else 2)
         ids = [(name, "INT64", shape) for name in INPUTS]
-        return [*ids, (TEXT, BYTES, [-1]), (TEXT_PAIR, BYTES, [-1])] if self.reads_texts else ids
+        # A question and all its choices do not fit into two columns of texts; /predict takes them.
+        if not self.reads_texts or self.manifest.task == MULTIPLE_CHOICE:
+            return ids
+        return [*ids, (TEXT, BYTES, [-1]), (TEXT_PAIR, BYTES, [-1])]
 
     def outputs(self) -> list[tuple[str, str, list[int]]]:
         """Name, datatype and shape, -1 where it is free."""
@@ -77,13 +81,32 @@ class Model:
         """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
         seconds = self.limits.timeout if timeout is None else min(timeout, self.limits.timeout)
         with_text = any(tensor.datatype == BYTES for tensor in tensors)
-        batch = await asyncio.to_thread(self._batch, tensors) if with_text else self._batch(tensors)
+        if with_text:
+            batch = await asyncio.to_thread(self._batch, tensors, outputs)
+        else:
+            batch = self._batch(tensors, outputs)
         return await self.predictor.arun(batch, outputs, timeout=seconds)
 
     async def answers(self, items: Sequence[Any], **options: Any) -> list[Any]:
         """The task's own answers to texts."""
-        await asyncio.to_thread(self.check_texts, items)
+        try:
+            return await asyncio.wait_for(self._answers(items, options), self.limits.timeout)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"not answered within {self.limits.timeout:g} s") from None
+
+    async def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+        await asyncio.to_thread(self._check_items, items, options)
         return [answer async for answer in self.predictor.astream(self.method, items, **options)]
+
+    def _check_items(self, items: Sequence[Any], options: Mapping[str, Any]) -> None:
+        if self.manifest.task == MULTIPLE_CHOICE:
+            items = [(prompt, choice) for prompt, choices in items for choice in choices]
+        self.check_texts(items)
+        if self.method == "fill_mask":
+            # Every candidate for a mask comes with the whole text.
+            texts = [(text, sum(map(text.count, MASKS))) for text in _strings(items)]
+            characters = sum(masks * (len(text) + 100) for text, masks in texts)
+            self._check_answer(characters * options.get("top_k", 5), "a lower top_k or fewer masks")
 
     def check_texts(self, items: Sequence[Any]) -> None:
         """InputError for more of them than the server takes at once."""
@@ -97,7 +120,23 @@ class Model:
         if tokens > self.limits.tokens:
             raise InputError(f"the texts have {tokens} tokens in all; this server takes {self.limits.tokens}")
 
-    def _batch(self, tensors: Sequence[Tensor]) -> Any:
+    def _check_answer(self, size: int, instead: str) -> None:
+        if size > self.limits.answer_bytes:
+            raise InputError(
+                f"the answer has {size} bytes; this server gives {self.limits.answer_bytes}: "
+                f"ask for {instead}"
+            )
+
+    def _size(self, rows: int, width: int, outputs: Sequence[str] | None) -> int:
+        """Bytes of the outputs for so many rows, padded to a width."""
+        size = 0
+        for name, _, shape in self.outputs():
+            if outputs is None or name in outputs:
+                per_row = width if self.manifest.head.is_per_token(name) else 1
+                size += 4 * rows * per_row * max(1, shape[-1])
+        return size
+
+    def _batch(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Any:
         given = {tensor.name: tensor for tensor in tensors}
         if len(given) != len(tensors):
             raise Malformed("an input is given twice")
@@ -105,9 +144,25 @@ class Model:
         for name in given:
             if name not in known:
                 raise InputError(f"model {self.name} has no input {name[:60]!r}; it has {', '.join(known)}")
+        fewer = "fewer rows or outputs, or rows of like length together"
         if TEXT in given or TEXT_PAIR in given:
-            return self._texts(given)
-        return self._ids(given)
+            rows = self._texts(given)
+            self._check_answer(self._size(len(rows), self._width(rows, outputs), outputs), fewer)
+            return rows
+        arrays = self._ids(given)
+        for values in arrays.values():
+            width = values.shape[-1]
+            self._check_answer(self._size(values.size // max(1, width), width, outputs), fewer)
+        return arrays
+
+    def _width(self, rows: Sequence[Any], outputs: Sequence[str] | None) -> int:
+        """Tokens of the longest text at most, counted only where that makes a difference."""
+        longest = self.manifest.config.max_position_embeddings
+        width = min(longest, max((sum(map(len, _strings([row]))) for row in rows), default=0) + 3)
+        if self._size(len(rows), width, outputs) <= self.limits.answer_bytes:
+            return width
+        counts = iter(self.predictor.count_tokens(list(_strings(rows))))
+        return min(longest, max(sum(next(counts) for _ in _strings([row])) for row in rows) + 3)
 
     def _ids(self, given: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         arrays = {}

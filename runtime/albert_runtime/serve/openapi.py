@@ -9,6 +9,7 @@ from . import schemas
 _ERRORS = {
     "400": "malformed: the framing, the JSON or a tensor",
     "404": "no such model or version",
+    "408": "the body did not come in time",
     "413": "the body is too large",
     "422": "understood, but not to be answered: the message names what and why",
     "429": "too many requests wait; Retry-After says when to come again",
@@ -68,7 +69,10 @@ def document(version: str) -> dict[str, Any]:
         "/status.json": {"get": get("The last minute of every model")},
         "/metrics": {"get": {"summary": "For Prometheus", "responses": {"200": _text("text/plain")}}},
         "/openapi.json": {"get": get("This document")},
-        "/": {"get": {"summary": "The page for people", "responses": {"200": _text("text/html")}}},
+        "/": {
+            "get": {"summary": "The page for people", "responses": {"200": _text("text/html")}},
+            "post": _form("The page with an answer in it"),
+        },
     }
     infer = post(
         "Inference; tensors in JSON, or with the binary extension", schemas.InferRequest, schemas.InferAnswer
@@ -89,6 +93,16 @@ def document(version: str) -> dict[str, Any]:
         "info": {"title": "albert-serve", "version": version},
         "paths": paths,
         "components": {"schemas": components},
+    }
+
+
+def _form(summary: str) -> dict[str, Any]:
+    fields = {name: {"type": "string"} for name in ("model", "text")}
+    schema = {"type": "object", "properties": fields, "required": ["text"]}
+    return {
+        "summary": summary,
+        "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": schema}}},
+        "responses": {status: _text("text/html") for status in ("200", *_ERRORS)},
     }
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from ..errors import AlbertError
 from ..tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
 from .models import Model
 from .service import Service
@@ -51,19 +50,23 @@ def items_of(model: Model, text: str) -> list[Any]:
 
 
 async def answer(model: Model, text: str) -> str:
-    """The model's answer to the text in the box, for people; or what is wrong with it."""
-    try:
-        found = (await model.answers(items_of(model, text)))[0]
-    except AlbertError as error:
-        return str(error)
+    """The model's answer to the text in the box, for people."""
+    found = (await model.answers(items_of(model, text)))[0]
     if isinstance(found, np.ndarray):
         numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_NUMBERS])
         return f"[{numbers}, ...] {len(found)} numbers"
     return json.dumps(found, ensure_ascii=False, indent=1)
 
 
-def render(service: Service, version: str, model: str = "", text: str = "", answered: str = "") -> Response:
-    """The page, with what was asked and answered last."""
+def render(
+    service: Service,
+    version: str,
+    model: str = "",
+    text: str = "",
+    answered: str = "",
+    status_code: int = 200,
+) -> Response:
+    """The page, with what was asked last, and the answer or what was wrong."""
     nonce = secrets.token_urlsafe(16)
     live = {(one["name"], one["version"]): one["live"] for one in status(service)["models"]}
     models = list(service.models)
@@ -85,6 +88,7 @@ def render(service: Service, version: str, model: str = "", text: str = "", answ
     )
     return Response(
         page,
+        status_code,
         media_type="text/html",
         headers={
             "content-security-policy": policy,
@@ -104,7 +108,7 @@ def _card(model: Model, live: dict[str, Any]) -> str:
     facts = {
         "task": manifest.task,
         "parameters": f"{config.parameter_count():,}",
-        "layers": f"{config.num_hidden_layers} passes through {config.num_hidden_groups} group",
+        "layers": f"{config.num_hidden_layers}, in {_counted(config.num_hidden_groups, 'group')}",
         "hidden size": config.hidden_size,
         "vocabulary": f"{config.vocab_size:,}",
         "longest input": f"{config.max_position_embeddings} tokens",
@@ -122,6 +126,10 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         f'<dl class="live">{"".join(_live(name, live[name]) for name in _LIVE)}</dl>'
         f"<dl>{''.join(_fact(name, value) for name, value in facts.items() if value != '')}</dl></section>"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _live(name: str, value: Any) -> str:

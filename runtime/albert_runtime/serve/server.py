@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from ..errors import AlbertError
+from . import connection
 from .app import make_app
 from .grpc_service import make_server
 from .service import Service
@@ -46,24 +47,15 @@ async def serve(service: Service, address: Address, version: str) -> bool:
         try:
             grpc_port = grpc_server.add_insecure_port(_authority(address.host, address.grpc_port or 0))
         except RuntimeError:
-            raise PortTaken(f"cannot listen at {address.host}:{address.grpc_port}; is it taken?") from None
+            where = _authority(address.host, address.grpc_port or 0)
+            raise PortTaken(f"cannot listen at {where}; choose another --grpc-port") from None
         await grpc_server.start()
-    http = _Http(
-        uvicorn.Config(
-            make_app(service, version),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(service.limits.drain_timeout) or 1,
-            h11_max_incomplete_event_size=65536,
-        )
-    )
+    http = _Http(connection.config(make_app(service, version), service.limits))
     serving = asyncio.ensure_future(http.serve(sockets=[listening]))
     port = listening.getsockname()[1]
     fields = {
-        "http": f"{address.host}:{port}",
-        "grpc": None if grpc_port is None else f"{address.host}:{grpc_port}",
+        "http": _authority(address.host, port),
+        "grpc": None if grpc_port is None else _authority(address.host, grpc_port),
     }
     _log.info("listening", extra={"fields": fields})
     await service.warm_up()
@@ -72,11 +64,11 @@ async def serve(service: Service, address: Address, version: str) -> bool:
     await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("draining")
     in_time = await service.drain()
+    await asyncio.to_thread(service.models.close, cancel=not in_time)
     http.should_exit = True
     if grpc_server is not None:
-        await grpc_server.stop(1.0)
+        await grpc_server.stop(service.limits.drain_timeout)  # answers that are being sent
     await serving
-    await asyncio.to_thread(service.models.close, cancel=not in_time)
     _log.info("stopped", extra={"fields": {"all_answered": in_time}})
     return in_time
 
@@ -98,7 +90,8 @@ def _listen(host: str, port: int) -> socket.socket:
         found.bind(info[4])
         found.listen(2048)
     except OSError as error:
-        raise PortTaken(f"cannot listen at {host}:{port} ({error.strerror}); choose another --port") from None
+        where = _authority(host, port)
+        raise PortTaken(f"cannot listen at {where} ({error.strerror}); choose another --port") from None
     return found
 
 

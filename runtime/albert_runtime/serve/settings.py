@@ -7,11 +7,13 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one request and of all at once.
 
-    ``timeout``: seconds after which a request that has not begun is given up; a client may ask for less.
+    ``answer_bytes``: of an answer's numbers, which a long row among many short ones multiplies.
+    ``timeout``: seconds for a request's headers, its body and its answer, each; a client may ask for less.
     ``concurrency``: requests in the server, HTTP and gRPC together.
     """
 
     body_bytes: int = 8 * 2**20
+    answer_bytes: int = 128 * 2**20
     texts: int = 1024
     tokens: int = 65536
     concurrency: int = 512

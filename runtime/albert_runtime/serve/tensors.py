@@ -40,7 +40,8 @@ def checked_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     dimensions = tuple(shape)
     if not 1 <= len(dimensions) <= _MOST_DIMENSIONS or any(size < 0 for size in dimensions):
         raise Malformed(f"input {name!r} has shape {list(dimensions)[:8]}; one to three sizes are needed")
-    if _elements(dimensions) > _MOST_ELEMENTS:
+    # numpy multiplies the sizes beside a zero too.
+    if _elements(tuple(max(1, size) for size in dimensions)) > _MOST_ELEMENTS:
         raise Malformed(f"input {name!r} has shape {list(dimensions)}, which is too large")
     return dimensions
 
@@ -70,7 +71,8 @@ def from_values(name: str, datatype: str, shape: Sequence[int], data: Any) -> Te
         whole = values.dtype.kind in "iu" or (dtype.kind == "f" and values.dtype.kind == "f")
         if values.size and not whole:
             raise TypeError(f"they are {values.dtype}")
-        array = values.astype(dtype)
+        with np.errstate(all="ignore"):  # what does not fit is told below
+            array = values.astype(dtype)
         if values.size and dtype.kind == "i" and not np.array_equal(array, values):
             raise OverflowError("one is too large")
     except (ValueError, TypeError, OverflowError) as error:

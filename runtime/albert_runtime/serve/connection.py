@@ -1,0 +1,85 @@
+"""HTTP connections with bounds on what comes before a body; the body's own are the application's."""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .settings import Limits
+
+_MOST_BYTES = 65536  # of a request's line and headers
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, which would wait for headers, and keep them, without end; here they have ``seconds``."""
+
+    seconds: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A new connection: its first request has to come."""
+        super().connection_made(transport)
+        self._in_head, self._size = True, 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request."""
+        if self._in_head:
+            self._size += len(data)
+            self._watch()
+        super().data_received(data)
+        if self._in_head and self._size > _MOST_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's headers are too long.")
+
+    def on_headers_complete(self) -> None:
+        """What follows is a body."""
+        self._in_head = False
+        self._unwatch()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What follows is the next request."""
+        super().on_message_complete()
+        self._in_head, self._size = True, 0
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self._give_up)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._watch()  # an answer to the request before is on its way
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+
+def config(app: Any, limits: Limits) -> uvicorn.Config:
+    """uvicorn as this server uses it."""
+
+    class Timed(Connection):
+        seconds = limits.timeout
+
+    return uvicorn.Config(
+        app,
+        http=Timed,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        # For answers that are being sent.
+        timeout_graceful_shutdown=max(1, round(limits.drain_timeout)),
+    )

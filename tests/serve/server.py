@@ -1,0 +1,117 @@
+"""albert-serve as a process of its own: started, asked, read and stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+COMMAND = (sys.executable, "-m", "albert_runtime.serve.cli")
+PATIENCE = 60.0  # seconds after which a test is stuck, however busy the machine
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition holds; what it returned."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.01)
+    return found
+
+
+class Server:
+    """The process. ``url`` and ``grpc`` are its addresses, ``http`` is a client for any thread."""
+
+    def __init__(
+        self,
+        log: Path,
+        artifacts: Sequence[Path],
+        *flags: object,
+        environment: Mapping[str, str] | None = None,
+        ready: bool = True,
+    ) -> None:
+        self.log_path, self.url, self.grpc = log, "", ""
+        ports = () if "--port" in flags else ("--port", 0, "--grpc-port", 0)
+        command = [*COMMAND, *artifacts, "--backend", "native", "--threads", 1, *ports, *flags]
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [str(word) for word in command],
+                stderr=file,
+                stdout=file,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(environment or {})},
+            )
+        if ready:
+            try:
+                listening = self.wait_for("listening")
+                self.url, self.grpc = f"http://{listening['http']}", listening["grpc"]
+                self.wait_for("ready")
+                limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+                self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, limits=limits)
+            except BaseException:
+                self.process.kill()
+                self.process.wait()
+                raise
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log; an error if a whole line is not JSON."""
+        return [json.loads(line) for line in self.log_path.read_text("utf-8").split("\n")[:-1]]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of an event."""
+        return [line for line in self.lines() if line["event"] == name]
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The first line of an event, as soon as it is there."""
+
+        def found() -> list[dict[str, Any]]:
+            lines = self.events(event)
+            assert lines or self.process.poll() is None, self.log_path.read_text("utf-8")
+            return lines
+
+        return until(found, event)[0]  # type: ignore[no-any-return]
+
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """(sample's name, its labels' values in the order of their names) -> value."""
+        return dict(samples(self.http.get("/metrics").text))
+
+    def metric(self, name: str, *labels: str) -> float:
+        """One value, 0 if it was never counted."""
+        return self.metrics().get((name, *labels), 0.0)
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.join()
+
+    def join(self) -> int:
+        """Wait for its end; its exit code."""
+        if self.url:
+            self.http.close()
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+def samples(text: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Prometheus' text; an error if it is none."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = (sample.labels[key] for key in sorted(sample.labels))
+            yield (sample.name, *labels), sample.value

@@ -1,0 +1,160 @@
+"""/predict and /v1/embeddings answer as the Predictor's own methods do."""
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+
+from .server import PATIENCE
+
+TEXTS = ["Anna Smith lives in Paris.", "who", "a b a b, who?"]
+CONTEXT = "Anna Smith lives in Paris. " * 12
+MASKED = ["Anna [MASK] in Paris", "[MASK] a [MASK]"]
+
+# model, the request, what the Predictor says
+CASES = [
+    ("sentiment", {"texts": TEXTS}, lambda p: p.classify(TEXTS)),
+    ("sentiment", {"text": TEXTS[0]}, lambda p: p.classify(TEXTS[:1])),
+    ("sentiment", {"text": TEXTS[0], "top_k": 2}, lambda p: p.classify(TEXTS[:1], top_k=2)),
+    ("sentiment", {"texts": [["who", "Anna"], "b"]}, lambda p: p.classify([("who", "Anna"), "b"])),
+    ("sentiment", {"text": CONTEXT, "truncate": True}, lambda p: p.classify([CONTEXT], truncate=True)),
+    ("entities", {"texts": TEXTS}, lambda p: p.tag(TEXTS)),
+    ("filler", {"texts": MASKED, "top_k": 3}, lambda p: p.fill_mask(MASKED, top_k=3)),
+    ("reader", {"question": "who", "context": CONTEXT}, lambda p: [p.answer("who", CONTEXT)]),
+    ("chooser", {"prompt": "Anna", "choices": TEXTS}, lambda p: [p.choose("Anna", TEXTS)]),
+    ("embedder", {"texts": TEXTS}, lambda p: p.embed(TEXTS).tolist()),
+]
+
+
+@pytest.mark.parametrize(("model", "asked", "expected"), CASES)
+def test_predict(client, predictors, model, asked, expected):
+    name = "embedder 2" if model == "embedder" else model
+    answer = client.post("/predict", json={"model": model, **asked})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    found = answer.json()
+    assert (found["model"], found["task"]) == (model, predictors[name].task)
+    if model == "embedder":  # shortest digits of a float32
+        assert np.array_equal(np.float32(found["answers"]), np.float32(expected(predictors[name])))
+    else:
+        assert found["answers"] == expected(predictors[name])
+
+
+def test_predict_joined_with_others(client, server, predictors):
+    texts = [" ".join(["who", "a", "Paris."][: 1 + index % 3] * (1 + index % 9)) for index in range(60)]
+    expected = predictors["sentiment"].classify(texts)
+
+    def ask(text):
+        with httpx.Client(base_url=server.url, timeout=PATIENCE) as own:
+            return own.post("/predict", json={"model": "sentiment", "text": text}).json()["answers"][0]
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "needle"),
+    [
+        ("sentiment", {}, "text or texts, not nothing"),
+        ("sentiment", {"text": "a", "texts": ["b"]}, "not text, texts"),
+        ("reader", {"text": "a"}, "context and question"),
+        ("chooser", {"prompt": "a"}, "choices and prompt"),
+        ("filler", {"text": "nothing to fill"}, "[MASK]"),
+        ("entities", {"texts": [["a", "b"]]}, "row 0"),
+        ("entities", {"text": "a", "top_k": 2}, "top_k"),
+        ("sentiment", {"text": "who " * 80}, "64"),  # names the limit
+        ("sentiment", {"texts": ["a", "who " * 80]}, "row 1"),
+    ],
+)
+def test_predict_says_what_is_wrong(client, model, asked, needle):
+    answer = client.post("/predict", json={"model": model, **asked})
+    assert answer.status_code == 422
+    assert needle in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"text": ""}',
+        b'{"text": 1}',
+        b'{"texts": []}',
+        b'{"text": "\xff"}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "a", "top_k": 0}',
+        b'{"text": "a", "top_k": 1e400}',
+        b'{"texts": [["a", "b", "c"]]}',
+        b'{"text":' + b"[" * 100_000,
+    ],
+)
+def test_predict_without_its_json(client, body):
+    answer = client.post("/predict", content=body)
+    assert answer.status_code == 400, answer.text
+    assert "JSON" in answer.json()["error"]
+
+
+def test_a_model_has_to_be_named_where_there_are_several(client):
+    answer = client.post("/predict", json={"text": "a"})
+    assert answer.status_code == 404 and "sentiment" in answer.json()["error"]
+
+
+def test_the_only_model_need_not_be_named(make_app, predictors):
+    app = make_app("sentiment")
+    answer = app.send("POST", "/predict", json={"text": "who"})
+    assert answer.json()["answers"] == predictors["sentiment"].classify(["who"])
+
+
+# /v1/embeddings
+
+
+def vectors(answer, count):
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["object"] == "list" and body["model"] == "embedder"
+    assert [item["index"] for item in body["data"]] == list(range(count))
+    assert all(item["object"] == "embedding" for item in body["data"])
+    return [item["embedding"] for item in body["data"]]
+
+
+def test_embeddings(client, predictors):
+    expected = predictors["embedder 2"].embed(TEXTS)
+    floats = client.post("/v1/embeddings", json={"model": "embedder", "input": TEXTS})
+    assert np.array_equal(np.float32(vectors(floats, 3)), expected)
+    tokens = sum(predictors["embedder 2"].count_tokens(TEXTS))
+    assert floats.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+    asked = {"model": "embedder", "input": TEXTS, "encoding_format": "base64", "dimensions": 12, "user": "u"}
+    raw = [base64.b64decode(text) for text in vectors(client.post("/v1/embeddings", json=asked), 3)]
+    assert np.array_equal(np.array([np.frombuffer(one, "<f4") for one in raw]), expected)
+    one = client.post("/v1/embeddings", json={"model": "embedder", "input": TEXTS[1]})
+    assert np.array_equal(np.float32(vectors(one, 1)[0]), predictors["embedder 2"].embed(TEXTS[1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"model": "nobody"}, 404, "not_found"),
+        ({"model": "sentiment"}, 422, "invalid"),
+        ({"encoding_format": "hex"}, 422, "invalid"),
+        ({"dimensions": 3}, 422, "invalid"),
+        ({"input": [1, 2]}, 400, "malformed"),
+        ({"input": []}, 400, "malformed"),
+        ({"input": "who " * 80}, 422, "invalid"),
+    ],
+)
+def test_embeddings_tell_errors_as_openai_does(client, changes, status, code):
+    answer = client.post("/v1/embeddings", json={"model": "embedder", "input": "a", **changes})
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["code"] == code and error["type"] == "invalid_request_error" and error["message"]
+
+
+def test_the_list_of_models(client):
+    found = client.get("/v1/models").json()
+    assert found["object"] == "list"
+    names = ["embedder", "sentiment", "entities", "reader", "filler", "chooser"]
+    assert [item["id"] for item in found["data"]] == names
+    assert all(item["object"] == "model" and item["created"] > 1e9 for item in found["data"])

@@ -1,0 +1,441 @@
+"""The process among others: starting, stopping, its log, its metrics and its memory."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from .conftest import assert_equal
+from .server import COMMAND, PATIENCE, samples, until
+
+PATH = "/v2/models/embedder/infer"
+# A pass waits for 16 tokens, or these seconds: long enough for a signal to come while requests are in flight.
+HELD = ("--max-queue-delay", 2, "--max-batch-tokens", 16)
+
+
+def asked(ids):
+    data = ids.ravel().tolist()
+    item = {"name": "input_ids", "shape": list(ids.shape), "datatype": "INT64", "data": data}
+    return {"inputs": [item]}
+
+
+def right(answer, predictors, ids):
+    assert answer.status_code == 200, answer.text
+    outputs = {
+        item["name"]: np.float32(item["data"]).reshape(item["shape"]) for item in answer.json()["outputs"]
+    }
+    assert_equal(outputs, predictors["embedder"].run({"input_ids": ids}))
+
+
+def run(*words, **options):
+    """A command that is expected to end by itself."""
+    return subprocess.run(
+        [*COMMAND, *map(str, words), "--backend", "native"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        **options,
+    )
+
+
+# Starting
+
+
+def test_not_ready_before_the_warm_up(make_app):
+    app = make_app("embedder", warm=False)
+    for path in ("/v2/health/ready", "/v2/models/embedder/ready"):
+        assert app.send("GET", path).status_code == 503
+    assert app.send("GET", "/v2/health/live").status_code == 200
+    assert app.send("GET", "/status.json").json()["ready"] is False
+    assert "not ready" in app.send("GET", "/").text
+    answer = app.send("POST", PATH, json=asked(np.array([[5]])))
+    assert answer.status_code == 503 and "warms up" in answer.json()["error"]
+    assert answer.headers["retry-after"]
+    app.run(app.service.warm_up())
+    assert app.send("GET", "/v2/health/ready").status_code == 200
+    assert app.send("POST", PATH, json=asked(np.array([[5]]))).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["embedder", "sentiment", "entities", "reader", "filler", "chooser"])
+def test_the_warm_up_runs_the_model(make_app, name):
+    app = make_app(name, warm=False)
+    passes = []
+    next(iter(app.service.models)).predictor.batcher.observers.append(passes.append)
+    app.run(app.service.warm_up())
+    assert len(passes) == 1
+
+
+def test_it_listens_on_loopback_only(server):
+    """Who wants others to reach it says so."""
+    assert server.url.startswith("http://127.0.0.1:") and server.grpc.startswith("127.0.0.1:")
+    listening = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{server.process.pid}/net/{table}", encoding="ascii") as file:  # noqa: PTH123
+            rows = [line.split() for line in list(file)[1:]]
+        listening |= {row[1] for row in rows if row[3] == "0A"}
+    ports = [int(address.rpartition(":")[2]) for address in (server.url, server.grpc)]
+    found = sorted(address for address in listening if int(address.split(":")[1], 16) in ports)
+    # gRPC's is 127.0.0.1 as IPv6 writes it.
+    assert {address[-13:] for address in found} == {f"0100007F:{port:04X}" for port in ports}
+
+
+def test_without_grpc(start, artifacts):
+    server = start([artifacts["embedder"]], "--no-grpc")
+    assert server.grpc is None
+    assert server.http.get("/v2/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("flag", ["--port", "--grpc-port"])
+def test_a_port_that_is_taken(artifacts, flag):
+    other = "--grpc-port" if flag == "--port" else "--port"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(artifacts["embedder"], flag, port, other, 0)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert str(port) in done.stderr and f"choose another {flag}" in done.stderr
+
+
+def test_a_host_that_is_none(artifacts):
+    done = run(artifacts["embedder"], "--host", "nowhere.invalid", "--port", 0, "--grpc-port", 0)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "nowhere.invalid" in done.stderr
+
+
+def test_ipv6(start, artifacts):
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = start([artifacts["embedder"]], "--host", "::1")
+    assert server.url.startswith("http://[::1]:") and server.grpc.startswith("[::1]:")
+    assert server.http.get("/v2/health/ready").status_code == 200
+
+
+def test_artifacts_that_are_none(tmp_path, artifacts):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in artifacts["embedder"].parent.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    weights = next(damaged.glob("*.pdiparams"))
+    weights.write_bytes(weights.read_bytes()[:-9])
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "bare.pdmodel").write_bytes(b"")
+    for path in (tmp_path / "nothing", damaged, bare):
+        done = run(artifacts["embedder"], path, "--port", 0, "--grpc-port", 0)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.startswith("albert-serve: error: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["x", "--port", "70000"],
+        ["x", "--port", "a"],
+        ["x", "--timeout", "nan"],
+        ["x", "--timeout", "0"],
+        ["x", "--max-queue", "0"],
+    ],
+)
+def test_bad_usage(words):
+    done = run(*words)
+    assert done.returncode == 2 and "usage: albert-serve" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "starlette",
+        "uvicorn",
+        "msgspec",
+        "grpc",
+        "prometheus_client",
+        "httptools",
+        "uvloop",
+        "google.protobuf",
+    ],
+)
+def test_a_package_that_is_missing(artifacts, package):
+    """As in an environment without the extra."""
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {package!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from albert_runtime.serve.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, artifacts["embedder"]],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert package in done.stderr and "pip install 'albert-runtime[serve]'" in done.stderr
+
+
+def test_help_needs_no_extra(tmp_path):
+    for package in ("starlette", "uvicorn", "msgspec", "grpc", "prometheus_client"):
+        (tmp_path / f"{package}.py").write_text("raise ImportError")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from albert_runtime.serve.cli import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "main(['--help'])"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "--max-concurrency" in done.stdout
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
+    server = start([artifacts["embedder"]], *HELD)
+    asks = [np.array([[5 + index, 6]]) for index in range(5)]
+    grpc_client = pytest.importorskip("tritonclient.grpc")
+    given = grpc_client.InferInput("input_ids", [1, 2], "INT64")
+    given.set_data_from_numpy(asks[0])
+    with ThreadPoolExecutor(8) as pool, grpc_client.InferenceServerClient(server.grpc) as client:
+        answers = [pool.submit(server.http.post, PATH, json=asked(ids)) for ids in asks]
+        texts = pool.submit(server.http.post, "/predict", json={"text": "who"})
+        over_grpc = pool.submit(client.infer, "embedder", [given])
+        until(lambda: server.metric("albert_in_flight_requests") == 7, "all in flight")
+        server.process.send_signal(number)
+        server.wait_for("draining")
+        late = server.http.get("/v2/health/ready")
+        assert late.status_code == 503
+        late = server.http.post(PATH, json=asked(asks[0]))
+        assert late.status_code == 503 and "going down" in late.json()["error"]
+        for answer, ids in zip(answers, asks, strict=True):
+            right(answer.result(PATIENCE), predictors, ids)
+        assert texts.result(PATIENCE).status_code == 200
+        expected = predictors["embedder"].run({"input_ids": asks[0]})
+        assert np.array_equal(over_grpc.result(PATIENCE).as_numpy("pooled_output"), expected["pooled_output"])
+    assert server.join() == 0
+    assert server.events("stopped")[-1]["all_answered"] is True
+
+
+def test_what_takes_too_long_is_given_up(start, artifacts):
+    """After the time for it the exit code says so, and clients are told."""
+    server = start(
+        [artifacts["embedder"]], "--max-queue-delay", 60, "--max-batch-tokens", 16, "--drain-timeout", 0.5
+    )
+    with ThreadPoolExecutor(3) as pool:
+        answers = [
+            pool.submit(server.http.post, path, json=body)
+            for path, body in ((PATH, asked(np.array([[5]]))), ("/predict", {"text": "who"}))
+        ]
+        until(lambda: server.metric("albert_queue_depth", "embedder") == 2, "all in the queue")
+        server.process.send_signal(signal.SIGTERM)
+        for answer in answers:
+            told = answer.result(PATIENCE)
+            assert told.status_code == 503 and "going down" in told.json()["error"]
+    assert server.join() == 1
+    assert server.events("stopped")[-1]["all_answered"] is False
+    assert not [line for line in server.lines() if line["level"] == "error"]
+
+
+def test_idle_connections_do_not_hold_it_up(start, artifacts):
+    server = start([artifacts["embedder"]])
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))), httpx.Client(base_url=server.url) as client:
+        assert client.get("/v2/health/live").status_code == 200
+        assert server.stop() == 0
+
+
+def test_killed_it_can_start_again_at_once(start, artifacts, predictors, tmp_path):
+    first = start([artifacts["embedder"]])
+    ports = [address.rpartition(":")[2] for address in (first.url, first.grpc)]
+    with httpx.Client(base_url=first.url, timeout=PATIENCE) as client:
+        right(client.post(PATH, json=asked(np.array([[5]]))), predictors, np.array([[5]]))
+        first.process.kill()
+        assert first.join() == -signal.SIGKILL
+    second = start([artifacts["embedder"]], "--port", ports[0], "--grpc-port", ports[1])
+    assert second.url == first.url and second.grpc == first.grpc
+    answer = second.http.post(PATH, json=asked(np.array([[5]])))
+    right(answer, predictors, np.array([[5]]))
+
+
+def test_two_signals_are_as_one(start, artifacts):
+    server = start([artifacts["embedder"]], *HELD)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.http.post, PATH, json=asked(np.array([[5]])))
+        until(lambda: server.metric("albert_in_flight_requests") == 1, "one in flight")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        server.process.send_signal(signal.SIGTERM)
+        assert answer.result(PATIENCE).status_code == 200
+    assert server.join() == 0
+
+
+# The log and the metrics
+
+SECRET = "Marker-7f3a"
+
+
+def test_the_log_is_json_and_holds_no_text(start, artifacts):
+    server = start([artifacts[name] for name in ("embedder", "sentiment", "filler")])
+    item = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [SECRET]}
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+        post = client.post
+        statuses = [
+            post("/predict", json={"model": "sentiment", "text": SECRET}),
+            post("/predict", json={"model": "filler", "text": SECRET}),
+            post("/predict", json={"model": SECRET, "text": SECRET}),
+            post("/predict", json={"model": "sentiment", "text": f"{SECRET} " * 80}),
+            post("/predict", content=f'{{"text": "{SECRET}'),
+            post("/v1/embeddings", json={"model": "embedder", "input": SECRET, "user": SECRET}),
+            post(PATH, json={"inputs": [item], "id": SECRET}),
+            post(PATH, json={"inputs": [item], "outputs": [{"name": SECRET}]}),
+            post(PATH, json={"inputs": [{**item, "name": SECRET}]}),
+            post(f"/v2/models/{SECRET}/infer", json={"inputs": [item]}),
+            post(f"/{SECRET}?text={SECRET}", headers={"user-agent": SECRET}),
+            post("/", data={"model": "sentiment", "text": SECRET}),
+        ]
+    found = [answer.status_code for answer in statuses]
+    assert found == [200, 422, 404, 422, 400, 200, 200, 422, 422, 404, 404, 200]
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{SECRET} no http\r\n\r\n".encode())
+        connection.recv(1000)
+    assert server.stop() == 0
+    text = server.log_path.read_text("utf-8")
+    assert SECRET not in text and SECRET.lower() not in text.lower()
+    for line in server.lines():
+        assert line["time"] and line["level"] in ("debug", "info", "warning", "error") and line["event"]
+    requests = server.events("request")
+    assert len(requests) == 11 and {line["api"] for line in requests} >= {
+        "v2",
+        "predict",
+        "embeddings",
+        "page",
+    }
+    assert all(line["ms"] >= 0 and line["outcome"] and line["status"] for line in requests)
+
+
+def test_an_error_within_is_told_without_its_message(make_app, monkeypatch, caplog):
+    """A library may put into it what a user sent."""
+    from albert_runtime.serve.logs import Json
+
+    app = make_app("embedder")
+    batcher = next(iter(app.service.models)).predictor.batcher
+
+    def broken(batch, outputs, score_tokens):
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(batcher, "run", broken)
+    answer = app.send("POST", PATH, json=asked(np.array([[5]])))
+    assert answer.status_code == 500 and SECRET not in answer.text
+    assert app.send("POST", "/v1/embeddings", json={"input": "a"}).json()["error"]["type"] == "server_error"
+    lines = [Json().format(record) for record in caplog.records if record.name == "albert_serve"]
+    told = [json.loads(line) for line in lines if "traceback" in line]
+    assert told and SECRET not in "".join(lines)
+    assert told[0]["error"] == "RuntimeError" and "in broken" in told[0]["traceback"]
+
+
+def test_the_metrics(make_app):
+    app = make_app("embedder", "sentiment")
+
+    def metrics():
+        answer = app.send("GET", "/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        return dict(samples(answer.text))
+
+    before = metrics()
+    assert before["albert_queue_depth", "embedder"] == 0 and before[("albert_in_flight_requests",)] >= 0
+    ids = np.array([[5, 6, 7, 8], [5, 6, 0, 0]])
+    assert app.send("POST", PATH, json=asked(ids)).status_code == 200
+    assert app.send("POST", PATH, json=asked(np.array([[50]]))).status_code == 422
+    assert app.send("POST", "/predict", json={"model": "sentiment", "text": "who"}).status_code == 200
+    after = metrics()
+
+    def more(*key):
+        return after.get(key, 0.0) - before.get(key, 0.0)
+
+    assert more("albert_requests_total", "v2", "embedder", "ok") == 1
+    assert more("albert_requests_total", "v2", "embedder", "invalid") == 1
+    assert more("albert_requests_total", "predict", "sentiment", "ok") == 1
+    assert more("albert_rows_total", "embedder") == 2
+    assert more("albert_padding_avoided_tokens_total", "embedder") == 2
+    assert more("albert_batch_tokens_sum", "embedder") == 6
+    assert more("albert_compute_seconds_count", "embedder") == 1
+    assert more("albert_queue_seconds_count", "embedder") == 1
+    assert more("albert_request_seconds_count", "v2", "embedder") == 1
+
+
+def test_labels_stay_bounded(make_app):
+    app = make_app("embedder")
+
+    def series():
+        families = text_string_to_metric_families(app.send("GET", "/metrics").text)
+        return sum(len(family.samples) for family in families)
+
+    def strange(index):
+        app.send("POST", f"/v2/models/m{index}/infer", json=asked(np.array([[5]])))
+        app.send("POST", "/predict", json={"model": f"m{index}", "text": "a"})
+        app.send("GET", f"/p{index}")
+
+    strange(0)
+    before = series()
+    for index in range(1, 60):
+        strange(index)
+    assert series() == before
+
+
+def test_two_versions_are_counted_apart(client, server):
+    for version in ("1", "2", "2"):
+        client.post(f"/v2/models/embedder/versions/{version}/infer", json=asked(np.array([[5]])))
+    assert server.metric("albert_requests_total", "v2", "embedder", "ok") == 1
+    assert server.metric("albert_requests_total", "v2", "embedder/2", "ok") == 2
+
+
+def test_memory_stays_flat(start, artifacts):
+    """Over thousands of requests that succeed, fail and are broken off."""
+    server = start([artifacts["embedder"]])
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def request(path, body):
+        return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+    good = request(PATH, json.dumps(asked(np.full((4, 32), 7))).encode())
+    bad = request(PATH, json.dumps(asked(np.array([[50]]))).encode())
+    mixed = [good, bad, request("/predict", b"{"), request("/predict", b'{"text": "who"}')]
+    last = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+    def load(rounds):
+        for _ in range(rounds):
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+                connection.sendall(b"".join(mixed * 5) + last)
+                with connection.makefile("rb") as file:
+                    text = file.read()
+            assert [text.count(b"HTTP/1.1 %d" % status) for status in (200, 422, 400)] == [11, 5, 5]
+            for size in (9, len(good) - 9, len(good)):
+                with socket.create_connection((host, int(port))) as going:
+                    going.sendall(good[:size])
+
+    def round_of_load():
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(load, [12] * 4))
+
+    round_of_load()
+    before = server.memory()
+    round_of_load()
+    round_of_load()
+    assert server.memory() - before < 12 * 2**20
+    until(lambda: server.metric("albert_in_flight_requests") == 0, "the end of all requests")
+    assert server.metric("albert_queue_depth", "embedder") == 0
+    assert server.metric("albert_requests_total", "v2", "embedder", "ok") >= 3 * 4 * 12 * 5
