@@ -106,7 +106,7 @@ class Routes:
         )
 
     async def infer(self, request: Request) -> Response:
-        with self._service.request("v2") as ticket:
+        with self._service.request("v2", request.headers) as ticket:
             model = ticket.model = self._model(request)
             body = await self._body(request)
             length = request.headers.get(protocol.LENGTH_HEADER)
@@ -118,7 +118,7 @@ class Routes:
             return Response(content, headers=headers)
 
     async def predict(self, request: Request) -> Response:
-        with self._service.request("predict") as ticket:
+        with self._service.request("predict", request.headers) as ticket:
             body = await self._body(request)
             asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
@@ -130,7 +130,7 @@ class Routes:
             return await off_loop(size, _predicted, model, answers)
 
     async def embeddings(self, request: Request) -> Response:
-        with self._service.request("embeddings") as ticket:
+        with self._service.request("embeddings", request.headers) as ticket:
             body = await self._body(request)
             asked: EmbeddingsRequest = await off_loop(len(body), decode, EmbeddingsRequest, body)
             model = ticket.model = self._service.models.find(asked.model)
@@ -172,7 +172,7 @@ class Routes:
     async def page_with_answer(self, request: Request) -> Response:
         name, text, code = "", "", 200
         try:
-            with self._service.request("page") as ticket:
+            with self._service.request("page", request.headers) as ticket:
                 name, text = form_of(await self._body(request), ("model", "text"))
                 model = ticket.model = self._service.models.find(name or None)
                 answered = await finished(answer(model, text), disconnected(request))

@@ -115,7 +115,8 @@ class _Handlers:
         )
 
     async def infer(self, request: Any, context: Any) -> Any:
-        with self._service.request(API) as ticket:
+        headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        with self._service.request(API, headers) as ticket:
             model = ticket.model = self._service.models.find(request.model_name, request.model_version)
             for output in request.outputs:
                 check_parameters(output.name, output.parameters)

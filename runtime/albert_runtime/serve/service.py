@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..errors import Overloaded
@@ -11,6 +11,7 @@ from .errors import CANCELLED, INTERNAL, OK, Outcome, Unavailable, outcome_of
 from .metrics import Metrics
 from .models import Model, Models
 from .settings import Limits
+from .tracing import End, span
 
 _log = logging.getLogger("albert_serve")
 
@@ -54,8 +55,12 @@ class Service:
         return True
 
     @contextmanager
-    def request(self, api: str) -> "Iterator[Ticket]":
-        """Let a request in, or Unavailable or Overloaded; log and count how it ends."""
+    def request(self, api: str, headers: Mapping[str, str]) -> "Iterator[Ticket]":
+        """Let a request in, or Unavailable or Overloaded; log, count and trace how it ends."""
+        with span(api, headers) as end:
+            yield from self._admitted(api, end)
+
+    def _admitted(self, api: str, end: End) -> "Iterator[Ticket]":
         ticket, began = Ticket(), time.perf_counter()
         self._in_flight += 1
         self._empty.clear()
@@ -78,6 +83,7 @@ class Service:
             self.metrics.in_flight(self._in_flight)
             if self._in_flight == 0:
                 self._empty.set()
+            end(None if ticket.model is None else ticket.model.name, outcome)
             self._over(api, ticket.model, outcome, time.perf_counter() - began)
 
     def _over(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
