@@ -95,7 +95,7 @@ def expected_of_windows(pipe, question, context, stride):
 
 def test_windows(answering):
     pipe = answering.pipeline("question-answering")
-    contexts = [" ".join(CONTEXTS[index : index + 20]) for index in range(0, 40, 4)]
+    contexts = [" ".join(CONTEXTS[index : index + 26]) for index in range(0, 40, 4)]
     empty_ones = 0
     for question, context in zip(QUESTIONS, contexts, strict=False):
         count, span, empty = expected_of_windows(pipe, question, context, stride=16)
