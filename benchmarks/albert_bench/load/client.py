@@ -58,7 +58,9 @@ class Connection:
 
     async def ask(self, request: bytes) -> Reply:
         """Send a request and read its answer; OSError or IncompleteReadError if the server broke off."""
-        if self._writer is None or self._writer.is_closing():
+        # A server closes connections that were idle for a while.
+        if self._reader is None or self._writer is None or self._writer.is_closing() or self._reader.at_eof():
+            await self.close()
             self._reader, self._writer = await asyncio.open_connection(self.host, self.port)
         assert self._reader is not None
         try:
