@@ -196,7 +196,7 @@ class Predictor(TextAnswers):
 
     @property
     def backend(self) -> str:
-        """The backend in use: native, onnxruntime or paddle."""
+        """The name of the backend in use."""
         return self._backend.name
 
     @property

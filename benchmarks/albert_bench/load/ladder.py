@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import AlbertError
-from albert_runtime.artifact import Artifact
 from albert_runtime.manifest import Manifest
 
 from ..bench import manifest_of
@@ -111,7 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args(arguments)
     try:
-        Artifact.open(options.artifact)
         results = measure(options.artifact, options.seconds, options.rounds)
     except (AlbertError, ChildFailed) as error:
         return complain(str(error), 1)
