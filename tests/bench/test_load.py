@@ -110,14 +110,16 @@ def test_a_load_without_answers():
 
 
 def test_throughput_within_a_bound():
-    def step(share, p99):
-        return {"share": share, "server": "a", "rate": 100 * share, "p99": p99}
+    def step(share, p99, answers):
+        return {"share": share, "server": "a", "rate": 1.0, "answers_per_second": answers, "p99": p99}
 
-    ladder = {"ladder": [step(0.2, 10.0), step(0.4, 20.0), step(0.4, 40.0), step(0.6, 130.0)]}
+    # Two rounds at 40 %; at 80 % more is offered than answered.
+    steps = [step(0.2, 10.0, 20.0), step(0.4, 20.0, 39.0), step(0.4, 40.0, 41.0), step(0.6, 130.0, 60.0)]
+    ladder = {"ladder": [*steps, step(0.8, 400.0, 58.0)]}
     assert report.throughput_within(ladder, "a", 5.0) is None
     assert report.throughput_within(ladder, "a", 30.0) == pytest.approx(40.0)
     assert report.throughput_within(ladder, "a", 80.0) == pytest.approx(50.0)
-    assert report.throughput_within(ladder, "a", 500.0) == pytest.approx(60.0)
+    assert report.throughput_within(ladder, "a", 500.0) == pytest.approx(58.0)
 
 
 def test_arrivals_have_the_rate_and_the_jobs():

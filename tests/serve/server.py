@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 COMMAND = (sys.executable, "-m", "albert_runtime.serve.cli")
 PATIENCE = 60.0  # seconds after which a test is stuck, however busy the machine
+
+
+def asked(ids: NDArray[np.int64]) -> dict[str, Any]:
+    """A request of the Open Inference Protocol, as JSON."""
+    data = ids.ravel().tolist()
+    item = {"name": "input_ids", "shape": list(ids.shape), "datatype": "INT64", "data": data}
+    return {"inputs": [item]}
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

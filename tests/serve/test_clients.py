@@ -15,6 +15,8 @@ with warnings.catch_warnings():
     grpc = pytest.importorskip("tritonclient.grpc")
     import tritonclient.grpc.aio as grpc_aio
     import tritonclient.http.aio as http_aio
+from grpc import RpcError, StatusCode
+from grpc import insecure_channel as channel_to
 from tritonclient.utils import InferenceServerException
 
 TEXTS = ["Anna Smith lives in Paris.", "who", "a b a b a b who, who"]
@@ -231,6 +233,17 @@ def test_compression_over_http(server, predictors, asked, answered):
             response_compression_algorithm=answered,
         )
         assert_equal(arrays(result, NAMES), predictors["embedder"].run(ids_of(9)))
+
+
+def test_the_health_protocol_of_grpc(server):
+    """What Kubernetes' probes send, in the bytes of health.proto: its clients' package asks for protobuf 7."""
+    with channel_to(server.grpc) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"") == b"\x08\x01"  # status: SERVING
+        assert check(b"\n\x1e" + b"inference.GRPCInferenceService") == b"\x08\x01"
+        with pytest.raises(RpcError) as told:
+            check(b"\n\x03two")
+        assert told.value.code() is StatusCode.NOT_FOUND and "'two'" in told.value.details()
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])

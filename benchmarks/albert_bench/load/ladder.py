@@ -1,7 +1,8 @@
 """`python -m albert_bench.load`: throughput and latency of servers against offered load.
 
 First each server's capacity is measured in a closed loop; then all get the same loads in an open loop, turn
-by turn, as shares of the best one's capacity. Requests are single sequences of mixed lengths.
+by turn, as shares of the best one's capacity, until they are late beyond use. Requests are single sequences
+of mixed lengths.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,11 @@ from ..work import mixed
 from .client import request_bytes
 from .loops import ID, Load, Target, closed_loop, open_loop
 from .picture import draw
-from .report import markdown
+from .report import P99_BOUNDS_MS, markdown
 from .servers import CONTENDERS, Contender, running
 
-SHARES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+_TOO_LATE_MS = 4 * max(P99_BOUNDS_MS)  # a server whose p99 is beyond gets no greater load
 _CLIENTS = 32
 _SEQUENCES = 512
 
@@ -84,20 +87,23 @@ def measure(artifact: Path, seconds: float, rounds: int) -> dict[str, Any]:
             results["capacity"].setdefault(contender.name, []).append(found)
             say(f"{contender.name}: {found['busy']['answers_per_second']:.1f} answers/s, round {number + 1}")
     best = max(
-        float(np.median([one["busy"]["answers_per_second"] for one in found]))
-        for found in results["capacity"].values()
+        median(one["busy"]["answers_per_second"] for one in found) for found in results["capacity"].values()
     )
     results["best_per_second"] = round(best, 2)
+    contenders: tuple[Contender, ...] = CONTENDERS
     for share in SHARES:
+        p99s: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for number in range(rounds):
-            for contender in CONTENDERS:
+            for contender in contenders:
                 with running(contender, artifact) as server:
                     target = Target("127.0.0.1", server.port, requests)
                     asyncio.run(closed_loop(target, 2, 1.0))
                     load = asyncio.run(open_loop(target, share * best, seconds, seed=number))
                 turn = {"server": contender.name, "share": share, "round": number, **figures(load)}
                 results["ladder"].append({**turn, "rate": round(share * best, 2)})
+                p99s[contender.name].append(turn["p99"] or _TOO_LATE_MS)
                 say(f"{share:4.0%} {contender.name}: p99 {turn['p99']} ms, {turn['statuses']}")
+        contenders = tuple(one for one in contenders if median(p99s[one.name]) < _TOO_LATE_MS)
     return results
 
 

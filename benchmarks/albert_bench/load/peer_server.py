@@ -5,7 +5,6 @@ which the first waits 5 ms for others, padded to the longest.
 """
 
 import argparse
-import asyncio
 import queue
 import sys
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from importlib import metadata
 from typing import Any
+
+import uvloop
 
 from albert_runtime import AlbertError, Overloaded
 from albert_runtime.batching import Pass, Request, Results
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         async def run() -> bool:
             return await server.serve(Service(models, limits), address, metadata.version("albert-runtime"))
 
-        return 0 if asyncio.run(run()) else 1
+        return 0 if uvloop.run(run()) else 1
     except AlbertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -24,7 +24,7 @@ from ..cli import complain, say
 from ..machine import describe, today
 from ..work import Rows, mixed
 
-TOKENS = (64, 256, 1024, 4096)
+TOKENS = (64, 128, 256, 1024, 4096)
 PATIENCE = (0.0, 1.0, 4.0, 16.0)
 _USUAL = (256, 4.0)
 _SEQUENCES = 512

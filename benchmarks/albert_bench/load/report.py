@@ -53,22 +53,24 @@ def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str
 
 
 def throughput_within(results: dict[str, Any], name: str, bound: float) -> float | None:
-    """The greatest offered load at which the median round's p99 kept within the bound, between steps by
-    interpolation; None if it never did.
+    """The most answers a second at a median round's p99 within the bound, between steps by interpolation.
+
+    Answers, not what was offered: a short turn at more than a server can do may still keep within it. None if
+    it never did.
     """
-    points = []
-    for _, server, turns in by_step(results):
+    points = []  # of rising load
+    for _, server, turns in sorted(by_step(results), key=lambda step: step[0]):
         known = [turn["p99"] for turn in turns if turn["p99"] is not None]
         if server == name and known:
-            points.append((turns[0]["rate"], median(known)))
+            points.append((median(turn["answers_per_second"] for turn in turns), median(known)))
     kept = None
-    for index, (rate, p99) in enumerate(sorted(points)):
+    for index, (answers, p99) in enumerate(points):
         if p99 > bound:
             if index == 0:
                 return None
-            before_rate, before = sorted(points)[index - 1]
-            return float(before_rate + (rate - before_rate) * (bound - before) / (p99 - before))
-        kept = rate
+            before_answers, before = points[index - 1]
+            return float(before_answers + (answers - before_answers) * (bound - before) / (p99 - before))
+        kept = answers
     return kept
 
 

@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokens=options.max_tokens,
         concurrency=options.max_concurrency,
         timeout=options.timeout,
+        keep_alive=options.keep_alive,
         drain_timeout=options.drain_timeout,
     )
     os.environ.setdefault(
@@ -98,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--max-concurrency", type=_count, default=limits.concurrency, help="requests at once")
     bounds.add_argument(
         "--timeout", type=_wait, default=limits.timeout, help="seconds until a request is given up"
+    )
+    bounds.add_argument(
+        "--keep-alive",
+        type=_wait,
+        default=limits.keep_alive,
+        help="seconds an idle connection is kept; more than the proxy in front keeps its own",
     )
     bounds.add_argument(
         "--drain-timeout", type=_seconds, default=limits.drain_timeout, help="seconds, after SIGTERM"

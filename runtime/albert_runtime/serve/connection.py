@@ -80,6 +80,7 @@ def config(app: Any, limits: Limits) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # any number to loop.call_later
         # For answers that are being sent.
         timeout_graceful_shutdown=max(1, round(limits.drain_timeout)),
     )

@@ -1,20 +1,24 @@
-"""The messages of the Open Inference Protocol over gRPC, made at run time.
+"""The messages of the Open Inference Protocol over gRPC and of gRPC's health protocol, made at run time.
 
-They are what protoc would make of the protocol's grpc_service.proto, of its parts that are served here. Made
-in a descriptor pool of their own, they go with any release of protobuf and beside any client in the process.
+They are what protoc would make of grpc_service.proto and health.proto, of their parts that are served here.
+Made in descriptor pools of their own, they go with any release of protobuf and beside any client in the
+process.
 """
 
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-PACKAGE = "inference"
-SERVICE = f"{PACKAGE}.GRPCInferenceService"
+_INFERENCE, _HEALTH = "inference", "grpc.health.v1"
+SERVICE, HEALTH_SERVICE = f"{_INFERENCE}.GRPCInferenceService", f"{_HEALTH}.Health"
+SERVING, NOT_SERVING = 1, 2  # HealthCheckResponse.ServingStatus
 _LABELS = descriptor_pb2.FieldDescriptorProto
 
-# message -> fields (name, number, type); a type is a scalar or a message of the package, "repeated" before it
-# if there may be many, "map" for map<string, type>.
-_MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
+Messages = dict[str, tuple[tuple[str, int, str], ...]]
+
+# message -> fields (name, number, type); a type is a scalar or, with a capital, a message of the package,
+# "repeated" before it if there may be many, "map" for map<string, type>.
+_INFERENCE_MESSAGES: Messages = {
     "ServerLiveRequest": (),
     "ServerLiveResponse": (("live", 1, "bool"),),
     "ServerReadyRequest": (),
@@ -86,46 +90,48 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
         ("raw_output_contents", 6, "repeated bytes"),
     ),
 }
+_HEALTH_MESSAGES: Messages = {
+    "HealthCheckRequest": (("service", 1, "string"),),
+    "HealthCheckResponse": (("status", 1, "int32"),),  # an enumeration, which is the same on the wire
+}
 # One of these fields at a time: the protocol's oneof.
 _CHOICES = {"InferParameter": "parameter_choice"}
 
 
-def _file() -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(name="albert_runtime.proto", package=PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
+def _classes(package: str, messages: Messages) -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
         if name in _CHOICES:
             message.oneof_decl.add(name=_CHOICES[name])
         for field in fields:
-            _add_field(message, *field)
+            _add_field(package, message, *field)
             if name in _CHOICES:
                 message.field[-1].oneof_index = 0
-    return file
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in messages
+    }
 
 
-def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+def _add_field(
+    package: str, message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str
+) -> None:
     label, _, type_name = kind.rpartition(" ")
     field = message.field.add(name=name, number=number)
     field.label = _LABELS.LABEL_REPEATED if label else _LABELS.LABEL_OPTIONAL
     if label == "map":
         entry = message.nested_type.add(name="".join(map(str.capitalize, name.split("_"))) + "Entry")
         entry.options.map_entry = True
-        _add_field(entry, "key", 1, "string")
-        _add_field(entry, "value", 2, type_name)
-        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{PACKAGE}.{message.name}.{entry.name}"
-    elif type_name in _MESSAGES:
-        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{PACKAGE}.{type_name}"
+        _add_field(package, entry, "key", 1, "string")
+        _add_field(package, entry, "value", 2, type_name)
+        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{package}.{message.name}.{entry.name}"
+    elif type_name[0].isupper():
+        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{package}.{type_name}"
     else:
         field.type = getattr(_LABELS, f"TYPE_{type_name.upper()}")
 
 
-def _classes() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-MESSAGES = _classes()
+MESSAGES = _classes(_INFERENCE, _INFERENCE_MESSAGES) | _classes(_HEALTH, _HEALTH_MESSAGES)

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from .errors import Malformed, NotFound, message_of, outcome_of
-from .grpc_messages import MESSAGES, SERVICE
+from .grpc_messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
 from .inference_http import check_parameters
 from .models import PLATFORM, Model
 from .service import Service
@@ -45,18 +45,19 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
         ]
     )
+    inference = {name: _method(f"{name}Request", handler) for name, handler in methods.items()}
+    health = {"Check": _method("HealthCheckRequest", handlers.health)}
     server.add_generic_rpc_handlers(
         [
-            grpc.method_handlers_generic_handler(
-                SERVICE, {name: _method(name, handler) for name, handler in methods.items()}
-            )
+            grpc.method_handlers_generic_handler(SERVICE, inference),
+            grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
         ]
     )
     return server
 
 
-def _method(name: str, handler: Handler) -> Any:
-    read = MESSAGES[f"{name}Request"].FromString
+def _method(message: str, handler: Handler) -> Any:
+    read = MESSAGES[message].FromString
 
     async def answer(body: bytes, context: Any) -> Any:
         try:
@@ -64,7 +65,7 @@ def _method(name: str, handler: Handler) -> Any:
             try:
                 request = await off_loop(len(body), read, body)
             except DecodeError:
-                raise Malformed(f"the message is no {name}Request") from None
+                raise Malformed(f"the message is no {message}") from None
             return await handler(request, context)
         except Exception as error:
             code = getattr(grpc.StatusCode, outcome_of(error).grpc)
@@ -85,6 +86,11 @@ class _Handlers:
 
     async def ready(self, request: Any, context: Any) -> Any:
         return MESSAGES["ServerReadyResponse"](ready=self._service.ready)
+
+    async def health(self, request: Any, context: Any) -> Any:
+        if request.service not in ("", SERVICE):  # "" is the whole server
+            raise NotFound(f"no service {request.service!r}; there is {SERVICE}")
+        return MESSAGES["HealthCheckResponse"](status=SERVING if self._service.ready else NOT_SERVING)
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         try:

@@ -9,6 +9,8 @@ class Limits:
 
     ``answer_bytes``: of an answer's numbers, which a long row among many short ones multiplies.
     ``timeout``: seconds for a request's headers, its body and its answer, each; a client may ask for less.
+    ``keep_alive``: seconds an idle HTTP connection is kept. More than the 60 for which proxies (nginx, AWS's
+    load balancers) keep theirs: one closed at this end first may break the request that is just being sent.
     ``concurrency``: requests in the server, HTTP and gRPC together.
     """
 
@@ -18,4 +20,5 @@ class Limits:
     tokens: int = 65536
     concurrency: int = 512
     timeout: float = 30.0
+    keep_alive: float = 75.0
     drain_timeout: float = 30.0
