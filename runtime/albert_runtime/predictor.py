@@ -51,7 +51,7 @@ class Predictor(TextAnswers):
     every file's sha256 with the manifest first; without it sizes are checked, the sha256 of a program or
     graph when a backend loads it, and that of the weights when the engine first packs them.
 
-    For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 256; on ONNX Runtime and
+    For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 128; on ONNX Runtime and
     Paddle 4096, padding counted, on a GPU 16384), ``max_queue`` how many requests may be unanswered,
     ``max_queue_delay`` how many seconds a pass that is not full waits for more.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from albert_runtime import AlbertError, Predictor
 from albert_runtime.backends import available_cpus
-from albert_runtime.batching import Batcher, Request
+from albert_runtime.batching import Batcher, Request, batcher
 
 from ..bench import manifest_of
 from ..cli import complain, say
@@ -26,7 +26,6 @@ from ..work import Rows, mixed
 
 TOKENS = (64, 128, 256, 1024, 4096)
 PATIENCE = (0.0, 1.0, 4.0, 16.0)
-_USUAL = (256, 4.0)
 _SEQUENCES = 512
 _JOB_ROWS, _JOB_SHARE = 64, 0.01  # one request in a hundred is a job of 64 sequences
 
@@ -51,7 +50,7 @@ def turn(
     """Percentiles of single sequences and of jobs, in milliseconds from the moment they were due."""
     manifest = predictor.manifest
     assert manifest is not None
-    batcher = Batcher(
+    made = Batcher(
         predictor.batcher.run,
         max_batch_tokens=tokens,
         max_queue=1 << 20,
@@ -67,14 +66,13 @@ def turn(
     for moment, rows in plan:
         time.sleep(max(0.0, began + moment - time.monotonic()))
         packed, names, _ = predictor._packed(rows, ["pooled_output"], False, None)
-        future = batcher.submit(Request(packed, names))
-
+        future = made.submit(Request(packed, names))
         into = jobs if len(rows) > 1 else singles
         future.add_done_callback(partial(_note, began + moment, into))
         futures.append(future)
     for future in futures:
         future.result()
-    batcher.close()
+    made.close()
     return {
         "seconds": round(time.monotonic() - began, 2),
         "singles": _percentiles(singles),
@@ -103,8 +101,9 @@ def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]
     for row in rows[:128]:
         predictor.run([row], ["pooled_output"])
     alone = 128 / (time.monotonic() - began)
-    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, _USUAL[1])]
-    policies += [(_USUAL[0], patience) for patience in PATIENCE if (_USUAL[0], patience) not in policies]
+    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, batcher.PATIENCE)]
+    usual = batcher.DEFAULT_TOKENS
+    policies += [(usual, patience) for patience in PATIENCE if (usual, patience) not in policies]
     turns = []
     for share in shares:
         for number in range(rounds):

@@ -21,7 +21,7 @@ _log = logging.getLogger("albert_runtime")
 
 # Tiles are full with a few dozen tokens: longer passes gain little and keep short requests waiting. Both from
 # albert_bench.load.policies.
-DEFAULT_TOKENS = 256
+DEFAULT_TOKENS = 128
 PATIENCE = 4.0
 
 _batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
