@@ -4,7 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .config import AlbertConfig
-from .errors import AlbertError, ArtifactError, BackendError, DeadlineExceeded, InputError, Overloaded
+from .errors import (
+    AlbertError,
+    ArtifactError,
+    BackendError,
+    Closed,
+    DeadlineExceeded,
+    InputError,
+    Overloaded,
+)
 from .predictor import Predictor
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "AlbertError",
     "ArtifactError",
     "BackendError",
+    "Closed",
     "DeadlineExceeded",
     "InputError",
     "Overloaded",

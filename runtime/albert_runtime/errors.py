@@ -18,8 +18,12 @@ class BackendError(AlbertError, RuntimeError):
 
 
 class Overloaded(AlbertError):
-    """More requests wait than ``max_queue`` allows, or the predictor is closed; try again later."""
+    """More requests wait than ``max_queue`` allows; try again later."""
+
+
+class Closed(AlbertError):
+    """The predictor was closed: it answers no more requests through its queue."""
 
 
 class DeadlineExceeded(AlbertError, TimeoutError):
-    """A request's time was up before it ran."""
+    """A request was not answered in its time."""

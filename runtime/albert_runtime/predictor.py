@@ -19,6 +19,7 @@ from .backends.base import SCORES, PaddedBackend
 from .backends.dlpack import is_on_gpu
 from .batch import Int32, Limits, PackedBatch
 from .batching import DEFAULT_TOKENS, Batcher, Request, Results
+from .deadline import within
 from .errors import BackendError, InputError
 from .manifest import SUFFIX, Manifest
 from .packing import NO_TOKENIZER, pack
@@ -153,8 +154,8 @@ class Predictor(TextAnswers):
 
         Requests of all threads wait in one queue and run joined, up to ``max_batch_tokens`` tokens a pass; an
         idle engine begins at once. Raises InputError for this batch alone, and Overloaded at once when
-        ``max_queue`` requests are unanswered. A future that is cancelled, or after ``timeout`` seconds still
-        waits (DeadlineExceeded), is dropped before it costs anything.
+        ``max_queue`` requests are unanswered. What of a request has not begun when its future is cancelled,
+        or after ``timeout`` seconds (DeadlineExceeded), costs nothing.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         packed, names, tokens = self._packed(batch, outputs, truncate, positions)
@@ -169,10 +170,14 @@ class Predictor(TextAnswers):
         positions: object = None,
         timeout: float | None = None,
     ) -> Results:
-        """``submit`` for asyncio. A cancelled task is dropped; texts and large batches are packed on another
-        thread, so that the event loop goes on.
+        """``submit`` for asyncio. DeadlineExceeded comes after ``timeout`` seconds, not when it would have
+        been the request's turn. Texts and large batches are packed on another thread, so that the event loop
+        goes on.
         """
         options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
+        return await within(timeout, self._submitted(batch, outputs, options))
+
+    async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Results:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
         if isinstance(ids, np.ndarray) and ids.size <= _MOST_PACKED_AT_ONCE:
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,40 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 COMMAND = (sys.executable, "-m", "albert_runtime.serve.cli")
+INFER = "/v2/models/embedder/infer"
 PATIENCE = 60.0  # seconds after which a test is stuck, however busy the machine
 
 
-def asked(ids: NDArray[np.int64]) -> dict[str, Any]:
+def asked(ids: NDArray[np.int64], **parameters: Any) -> dict[str, Any]:
     """A request of the Open Inference Protocol, as JSON."""
     data = ids.ravel().tolist()
     item = {"name": "input_ids", "shape": list(ids.shape), "datatype": "INT64", "data": data}
-    return {"inputs": [item]}
+    return {"inputs": [item], "parameters": parameters}
+
+
+def raw(ids: NDArray[np.int64]) -> tuple[bytes, bytes]:
+    """(head, body) of such a request."""
+    body = json.dumps(asked(ids)).encode()
+    return f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode(), body
+
+
+@contextmanager
+def connected(server: "Server", receive_buffer: int | None = None) -> Iterator[socket.socket]:
+    """A connection, which is closed with the block."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.socket() as made:
+        if receive_buffer is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        made.settimeout(PATIENCE)
+        made.connect((host, int(port)))
+        yield made
+
+
+def status_of(connection: socket.socket) -> int:
+    """The status of the answer on a connection; 0 if it is closed without one."""
+    with connection.makefile("rb") as file:
+        line = file.readline()
+    return int(line.split()[1]) if line else 0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

@@ -46,6 +46,7 @@ def infer(client, model, *inputs, **more):
         ([{**texts("a"), "name": "input_ids"}], ["input_ids", "INT64"]),
         ([{**ids([[5]]), "datatype": "FP32", "data": [5.0]}], ["FP32", "INT64"]),
         ([texts()], ["no rows"]),
+        ([{**texts("a", "b"), "shape": [1, 2]}], ["text", "[1, 2]", "[B]"]),
         ([{**ids([[5]]), "shape": [0, 4], "data": []}], ["input_ids"]),
     ],
 )
@@ -53,6 +54,26 @@ def test_tensors_that_do_not_fit_the_model(client, inputs, needles):
     answer = infer(client, "embedder", *inputs)
     assert answer.status_code == 422, answer.text
     assert all(needle in answer.json()["error"] for needle in needles), answer.text
+
+
+@pytest.mark.parametrize("other", ["a" * 50_000, 1.5, True, None, {"a": 1}, 2**70, [[[1]]]])
+def test_values_of_other_types_among_many(client, server, other):
+    """numpy would give each the size of the largest: 5 GB of a request of 100 KB."""
+    before = server.memory()
+    data = [other, *[1] * 24_999]
+    answer = infer(client, "embedder", {**ids([[5]]), "shape": [100, 250], "data": data})
+    assert answer.status_code == 400 and "input_ids" in answer.json()["error"], answer.text
+    assert server.memory() - before < 64 * 2**20
+
+
+def test_a_message_does_not_repeat_what_is_long(client):
+    for tensor in (
+        ids([[5]], "x" * 100_000),
+        ids([[5]], "x" * 100_000, "FP64"),
+        {**ids([[5]]), "data": ["x"]},
+    ):
+        answer = infer(client, "embedder", tensor)
+        assert answer.status_code in (400, 422) and 10 < len(answer.json()["error"]) < 1100
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from albert_runtime.serve.settings import Limits
 
 from .conftest import assert_equal
-from .server import COMMAND, PATIENCE, asked, until
+from .server import COMMAND, PATIENCE, asked, connected, raw, until
 
 PATH = "/v2/models/embedder/infer"
 # A pass waits for 16 tokens, or these seconds: long enough for a signal to come while requests are in flight.
@@ -227,6 +227,22 @@ def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
     assert server.events("stopped")[-1]["all_answered"] is True
 
 
+def test_an_answer_that_is_being_read_is_sent_to_its_end(start, artifacts):
+    server = start([artifacts["embedder"]])
+    head, body = raw(np.full((1024, 64), 7))
+    with connected(server, receive_buffer=4096) as slow:
+        slow.sendall(head + body)
+        until(lambda: server.metric("albert_rows_total", "embedder") >= 1024, "the computation")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        time.sleep(0.2)
+        with slow.makefile("rb") as file:
+            text = file.read()
+    headers, _, content = text.partition(b"\r\n\r\n")
+    assert headers.startswith(b"HTTP/1.1 200") and f"content-length: {len(content)}".encode() in headers
+    assert server.join() == 0
+
+
 def test_what_takes_too_long_is_given_up(start, artifacts):
     """After the time for it the exit code says so, and clients are told."""
     server = start(
@@ -245,6 +261,15 @@ def test_what_takes_too_long_is_given_up(start, artifacts):
     assert server.join() == 1
     assert server.events("stopped")[-1]["all_answered"] is False
     assert not [line for line in server.lines() if line["level"] == "error"]
+
+
+def test_models_that_are_closed_are_unavailable(make_app):
+    """When the time to drain is up, whatever it was that a request was at."""
+    app = make_app("embedder")
+    app.service.models.close(cancel=True)
+    for path, body in ((PATH, asked(np.array([[5]]))), ("/predict", {"text": "who"})):
+        answer = app.send("POST", path, json=body)
+        assert answer.status_code == 503 and answer.headers["retry-after"], answer.text
 
 
 def test_idle_connections_do_not_hold_it_up(start, artifacts):

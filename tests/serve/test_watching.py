@@ -8,6 +8,8 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from albert_runtime.batching import Pass
+
 from .server import PATIENCE, asked, samples, until
 
 PATH = "/v2/models/embedder/infer"
@@ -102,6 +104,14 @@ def test_the_metrics(make_app):
     assert more("albert_compute_seconds_count", "embedder") == 1
     assert more("albert_queue_seconds_count", "embedder") == 1
     assert more("albert_request_seconds_count", "v2", "embedder") == 1
+
+
+def test_padding_that_was_computed_was_not_avoided(make_app):
+    """On ONNX Runtime and Paddle passes are padded."""
+    app = make_app("embedder")
+    (count,) = next(iter(app.service.models)).predictor.batcher.observers
+    count(Pass(rows=2, tokens=6, padded_tokens=8, padded=True, waited=(0.0,), seconds=0.1))
+    assert 'albert_padding_avoided_tokens_total{model="embedder"} 0.0' in app.send("GET", "/metrics").text
 
 
 def test_labels_stay_bounded(make_app):

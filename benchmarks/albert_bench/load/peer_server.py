@@ -80,7 +80,9 @@ class PaddedBatcher:
         rows, tokens = sum(part.rows for part in parts), sum(part.tokens for part in parts)
         padded = rows * max(part.width for part in parts)
         for observer in self.observers:
-            observer(Pass(rows, tokens, padded, tuple(began - one.arrived for one in requests), seconds))
+            observer(
+                Pass(rows, tokens, padded, True, tuple(began - one.arrived for one in requests), seconds)
+            )
         for request in requests:
             request.future.set_result(request.results)
 

@@ -12,8 +12,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
-from ..errors import Overloaded
+from ..errors import Closed, DeadlineExceeded
 from .requests import Part, Request, Results, Run, run_joined
 from .waiting import Waiting
 
@@ -31,12 +32,14 @@ _batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
 class Pass:
     """What one pass through the model was, for whoever keeps statistics.
 
-    ``padded_tokens``: its rows times the longest. ``waited``: seconds that each request spent in the queue.
+    ``padded_tokens``: its rows times the longest. ``padded``: whether so many were computed. ``waited``:
+    seconds that each request spent in the queue.
     """
 
     rows: int
     tokens: int
     padded_tokens: int
+    padded: bool
     waited: tuple[float, ...]
     seconds: float
 
@@ -78,34 +81,50 @@ class Batcher:
     @property
     def unanswered(self) -> int:
         """Requests that wait or run."""
-        return self._waiting.unanswered
+        return len(self._waiting)
 
     def submit(self, request: Request) -> "Future[Results]":
         """Queue a request; its future brings the results, DeadlineExceeded, or what ``run`` raised.
 
-        Overloaded at once if the queue is full or closed. Cancelled before its pass begins it costs nothing.
+        Overloaded at once if the queue is full, Closed after ``close``. It can be cancelled until it is
+        answered; its parts that have not begun then cost nothing.
         """
         kind: object = (request.outputs, request.batch.choices, request.score_tokens is None)
-        with self._changed:
-            if self._closed:
-                raise Overloaded("this predictor is closed")
-            self._waiting.add(request, kind if self._is_per_token is not None else id(request))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+        expired: list[Request] = []
+        try:
+            with self._changed:
+                if self._closed:
+                    raise Closed("this predictor is closed; open another")
+                if self._thread is None:
+                    thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
+                    thread.start()
+                    self._thread = thread
+                if len(self._waiting) >= self._waiting.most_requests:
+                    expired = self._waiting.take_expired()
+                key = self._waiting.add(request, kind if self._is_per_token is not None else id(request))
+                self._changed.notify_all()
+        finally:
+            _expire(expired)
+        # By its key: a reference to the request would make a ring of it and its future.
+        request.future.add_done_callback(partial(self._forget_cancelled, key))
         return request.future
 
     def close(self, *, cancel: bool = False) -> None:
         """Accept no more, and return when all that was accepted is answered, or with ``cancel`` given up."""
         with self._changed:
             self._closed = True
-            if cancel:
-                for request in self._waiting.requests():
-                    request.future.cancel()
+            given_up = self._waiting.unanswered if cancel else []
             self._changed.notify_all()
+        for request in given_up:
+            request.future.cancel()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _forget_cancelled(self, key: int, future: "Future[Results]") -> None:
+        if future.cancelled():
+            future.set_running_or_notify_cancel()  # for concurrent.futures.wait and as_completed
+            with self._changed:
+                self._waiting.forget(key)
 
     def _serve(self) -> None:
         while (parts := self._next()) is not None:
@@ -119,14 +138,17 @@ class Batcher:
                 if self._closed:
                     return None
                 self._changed.wait()
-            if self._delay:
-                until = min(request.arrived for request in self._waiting.requests()) + self._delay
-                while (left := until - time.monotonic()) > 0 and not (self._closed or self._waiting.full()):
-                    self._changed.wait(left)
-            return self._waiting.take()
+            while self._delay and not (self._closed or self._waiting.full()):
+                due = min((one.arrived for one in self._waiting.unanswered), default=0.0) + self._delay
+                if (left := due - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(left)
+            parts, expired = self._waiting.take()
+        _expire(expired)
+        return parts
 
     def _run(self, parts: Sequence[Part]) -> None:
-        began = time.monotonic()
+        began, failure = time.monotonic(), None
         try:
             run_joined(self.run, parts, self._is_per_token or (lambda name: False))
         except Exception as error:
@@ -135,15 +157,18 @@ class Batcher:
                 for part in parts:
                     self._run([part])
                 return
-            parts[0].request.fail(error)
+            failure = error
         else:
             self._tell(parts, began)
         with self._changed:
             self._waiting.ran(sum(part.tokens for part in parts), time.monotonic() - began)
+            if failure is not None:
+                self._waiting.forget(parts[0].request.key)
             answered = [part.request for part in parts if self._waiting.over(part)]
+        if failure is not None:
+            parts[0].request.fail(failure)
         for request in answered:
-            if not request.future.done():
-                request.future.set_result(request.results)
+            request.succeed()
 
     def _tell(self, parts: Sequence[Part], began: float) -> None:
         rows = sum(part.rows for part in parts)
@@ -151,6 +176,7 @@ class Batcher:
             rows,
             sum(part.tokens for part in parts),
             rows * max(part.width for part in parts),
+            self._padded,
             tuple(began - part.request.arrived for part in parts),
             time.monotonic() - began,
         )
@@ -159,6 +185,13 @@ class Batcher:
                 observer(record)
             except Exception:
                 _log.exception("an observer of passes failed")  # whoever waits shall not pay for it
+
+
+def _expire(expired: Sequence[Request]) -> None:
+    # Never under the lock: callers' callbacks run here.
+    for request in expired:
+        waited = time.monotonic() - request.arrived
+        request.fail(DeadlineExceeded(f"its time was up after {waited:.3f} s in the queue"))
 
 
 def _begin_anew() -> None:

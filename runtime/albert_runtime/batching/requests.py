@@ -31,6 +31,7 @@ class Request:
     arrived: float = field(default_factory=time.monotonic)
     results: Results = field(default_factory=dict)
     parts_left: int = 0
+    key: int = -1
 
     def parts(self, most_tokens: int) -> list["Part"]:
         """The request in parts of so many tokens; one row, all choices of one question, is never parted."""
@@ -47,6 +48,15 @@ class Request:
             parts.append(Part(self, start, stop))
             start = stop
         return parts
+
+    def expired(self, now: float) -> bool:
+        """Whether its time is up."""
+        return self.deadline is not None and now > self.deadline
+
+    def succeed(self) -> None:
+        """Hand the results to whoever waits, if anybody does."""
+        with contextlib.suppress(InvalidStateError):  # cancelled just now
+            self.future.set_result(self.results)
 
     def fail(self, error: Exception) -> None:
         """Hand the error to whoever waits, if anybody does."""

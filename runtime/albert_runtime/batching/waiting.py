@@ -8,18 +8,21 @@ that came later than ``patience`` times its own seconds: it ages.
 import heapq
 import itertools
 import time
-from collections.abc import Iterator
 
-from ..errors import DeadlineExceeded, Overloaded
+from ..errors import Overloaded
 from .requests import Part, Request
 
 _NEW_PASS = 0.1  # its share in what is known of the pace
+_MOST_FORGOTTEN = 32
 
 _Entry = tuple[float, int, Part]  # priority, order of arrival
 
+# Of all queues of all processes that fork from this one: a request of another is never taken for one's own.
+_keys = itertools.count()
+
 
 class Waiting:
-    """Requests in parts. Not safe for threads: its owner locks.
+    """Requests in parts. Not safe for threads: its owner locks, and calls nobody's callback meanwhile.
 
     ``most_requests`` may be unanswered, ``most_tokens`` run in a pass. ``padded`` says that a pass costs its
     rows times the longest of them. ``pace``: seconds that a token takes, 0 as long as nothing has run.
@@ -30,60 +33,97 @@ class Waiting:
     def __init__(self, most_requests: int, most_tokens: int, patience: float, *, padded: bool) -> None:
         self.most_requests, self.most_tokens = most_requests, most_tokens
         self.patience, self.padded = patience, padded
-        self.unanswered = 0
-        # What can run together has a heap of its own.
+        self._unanswered: dict[int, Request] = {}
+        # What can run together has a heap of its own. Parts of forgotten requests stay until they come up.
         self._heaps: dict[object, list[_Entry]] = {}
-        self._order = itertools.count()
+        self._forgotten = 0
 
     def __bool__(self) -> bool:
         return any(self._heaps.values())
 
-    def add(self, request: Request, kind: object) -> None:
-        """Queue a request; requests of one ``kind`` can run together. Overloaded if too many wait."""
-        if self.unanswered >= self.most_requests:
-            self._drop_unwanted()
-        if self.unanswered >= self.most_requests:
-            raise Overloaded(f"{self.unanswered} requests wait already, as many as max_queue allows")
+    @property
+    def unanswered(self) -> list[Request]:
+        """The requests that wait or run."""
+        return list(self._unanswered.values())
+
+    def __len__(self) -> int:
+        return len(self._unanswered)
+
+    def add(self, request: Request, kind: object) -> int:
+        """Queue a request, and return its key; requests of one ``kind`` can run together.
+
+        Overloaded if too many wait.
+        """
+        if len(self) >= self.most_requests:
+            raise Overloaded(f"{len(self)} requests wait already, as many as max_queue allows")
         parts = request.parts(self.most_tokens)
-        request.parts_left = len(parts)
-        self.unanswered += 1
+        request.parts_left, request.key = len(parts), next(_keys)
+        self._unanswered[request.key] = request
         heap = self._heaps.setdefault(kind, [])
         tokens = 0
         for part in parts:
             tokens += part.tokens
             priority = request.arrived + self.patience * self.pace * tokens
-            heapq.heappush(heap, (priority, next(self._order), part))
+            heapq.heappush(heap, (priority, next(_keys), part))
+        return request.key
+
+    def forget(self, key: int) -> None:
+        """Nobody waits for the request any more."""
+        if self._unanswered.pop(key, None) is None:
+            return
+        self._forgotten += 1
+        if self._forgotten > _MOST_FORGOTTEN + len(self):
+            for kind, heap in list(self._heaps.items()):
+                heap[:] = [entry for entry in heap if entry[2].request.key in self._unanswered]
+                heapq.heapify(heap)
+                if not heap:
+                    del self._heaps[kind]
+            self._forgotten = 0
+
+    def take_expired(self) -> list[Request]:
+        """Those whose time is up, which make room."""
+        now = time.monotonic()
+        expired = [request for request in self._unanswered.values() if request.expired(now)]
+        for request in expired:
+            self.forget(request.key)
+        return expired
 
     def full(self) -> bool:
         """Whether a pass could be filled."""
         return any(
-            sum(part.tokens for _, _, part in heap) >= self.most_tokens for heap in self._heaps.values()
+            sum(part.tokens for _, _, part in heap if part.request.key in self._unanswered)
+            >= self.most_tokens
+            for heap in self._heaps.values()
         )
 
-    def requests(self) -> Iterator[Request]:
-        """Those of which parts wait, once for each of these."""
-        return (part.request for heap in self._heaps.values() for _, _, part in heap)
-
-    def take(self) -> list[Part]:
-        """The parts of the next pass. Their requests can no longer be cancelled."""
-        kind = min(
-            (kind for kind, heap in self._heaps.items() if heap), key=lambda kind: self._heaps[kind][0][:2]
-        )
-        heap, parts, now = self._heaps[kind], list[Part](), time.monotonic()
+    def take(self) -> tuple[list[Part], list[Request]]:
+        """The parts of the next pass, and requests whose time was up before their turn came."""
+        parts, expired, now = list[Part](), list[Request](), time.monotonic()
+        kinds = [kind for kind, heap in self._heaps.items() if heap]
+        if not kinds:
+            return parts, expired
+        kind = min(kinds, key=lambda kind: self._heaps[kind][0][:2])
+        heap = self._heaps[kind]
         tokens = rows = width = 0
         while heap:
             part = heap[0][2]
             new_rows, new_width = rows + part.rows, max(width, part.width)
             cost = new_rows * new_width if self.padded else tokens + part.tokens
-            if parts and cost > self.most_tokens:
+            if part.request.key not in self._unanswered:
+                heapq.heappop(heap)
+            elif part.request.expired(now):
+                heapq.heappop(heap)
+                self.forget(part.request.key)
+                expired.append(part.request)
+            elif parts and cost > self.most_tokens:
                 break
-            heapq.heappop(heap)
-            if self._wanted(part, now) and self._begin(part):
+            else:
+                heapq.heappop(heap)
                 parts.append(part)
                 tokens, rows, width = tokens + part.tokens, new_rows, new_width
         if not heap:
-            del self._heaps[kind]
-        return parts
+            self._heaps.pop(kind, None)
+        return parts, expired
 
     def ran(self, tokens: int, seconds: float) -> None:
         """Learn from a pass how long a token takes."""
@@ -93,31 +133,4 @@ class Waiting:
     def over(self, part: Part) -> bool:
         """Count a part as done; whether its request is answered now."""
         part.request.parts_left -= 1
-        answered = part.request.parts_left == 0
-        self.unanswered -= answered
-        return answered
-
-    def _wanted(self, part: Part, now: float) -> bool:
-        """Whether somebody still waits for the part; if not it is over and costs nothing."""
-        request = part.request
-        if request.deadline is not None and now > request.deadline:
-            request.fail(
-                DeadlineExceeded(f"its time was up after {now - request.arrived:.3f} s in the queue")
-            )
-        if not request.future.done():
-            return True
-        self.over(part)
-        return False
-
-    def _begin(self, part: Part) -> bool:
-        future = part.request.future
-        if future.running() or future.set_running_or_notify_cancel():
-            return True
-        self.over(part)
-        return False
-
-    def _drop_unwanted(self) -> None:
-        now = time.monotonic()
-        for heap in self._heaps.values():
-            heap[:] = [entry for entry in heap if self._wanted(entry[2], now)]
-            heapq.heapify(heap)
+        return part.request.parts_left == 0 and self._unanswered.pop(part.request.key, None) is not None

@@ -10,12 +10,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from ..errors import AlbertError, InputError
+from ..errors import InputError
 from ..tasks import MODEL, MULTIPLE_CHOICE, QUESTION_ANSWERING
 from . import inference_http as protocol
-from .bodies import disconnected, form_of, read_body
-from .errors import RETRY_SECONDS, NotFound, message_of, outcome_of
+from .bodies import disconnected, form_of, read_body, send_slowly
+from .errors import RETRY_SECONDS, message_of, outcome_of
 from .metrics import CONTENT_TYPE
 from .models import PLATFORM, Model
 from .openapi import document
@@ -33,10 +34,11 @@ from .schemas import (
     decode,
     encode,
 )
-from .service import Service
+from .service import Service, Ticket
 from .work import finished, off_loop
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[..., Awaitable[Response]]  # of the request, and of its ticket where it is let in
+ErrorAnswer = Callable[[Request, Exception], Response]
 
 
 def make_app(service: Service, version: str) -> Starlette:
@@ -44,25 +46,28 @@ def make_app(service: Service, version: str) -> Starlette:
     routes = Routes(service, version)
     versioned = "/v2/models/{name}/versions/{version}"
 
-    def route(path: str, handler: Endpoint, method: str = "GET", error: Any = None) -> Route:
-        return Route(path, _told(handler, error or _error), methods=[method])
+    def get(path: str, handler: Handler, error: ErrorAnswer = _error) -> Route:
+        return Route(path, _Endpoint(service, None, handler, error), methods=["GET"])
+
+    def post(path: str, api: str, handler: Handler, error: ErrorAnswer = _error) -> Route:
+        return Route(path, _Endpoint(service, api, handler, error), methods=["POST"])
 
     app = Starlette(
         routes=[
-            route("/v2/health/live", routes.live),
-            route("/v2/health/ready", routes.ready),
-            route("/v2", routes.metadata),
-            *(route(path, routes.model_metadata) for path in ("/v2/models/{name}", versioned)),
-            *(route(f"{path}/ready", routes.model_ready) for path in ("/v2/models/{name}", versioned)),
-            *(route(f"{path}/infer", routes.infer, "POST") for path in ("/v2/models/{name}", versioned)),
-            route("/predict", routes.predict, "POST"),
-            route("/v1/embeddings", routes.embeddings, "POST", _openai_error),
-            route("/v1/models", routes.list_models, "GET", _openai_error),
-            route("/openapi.json", routes.openapi),
-            route("/metrics", routes.metrics),
-            route("/status.json", routes.status),
-            route("/", routes.page),
-            route("/", routes.page_with_answer, "POST"),
+            get("/v2/health/live", routes.live),
+            get("/v2/health/ready", routes.ready),
+            get("/v2", routes.metadata),
+            *(get(path, routes.model_metadata) for path in ("/v2/models/{name}", versioned)),
+            *(get(f"{path}/ready", routes.model_ready) for path in ("/v2/models/{name}", versioned)),
+            *(post(f"{path}/infer", "v2", routes.infer) for path in ("/v2/models/{name}", versioned)),
+            post("/predict", "predict", routes.predict),
+            post("/v1/embeddings", "embeddings", routes.embeddings, _openai_error),
+            get("/v1/models", routes.list_models, _openai_error),
+            get("/openapi.json", routes.openapi),
+            get("/metrics", routes.metrics),
+            get("/status.json", routes.status),
+            get("/", routes.page),
+            post("/", "page", routes.page_with_answer, routes.page_with_error),
         ],
         exception_handlers={404: _no_page, 405: _no_method},
     )
@@ -105,51 +110,46 @@ class Routes:
             }
         )
 
-    async def infer(self, request: Request) -> Response:
-        with self._service.request("v2", request.headers) as ticket:
-            model = ticket.model = self._model(request)
-            body = await self._body(request)
-            length = request.headers.get(protocol.LENGTH_HEADER)
-            asked, tensors = await off_loop(len(body), protocol.read_request, body, length)
-            names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
-            results = await finished(model.infer(tensors, names, timeout), disconnected(request))
-            size = sum(values.nbytes for values in results.values())
-            content, headers = await off_loop(size, protocol.write_answer, model, asked, results)
-            return Response(content, headers=headers)
+    async def infer(self, request: Request, ticket: Ticket) -> Response:
+        model = ticket.model = self._model(request)
+        body = await self._body(request)
+        length = request.headers.get(protocol.LENGTH_HEADER)
+        asked, tensors = await off_loop(len(body), protocol.read_request, body, length)
+        names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
+        results = await finished(model.infer(tensors, names, timeout), disconnected(request))
+        size = sum(values.nbytes for values in results.values())
+        content, headers = await off_loop(size, protocol.write_answer, model, asked, results)
+        return Response(content, headers=headers)
 
-    async def predict(self, request: Request) -> Response:
-        with self._service.request("predict", request.headers) as ticket:
-            body = await self._body(request)
-            asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
-            model = ticket.model = self._service.models.find(asked.model)
-            items, options = _items(model, asked)
-            answers = await finished(model.answers(items, **options), disconnected(request))
-            # A mask's candidates each hold the whole text; a vector is longer than most.
-            size = sum(one.nbytes if isinstance(one, np.ndarray) else 1024 for one in answers)
-            size += len(body) * (asked.top_k or 5)
-            return await off_loop(size, _predicted, model, answers)
+    async def predict(self, request: Request, ticket: Ticket) -> Response:
+        body = await self._body(request)
+        asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
+        model = ticket.model = self._service.models.find(asked.model)
+        items, options = _items(model, asked)
+        answers = await finished(model.answers(items, **options), disconnected(request))
+        # A mask's candidates each hold the whole text; a vector is longer than most.
+        size = sum(one.nbytes if isinstance(one, np.ndarray) else 1024 for one in answers)
+        size += len(body) * (asked.top_k or 5)
+        return await off_loop(size, _predicted, model, answers)
 
-    async def embeddings(self, request: Request) -> Response:
-        with self._service.request("embeddings", request.headers) as ticket:
-            body = await self._body(request)
-            asked: EmbeddingsRequest = await off_loop(len(body), decode, EmbeddingsRequest, body)
-            model = ticket.model = self._service.models.find(asked.model)
-            if model.manifest.task != MODEL:
-                raise InputError(
-                    f"{model.name} is a {model.manifest.task} model, which embeds nothing; use /predict"
-                )
-            if asked.encoding_format not in ("float", "base64"):
-                raise InputError(
-                    f"encoding_format is {asked.encoding_format[:20]!r}; float and base64 are known"
-                )
-            width = model.manifest.config.hidden_size
-            if asked.dimensions not in (None, width):
-                raise InputError(f"dimensions is {asked.dimensions}; this model's vectors have {width}")
-            texts = [asked.input] if isinstance(asked.input, str) else asked.input
-            vectors = await finished(model.answers(texts), disconnected(request))
-            tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
-            size = 4 * width * len(vectors)
-            return await off_loop(size, _embedded, model, vectors, tokens, asked.encoding_format == "base64")
+    async def embeddings(self, request: Request, ticket: Ticket) -> Response:
+        body = await self._body(request)
+        asked: EmbeddingsRequest = await off_loop(len(body), decode, EmbeddingsRequest, body)
+        model = ticket.model = self._service.models.find(asked.model)
+        if model.manifest.task != MODEL:
+            raise InputError(
+                f"{model.name} is a {model.manifest.task} model, which embeds nothing; use /predict"
+            )
+        if asked.encoding_format not in ("float", "base64"):
+            raise InputError(f"encoding_format is {asked.encoding_format[:20]!r}; float and base64 are known")
+        width = model.manifest.config.hidden_size
+        if asked.dimensions not in (None, width):
+            raise InputError(f"dimensions is {asked.dimensions}; this model's vectors have {width}")
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        vectors = await finished(model.answers(texts), disconnected(request))
+        tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
+        size = 4 * width * len(vectors)
+        return await off_loop(size, _embedded, model, vectors, tokens, asked.encoding_format == "base64")
 
     async def list_models(self, request: Request) -> Response:
         created = int(self._service.started)
@@ -158,7 +158,9 @@ class Routes:
         return _json({"object": "list", "data": data})
 
     async def openapi(self, request: Request) -> Response:
-        return _json(document(self._version))
+        models = self._service.models
+        versions = {model.name: models.versions(model.name) for model in models}
+        return _json(document(self._version, versions))
 
     async def metrics(self, request: Request) -> Response:
         return Response(self._service.metrics.text(), headers={"content-type": CONTENT_TYPE})
@@ -169,16 +171,17 @@ class Routes:
     async def page(self, request: Request) -> Response:
         return render(self._service, self._version)
 
-    async def page_with_answer(self, request: Request) -> Response:
-        name, text, code = "", "", 200
-        try:
-            with self._service.request("page", request.headers) as ticket:
-                name, text = form_of(await self._body(request), ("model", "text"))
-                model = ticket.model = self._service.models.find(name or None)
-                answered = await finished(answer(model, text), disconnected(request))
-        except AlbertError as error:
-            answered, code = message_of(error), outcome_of(error).status
-        return render(self._service, self._version, name, text, answered, code)
+    async def page_with_answer(self, request: Request, ticket: Ticket) -> Response:
+        name, text = form_of(await self._body(request), ("model", "text"))
+        request.state.asked = name, text
+        model = ticket.model = self._service.models.find(name or None)
+        answered = await finished(answer(model, text), disconnected(request))
+        return render(self._service, self._version, name, text, answered)
+
+    def page_with_error(self, request: Request, failure: Exception) -> Response:
+        name, text = getattr(request.state, "asked", ("", ""))
+        code = outcome_of(failure).status
+        return render(self._service, self._version, name, text, message_of(failure), code)
 
     def _model(self, request: Request) -> Model:
         return self._service.models.find(request.path_params["name"], request.path_params.get("version"))
@@ -235,36 +238,48 @@ def _vector(vector: Any, in_base64: bool) -> "list[float] | str":
     return values
 
 
-def _told(endpoint: Endpoint, error: Callable[[Exception], Any]) -> Endpoint:
-    """The endpoint, its errors told in the terms of its protocol."""
+class _Endpoint:
+    """A route's handler: let in where it is counted (``api``), its errors told in its protocol's terms."""
 
-    async def told(request: Request) -> Response:
+    def __init__(self, service: Service, api: str | None, handler: Handler, error: ErrorAnswer) -> None:
+        self._service, self._api, self._handler, self._error = service, api, handler, error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         try:
-            return await endpoint(request)
+            if self._api is None:
+                response = await self._handler(request)
+            else:
+                with self._service.request(self._api, request.headers) as ticket:
+                    response = await self._handler(request, ticket)
+                    # A client that reads slowly keeps its place in the server.
+                    await send_slowly(response, send)
+                    return
         except Exception as failure:
             outcome = outcome_of(failure)
-            headers = {"retry-after": str(RETRY_SECONDS)} if outcome.retry else {}
-            return _json(error(failure), outcome.status, headers)
-
-    return told
-
-
-def _error(failure: Exception) -> Error:
-    return Error(message_of(failure))
+            response = self._error(request, failure)
+            response.status_code = outcome.status
+            if outcome.retry:
+                response.headers["retry-after"] = str(RETRY_SECONDS)
+        await response(scope, receive, send)
 
 
-def _openai_error(failure: Exception) -> OpenAiError:
+def _error(request: Request, failure: Exception) -> Response:
+    return _json(Error(message_of(failure)))
+
+
+def _openai_error(request: Request, failure: Exception) -> Response:
     outcome = outcome_of(failure)
     kind = "server_error" if outcome.status >= 500 else "invalid_request_error"
-    return OpenAiError(OpenAiErrorBody(message_of(failure), kind, outcome.name))
+    return _json(OpenAiError(OpenAiErrorBody(message_of(failure), kind, outcome.name)))
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
-    return _json(_error(NotFound(f"there is no {request.scope['path'][:200]}; see /openapi.json")), 404)
+    return _json(Error(f"there is no {request.scope['path'][:200]}; see /openapi.json"), 404)
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    told = _error(NotFound(f"{request.scope['path'][:200]} does not take {request.method}"))
+    told = Error(f"{request.scope['path'][:200]} does not take {request.method}")
     return _json(told, 405, getattr(error, "headers", None))
 
 

@@ -1,4 +1,4 @@
-"""What comes with a request: its body, bounded and decompressed, forms, and the end of the connection."""
+"""What comes with a request, bounded and decompressed; what is sent; and the end of the connection."""
 
 import asyncio
 import zlib
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Send
 
 from .errors import Gone, Malformed, TooLarge, TooSlow
 
 _MOST_FIELDS = 8
+_SLICE = 2**18
 
 
 async def read_body(request: Request, most: int, seconds: float) -> bytes:
@@ -63,6 +66,21 @@ def form_of(body: bytes, fields: Sequence[str]) -> list[str]:
     except ValueError:
         raise Malformed(f"the form has more than {_MOST_FIELDS} fields") from None
     return [found.get(field, [""])[0] for field in fields]
+
+
+async def send_slowly(response: Response, send: Send) -> None:
+    """Send an answer in slices, each when the one before is on its way, and return when the last is begun.
+
+    How long a slice may take is the connection's to say.
+    """
+    await send(
+        {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    )
+    body = memoryview(response.body)
+    for start in range(0, max(1, len(body)), _SLICE):
+        stop = start + _SLICE
+        part = {"body": bytes(body[start:stop]), "more_body": stop < len(body)}
+        await send({"type": "http.response.body", **part})
 
 
 async def disconnected(request: Request) -> None:

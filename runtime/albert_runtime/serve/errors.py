@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from ..errors import AlbertError, DeadlineExceeded, InputError, Overloaded
+from ..errors import AlbertError, Closed, DeadlineExceeded, InputError, Overloaded
 
 RETRY_SECONDS = 1
+_LONGEST = 1000  # characters of a message
 
 
 class Malformed(AlbertError):
@@ -57,6 +58,7 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
     TooLarge: Outcome("too_large", 413, "RESOURCE_EXHAUSTED"),
     Overloaded: Outcome("overloaded", 429, "RESOURCE_EXHAUSTED"),
     Unavailable: Outcome("unavailable", 503, "UNAVAILABLE"),
+    Closed: Outcome("unavailable", 503, "UNAVAILABLE"),
     DeadlineExceeded: Outcome("expired", 503, "DEADLINE_EXCEEDED"),
 }
 
@@ -68,4 +70,8 @@ def outcome_of(error: BaseException) -> Outcome:
 
 def message_of(error: BaseException) -> str:
     """What the client reads: of an error that is not its own, nothing of what is inside."""
-    return "internal error; the server's log has more" if outcome_of(error) is INTERNAL else str(error)
+    if outcome_of(error) is INTERNAL:
+        return "internal error; the server's log has more"
+    text = str(error)
+    # It may name what the client sent, which may be as long as a body; gRPC's clients take little.
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

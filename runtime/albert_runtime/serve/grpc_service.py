@@ -17,6 +17,7 @@ from .tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
 from .work import finished, off_loop
 
 API = "grpc"
+_MOST_PROBES = 64
 _CONTENTS = {
     "INT64": "int64_contents",
     "INT32": "int_contents",
@@ -43,7 +44,9 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
             ("grpc.max_receive_message_length", service.limits.body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
-        ]
+        ],
+        # Messages are read before they are let in; the rest is for health.
+        maximum_concurrent_rpcs=service.limits.concurrency + _MOST_PROBES,
     )
     inference = {name: _method(f"{name}Request", handler) for name, handler in methods.items()}
     health = {"Check": _method("HealthCheckRequest", handlers.health)}

@@ -75,7 +75,7 @@ class Metrics:
             compute.observe(done.seconds)
             tokens.observe(done.tokens)
             rows.inc(done.rows)
-            padding.inc(done.padded_tokens - done.tokens)
+            padding.inc(0 if done.padded else done.padded_tokens - done.tokens)
 
         batcher.observers.append(count)
 

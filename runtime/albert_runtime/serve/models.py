@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..answers import method_of_task
 from ..batching import Results
-from ..errors import ArtifactError, DeadlineExceeded, InputError
+from ..deadline import within
+from ..errors import ArtifactError, InputError
 from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
 from ..tasks import MULTIPLE_CHOICE
@@ -80,19 +81,19 @@ class Model:
     ) -> Results:
         """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
         seconds = self.limits.timeout if timeout is None else min(timeout, self.limits.timeout)
+        return await within(seconds, self._infer(tensors, outputs))
+
+    async def _infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
         with_text = any(tensor.datatype == BYTES for tensor in tensors)
         if with_text:
             batch = await asyncio.to_thread(self._batch, tensors, outputs)
         else:
             batch = self._batch(tensors, outputs)
-        return await self.predictor.arun(batch, outputs, timeout=seconds)
+        return await self.predictor.arun(batch, outputs)
 
     async def answers(self, items: Sequence[Any], **options: Any) -> list[Any]:
         """The task's own answers to texts."""
-        try:
-            return await asyncio.wait_for(self._answers(items, options), self.limits.timeout)
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded(f"not answered within {self.limits.timeout:g} s") from None
+        return await within(self.limits.timeout, self._answers(items, options))
 
     async def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         await asyncio.to_thread(self._check_items, items, options)
@@ -184,6 +185,8 @@ class Model:
             tensor = given[name]
             if not isinstance(tensor.values, list):
                 raise InputError(f"input {name} has datatype {tensor.datatype}; BYTES is needed")
+            if tensor.shape[1:] not in ((), (1,)):
+                raise InputError(f"input {name} has shape {list(tensor.shape)}; [B] or [B, 1] is needed")
             columns.append(tensor.values)
         if TEXT not in given or len(given) != len(columns):
             raise InputError(f"give {TEXT}, and {TEXT_PAIR} for pairs, without token ids beside it")

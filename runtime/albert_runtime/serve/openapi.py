@@ -1,5 +1,7 @@
 """The OpenAPI document: paths by hand, their bodies from the schemas."""
 
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,12 +16,12 @@ _ERRORS = {
     "422": "understood, but not to be answered: the message names what and why",
     "429": "too many requests wait; Retry-After says when to come again",
     "500": "internal error",
-    "503": "warming up, going down, or not begun within its time",
+    "503": "warming up, going down, or not answered within its time",
 }
 
 
-def document(version: str) -> dict[str, Any]:
-    """The document, ready for JSON."""
+def document(version: str, models: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The document of a server with these models, by name their versions, ready for JSON."""
     kinds: tuple[Any, ...] = (
         schemas.InferRequest,
         schemas.InferAnswer,
@@ -78,16 +80,18 @@ def document(version: str) -> dict[str, Any]:
         "Inference; tensors in JSON, or with the binary extension", schemas.InferRequest, schemas.InferAnswer
     )
     infer["responses"]["200"]["content"]["application/octet-stream"] = {}
-    for base, names in (
-        ("/v2/models/{name}", ["name"]),
-        ("/v2/models/{name}/versions/{version}", ["name", "version"]),
+    name = _parameter("name", models)
+    any_version = _parameter("version", dict.fromkeys(itertools.chain.from_iterable(models.values())))
+    for base, parameters in (
+        ("/v2/models/{name}", [name]),
+        ("/v2/models/{name}/versions/{version}", [name, any_version]),
     ):
         for path, method, described in (
             ("", "get", get("Inputs and outputs of a model", fails=True)),
             ("/ready", "get", health("Is the model ready?", fails=True)),
             ("/infer", "post", infer),
         ):
-            paths[base + path] = {"parameters": [_parameter(name) for name in names], method: described}
+            paths[base + path] = {"parameters": parameters, method: described}
     return {
         "openapi": "3.1.0",
         "info": {"title": "albert-serve", "version": version},
@@ -121,5 +125,5 @@ def _errors(schema: Any) -> dict[str, Any]:
     return found
 
 
-def _parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+def _parameter(name: str, values: Iterable[str]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": list(values)}}

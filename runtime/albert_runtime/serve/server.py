@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .grpc_service import make_server
 from .service import Service
 
 _log = logging.getLogger("albert_serve")
+_LAST_SECONDS = 1.0  # when the time to drain is up, for telling so
 
 
 class PortTaken(AlbertError):
@@ -63,11 +65,15 @@ async def serve(service: Service, address: Address, version: str) -> bool:
     stopping = asyncio.ensure_future(going_down.wait())
     await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("draining")
+    until = loop.time() + service.limits.drain_timeout
     in_time = await service.drain()
     await asyncio.to_thread(service.models.close, cancel=not in_time)
+    # Answers that are being sent over gRPC, and refusals.
+    left = max(_LAST_SECONDS, until - loop.time())
+    http.config.timeout_graceful_shutdown = math.ceil(left)
     http.should_exit = True
     if grpc_server is not None:
-        await grpc_server.stop(service.limits.drain_timeout)  # answers that are being sent
+        await grpc_server.stop(left)
     await serving
     _log.info("stopped", extra={"fields": {"all_answered": in_time}})
     return in_time

@@ -63,20 +63,14 @@ def from_values(name: str, datatype: str, shape: Sequence[int], data: Any) -> Te
     """A tensor from values in row-major order, nested or flat; Malformed if they are not of its type."""
     dimensions = checked_shape(name, shape)
     if datatype == BYTES:
-        texts = [_text(name, value) for value in _flat(data)]
+        texts = [_text(name, value) for value in _flat(name, data)]
         return Tensor(name, datatype, dimensions, _counted(name, dimensions, texts))
     dtype = _dtype(name, datatype)
-    try:
-        values = np.array(data)
-        whole = values.dtype.kind in "iu" or (dtype.kind == "f" and values.dtype.kind == "f")
-        if values.size and not whole:
-            raise TypeError(f"they are {values.dtype}")
-        with np.errstate(all="ignore"):  # what does not fit is told below
-            array = values.astype(dtype)
-        if values.size and dtype.kind == "i" and not np.array_equal(array, values):
-            raise OverflowError("one is too large")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Malformed(f"the data of input {name!r} are not {datatype} ({error})"[:300]) from None
+    values = data if isinstance(data, np.ndarray) else _numbers(name, datatype, list(_flat(name, data)))
+    with np.errstate(all="ignore"):  # what does not fit is told here
+        array = values.astype(dtype)
+    if dtype.kind == "i" and not np.array_equal(array, values):
+        raise Malformed(f"the data of input {name!r} are not {datatype}: one is too large")
     if array.size != _elements(dimensions):
         raise Malformed(f"input {name!r} has {array.size} values, its shape makes {_elements(dimensions)}")
     return Tensor(name, datatype, dimensions, array.reshape(dimensions))
@@ -133,9 +127,24 @@ def _text(name: str, value: object) -> str:
     raise Malformed(f"the data of input {name!r} are not strings but {type(value).__name__}")
 
 
-def _flat(data: Sequence[Any]) -> Iterator[Any]:
+def _numbers(name: str, datatype: str, values: list[Any]) -> NDArray[Any]:
+    # By their types first: numpy would make all as long as the longest string among them.
+    known = (int, float) if datatype == "FP32" else (int,)
+    others = {type(value) for value in values}.difference(known)
+    if others:
+        kind = min(other.__name__ for other in others)
+        raise Malformed(f"the data of input {name!r} are not {datatype} but hold {kind}")
+    try:
+        return np.array(values, np.float64 if datatype == "FP32" else np.int64)
+    except OverflowError:
+        raise Malformed(f"the data of input {name!r} are not {datatype}: one is too large") from None
+
+
+def _flat(name: str, data: Sequence[Any], dimensions: int = _MOST_DIMENSIONS) -> Iterator[Any]:
     for value in data:
-        if isinstance(value, list):
-            yield from value
-        else:
+        if not isinstance(value, list):
             yield value
+        elif dimensions > 1:
+            yield from _flat(name, value, dimensions - 1)
+        else:
+            raise Malformed(f"the data of input {name!r} are nested deeper than {_MOST_DIMENSIONS} lists")
