@@ -19,8 +19,7 @@ from .backends.base import SCORES, PaddedBackend
 from .backends.dlpack import is_on_gpu
 from .batch import Int32, Limits, PackedBatch
 from .batching import DEFAULT_TOKENS, Batcher, Request, Results
-from .deadline import within
-from .errors import BackendError, InputError
+from .errors import BackendError, DeadlineExceeded, InputError
 from .manifest import SUFFIX, Manifest
 from .packing import NO_TOKENIZER, pack
 from .positions import tokens_at
@@ -175,7 +174,10 @@ class Predictor(TextAnswers):
         goes on.
         """
         options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
-        return await within(timeout, self._submitted(batch, outputs, options))
+        try:
+            return await asyncio.wait_for(self._submitted(batch, outputs, options), timeout)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"not answered within {timeout:g} s") from None
 
     async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Results:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None

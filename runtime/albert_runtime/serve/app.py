@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from starlette.applications import Starlette
@@ -37,6 +37,7 @@ from .schemas import (
 from .service import Service, Ticket
 from .work import finished, off_loop
 
+T = TypeVar("T")
 Handler = Callable[..., Awaitable[Response]]  # of the request, and of its ticket where it is let in
 ErrorAnswer = Callable[[Request, Exception], Response]
 
@@ -116,7 +117,7 @@ class Routes:
         length = request.headers.get(protocol.LENGTH_HEADER)
         asked, tensors = await off_loop(len(body), protocol.read_request, body, length)
         names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
-        results = await finished(model.infer(tensors, names, timeout), disconnected(request))
+        results = await self._finished(request, model.infer(tensors, names), timeout)
         size = sum(values.nbytes for values in results.values())
         content, headers = await off_loop(size, protocol.write_answer, model, asked, results)
         return Response(content, headers=headers)
@@ -126,7 +127,7 @@ class Routes:
         asked: PredictRequest = await off_loop(len(body), decode, PredictRequest, body)
         model = ticket.model = self._service.models.find(asked.model)
         items, options = _items(model, asked)
-        answers = await finished(model.answers(items, **options), disconnected(request))
+        answers = await self._finished(request, model.answers(items, **options))
         # A mask's candidates each hold the whole text; a vector is longer than most.
         size = sum(one.nbytes if isinstance(one, np.ndarray) else 1024 for one in answers)
         size += len(body) * (asked.top_k or 5)
@@ -146,7 +147,7 @@ class Routes:
         if asked.dimensions not in (None, width):
             raise InputError(f"dimensions is {asked.dimensions}; this model's vectors have {width}")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        vectors = await finished(model.answers(texts), disconnected(request))
+        vectors = await self._finished(request, model.answers(texts))
         tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
         size = 4 * width * len(vectors)
         return await off_loop(size, _embedded, model, vectors, tokens, asked.encoding_format == "base64")
@@ -175,7 +176,7 @@ class Routes:
         name, text = form_of(await self._body(request), ("model", "text"))
         request.state.asked = name, text
         model = ticket.model = self._service.models.find(name or None)
-        answered = await finished(answer(model, text), disconnected(request))
+        answered = await self._finished(request, answer(model, text))
         return render(self._service, self._version, name, text, answered)
 
     def page_with_error(self, request: Request, failure: Exception) -> Response:
@@ -185,6 +186,11 @@ class Routes:
 
     def _model(self, request: Request) -> Model:
         return self._service.models.find(request.path_params["name"], request.path_params.get("version"))
+
+    async def _finished(
+        self, request: Request, work: Coroutine[Any, Any, T], timeout: float | None = None
+    ) -> T:
+        return await finished(work, self._service.limits.seconds(timeout), disconnected(request))
 
     async def _body(self, request: Request) -> bytes:
         limits = self._service.limits

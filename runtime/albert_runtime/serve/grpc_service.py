@@ -132,7 +132,7 @@ class _Handlers:
             names = [output.name for output in request.outputs] or None
             timeout = _timeout(request, context)
             tensors = await off_loop(request.ByteSize(), _tensors, request)
-            results = await finished(model.infer(tensors, names, timeout))
+            results = await finished(model.infer(tensors, names), self._service.limits.seconds(timeout))
             size = sum(values.nbytes for values in results.values())
             return await off_loop(size, _answer, model, request, results)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..answers import method_of_task
 from ..batching import Results
-from ..deadline import within
 from ..errors import ArtifactError, InputError
 from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
@@ -76,16 +75,9 @@ class Model:
             found.append((name, "FP32", [*rows, *inner]))
         return found
 
-    async def infer(
-        self, tensors: Sequence[Tensor], outputs: Sequence[str] | None, timeout: float | None
-    ) -> Results:
+    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
         """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
-        seconds = self.limits.timeout if timeout is None else min(timeout, self.limits.timeout)
-        return await within(seconds, self._infer(tensors, outputs))
-
-    async def _infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
-        with_text = any(tensor.datatype == BYTES for tensor in tensors)
-        if with_text:
+        if any(tensor.datatype == BYTES for tensor in tensors):
             batch = await asyncio.to_thread(self._batch, tensors, outputs)
         else:
             batch = self._batch(tensors, outputs)
@@ -93,9 +85,6 @@ class Model:
 
     async def answers(self, items: Sequence[Any], **options: Any) -> list[Any]:
         """The task's own answers to texts."""
-        return await within(self.limits.timeout, self._answers(items, options))
-
-    async def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         await asyncio.to_thread(self._check_items, items, options)
         return [answer async for answer in self.predictor.astream(self.method, items, **options)]
 

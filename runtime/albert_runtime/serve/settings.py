@@ -22,3 +22,7 @@ class Limits:
     timeout: float = 30.0
     keep_alive: float = 75.0
     drain_timeout: float = 30.0
+
+    def seconds(self, asked: float | None) -> float:
+        """For an answer, of which the client asked for so many (None = as many as there are)."""
+        return self.timeout if asked is None else min(asked, self.timeout)

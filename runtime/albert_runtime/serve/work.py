@@ -1,9 +1,10 @@
 """Work beside the event loop, and work that nobody may wait for any more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ..errors import DeadlineExceeded
 from .errors import Gone, Unavailable
 
 T = TypeVar("T")
@@ -18,17 +19,20 @@ async def off_loop(size: int, function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.to_thread(function, *arguments)
 
 
-async def finished(work: Coroutine[Any, Any, T], gone: Awaitable[None] | None = None) -> T:
+async def finished(
+    work: Coroutine[Any, Any, T], seconds: float, gone: Coroutine[Any, Any, None] | None = None
+) -> T:
     """The result of the work, which is cancelled if the client goes first, so that what waits is dropped.
 
-    Unavailable if the work was given up by the server.
+    DeadlineExceeded after so many seconds; Unavailable if the work was given up by the server.
     """
     working = asyncio.ensure_future(work)
     leaving = None if gone is None else asyncio.ensure_future(gone)
+    first = {working} if leaving is None else {working, leaving}
     try:
-        await asyncio.wait(
-            {working} if leaving is None else {working, leaving}, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise DeadlineExceeded(f"not answered within {seconds:g} s")
         if not working.done():
             raise Gone("the client closed the connection")
         if working.cancelled():
