@@ -216,6 +216,11 @@ class Predictor(TextAnswers):
         """What the artifact's manifest says; None if the program has none."""
         return self._artifact.manifest
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the artifact has a tokenizer, so that texts can be given."""
+        return self._encoder is not None
+
     def build(self) -> None:
         """Build this model's TensorRT engine if it is not there, check it, and answer from it from now on.
 
@@ -236,7 +241,7 @@ class Predictor(TextAnswers):
             "precision": self._precision,
             "outputs": list(self._backend.outputs),
             "files": {role: str(path) for role, path in artifact.files.items()},
-            "tokenizer": "tokenizer" in artifact.files,
+            "tokenizer": self.reads_texts,
             "task": None if manifest is None else manifest.task,
             "config": None if manifest is None else manifest.config.to_dict(),
             "weights_origin": None if manifest is None else dict(manifest.weights_origin),

@@ -11,7 +11,7 @@ from .errors import ArtifactError, BackendError, InputError
 
 Text = str | tuple[str, str]
 
-_MASKS = ("[MASK]", "<mask>")
+MASKS = ("[MASK]", "<mask>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ class TextEncoder:
     def mask(self) -> tuple[int, str]:
         """Id and spelling of the mask token; InputError if the tokenizer has none."""
         tokenizer = self._tokenizer(False)
-        for text in _MASKS:
+        for text in MASKS:
             token = tokenizer.token_to_id(text)
             if token is not None:
                 return int(token), text
-        raise InputError(f"{self._path.name} has no mask token ({' or '.join(_MASKS)})")
+        raise InputError(f"{self._path.name} has no mask token ({' or '.join(MASKS)})")
 
     def piece(self, token: int) -> tuple[str, bool]:
         """What a token adds to a text, and whether it continues the word before it."""

@@ -44,7 +44,6 @@ def infer(client, model, *inputs, **more):
         ([texts("a"), texts("a", "b", name="text_pair")], ["1 texts", "2 pairs"]),
         ([{**ids([5]), "name": "text"}], ["text", "BYTES"]),
         ([{**texts("a"), "name": "input_ids"}], ["input_ids", "INT64"]),
-        ([{**ids([[5]]), "datatype": "FP32", "data": [5.0]}], ["FP32", "INT64"]),
         ([texts()], ["no rows"]),
         ([{**texts("a", "b"), "shape": [1, 2]}], ["text", "[1, 2]", "[B]"]),
         ([{**ids([[5]]), "shape": [0, 4], "data": []}], ["input_ids"]),

@@ -8,7 +8,6 @@ of mixed lengths.
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -27,7 +26,7 @@ from ..work import mixed
 from .client import request_bytes
 from .loops import ID, Load, Target, closed_loop, open_loop
 from .picture import draw
-from .report import P99_BOUNDS_MS, markdown
+from .report import P99_BOUNDS_MS, markdown, median_p99
 from .servers import CONTENDERS, Contender, running
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
@@ -92,7 +91,7 @@ def measure(artifact: Path, seconds: float, rounds: int) -> dict[str, Any]:
     results["best_per_second"] = round(best, 2)
     contenders: tuple[Contender, ...] = CONTENDERS
     for share in SHARES:
-        p99s: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        turns: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
         for number in range(rounds):
             for contender in contenders:
                 with running(contender, artifact) as server:
@@ -100,10 +99,10 @@ def measure(artifact: Path, seconds: float, rounds: int) -> dict[str, Any]:
                     asyncio.run(closed_loop(target, 2, 1.0))
                     load = asyncio.run(open_loop(target, share * best, seconds, seed=number))
                 turn = {"server": contender.name, "share": share, "round": number, **figures(load)}
-                results["ladder"].append({**turn, "rate": round(share * best, 2)})
-                p99s[contender.name].append(turn["p99"] or _TOO_LATE_MS)
+                turns[contender.name].append({**turn, "rate": round(share * best, 2)})
                 say(f"{share:4.0%} {contender.name}: p99 {turn['p99']} ms, {turn['statuses']}")
-        contenders = tuple(one for one in contenders if median(p99s[one.name]) < _TOO_LATE_MS)
+        results["ladder"] += [turn for one in turns.values() for turn in one]
+        contenders = tuple(one for one in contenders if median_p99(turns[one.name]) < _TOO_LATE_MS)
     return results
 
 
@@ -126,7 +125,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(results, options.output)
     say(table)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -105,10 +105,10 @@ async def _ask(target: Target, connection: Connection, load: Load, number: int, 
     except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         load.statuses["broken"] += 1
         return
-    load.statuses[str(reply.status)] += 1
-    if reply.status != 200:
-        return
-    load.latencies.append(time.perf_counter() - due)
-    load.tokens += tokens
-    if reply.id != name:  # an answer to another's request
+    if reply.status == 200 and reply.id != name:  # an answer to another's request
         load.statuses["mixed up"] += 1
+        return
+    load.statuses[str(reply.status)] += 1
+    if reply.status == 200:
+        load.latencies.append(time.perf_counter() - due)
+        load.tokens += tokens

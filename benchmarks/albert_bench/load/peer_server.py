@@ -18,7 +18,7 @@ import uvloop
 
 from albert_runtime import AlbertError, Overloaded
 from albert_runtime.batching import Pass, Request, Results
-from albert_runtime.batching.requests import Part, run_joined
+from albert_runtime.batching.requests import Part, Run, run_joined
 from albert_runtime.serve import logs, server
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
@@ -31,8 +31,8 @@ _MOST_WAITING = 1024
 class PaddedBatcher:
     """In place of albert_runtime's Batcher: what is asked of it by a Predictor and a server."""
 
-    def __init__(self, backend: Any, is_per_token: Any, rows: int) -> None:
-        self._backend, self._is_per_token, self._rows = backend, is_per_token, rows
+    def __init__(self, run: Run, is_per_token: Any, rows: int) -> None:
+        self._run_batch, self._is_per_token, self._rows = run, is_per_token, rows
         self.observers: list[Any] = []
         self.unanswered = 0
         self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -75,7 +75,7 @@ class PaddedBatcher:
             return
         parts = [Part(request, 0, request.batch.shape[0]) for request in requests]
         began = time.monotonic()
-        run_joined(self._backend.run, parts, self._is_per_token)
+        run_joined(self._run_batch, parts, self._is_per_token)
         seconds = time.monotonic() - began
         rows, tokens = sum(part.rows for part in parts), sum(part.tokens for part in parts)
         padded = rows * max(part.width for part in parts)
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         predictor = model.predictor
         predictor.batcher.close()
         head = model.manifest.head
-        predictor.batcher = PaddedBatcher(predictor._backend, head.is_per_token, options.rows)  # type: ignore[assignment]
+        predictor.batcher = PaddedBatcher(predictor.batcher.run, head.is_per_token, options.rows)  # type: ignore[assignment]
         address = server.Address("127.0.0.1", options.port, None)
 
         async def run() -> bool:

@@ -1,11 +1,11 @@
 """The ladder as a picture: 99th percentile against offered load."""
 
 import importlib.util
+from math import isfinite
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from .report import by_step
+from .report import by_step, median_p99
 
 
 def draw(results: dict[str, Any], folder: Path) -> Path | None:
@@ -17,9 +17,8 @@ def draw(results: dict[str, Any], folder: Path) -> Path | None:
 
     lines: dict[str, list[tuple[float, float]]] = {}
     for _, name, turns in by_step(results):
-        known = [turn["p99"] for turn in turns if turn["p99"] is not None]
-        if known:
-            lines.setdefault(name, []).append((turns[0]["rate"], median(known)))
+        if isfinite(p99 := median_p99(turns)):
+            lines.setdefault(name, []).append((turns[0]["rate"], p99))
     # The same results give the same file.
     with mpl.rc_context({"svg.hashsalt": "albert-bench", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(8.0, 3.5), layout="constrained")

@@ -1,6 +1,7 @@
 """The results as tables in Markdown."""
 
 from collections.abc import Iterable
+from math import inf, isinf
 from statistics import median
 from typing import Any
 
@@ -52,6 +53,11 @@ def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str
     return [(share, name, turns) for (share, name), turns in steps.items()]
 
 
+def median_p99(turns: list[dict[str, Any]]) -> float:
+    """Milliseconds; a turn in which nothing was answered counts as later than any."""
+    return float(median(inf if turn["p99"] is None else turn["p99"] for turn in turns))
+
+
 def throughput_within(results: dict[str, Any], name: str, bound: float) -> float | None:
     """The most answers a second at a median round's p99 within the bound, between steps by interpolation.
 
@@ -60,14 +66,13 @@ def throughput_within(results: dict[str, Any], name: str, bound: float) -> float
     """
     points = []  # of rising load
     for _, server, turns in sorted(by_step(results), key=lambda step: step[0]):
-        known = [turn["p99"] for turn in turns if turn["p99"] is not None]
-        if server == name and known:
-            points.append((median(turn["answers_per_second"] for turn in turns), median(known)))
+        if server == name:
+            points.append((median(turn["answers_per_second"] for turn in turns), median_p99(turns)))
     kept = None
     for index, (answers, p99) in enumerate(points):
         if p99 > bound:
-            if index == 0:
-                return None
+            if index == 0 or isinf(p99):
+                return kept
             before_answers, before = points[index - 1]
             return float(before_answers + (answers - before_answers) * (bound - before) / (p99 - before))
         kept = answers

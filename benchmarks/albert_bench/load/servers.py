@@ -50,11 +50,11 @@ class Running:
 
 
 @contextmanager
-def running(contender: Contender, artifact: Path, *more: str) -> Iterator[Running]:
+def running(contender: Contender, artifact: Path) -> Iterator[Running]:
     """Start a server on loopback and stop it; ChildFailed if it does not get ready."""
     command = [sys.executable, "-m", contender.module, str(artifact), "--port", "0", "--no-grpc"]
     with tempfile.NamedTemporaryFile("r+", suffix=".log") as log:  # a pipe that nobody reads would stop it
-        process = subprocess.Popen([*command, *contender.arguments, *more], stderr=log, text=True)
+        process = subprocess.Popen([*command, *contender.arguments], stderr=log, text=True)
         try:
             yield Running(_port(contender, process, Path(log.name)), process)
         finally:

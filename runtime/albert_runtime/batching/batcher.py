@@ -33,7 +33,7 @@ class Pass:
     """What one pass through the model was, for whoever keeps statistics.
 
     ``padded_tokens``: its rows times the longest. ``padded``: whether so many were computed. ``waited``:
-    seconds that each request spent in the queue.
+    seconds in the queue of each request that began with it.
     """
 
     rows: int
@@ -81,7 +81,7 @@ class Batcher:
     @property
     def unanswered(self) -> int:
         """Requests that wait or run."""
-        return len(self._waiting)
+        return self._waiting.unanswered
 
     def submit(self, request: Request) -> "Future[Results]":
         """Queue a request; its future brings the results, DeadlineExceeded, or what ``run`` raised.
@@ -99,7 +99,7 @@ class Batcher:
                     thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
                     thread.start()
                     self._thread = thread
-                if len(self._waiting) >= self._waiting.most_requests:
+                if self._waiting.unanswered >= self._waiting.most_requests:
                     expired = self._waiting.take_expired()
                 key = self._waiting.add(request, kind if self._is_per_token is not None else id(request))
                 self._changed.notify_all()
@@ -113,7 +113,7 @@ class Batcher:
         """Accept no more, and return when all that was accepted is answered, or with ``cancel`` given up."""
         with self._changed:
             self._closed = True
-            given_up = self._waiting.unanswered if cancel else []
+            given_up = self._waiting.requests() if cancel else []
             self._changed.notify_all()
         for request in given_up:
             request.future.cancel()
@@ -134,12 +134,12 @@ class Batcher:
     def _next(self) -> list[Part] | None:
         """The parts of the next pass, as soon as there are any; None when closed and empty."""
         with self._changed:
-            while not self._waiting:
+            while not self._waiting.has_parts:
                 if self._closed:
                     return None
                 self._changed.wait()
             while self._delay and not (self._closed or self._waiting.full()):
-                due = min((one.arrived for one in self._waiting.unanswered), default=0.0) + self._delay
+                due = min((one.arrived for one in self._waiting.requests()), default=0.0) + self._delay
                 if (left := due - time.monotonic()) <= 0:
                     break
                 self._changed.wait(left)
@@ -177,7 +177,7 @@ class Batcher:
             sum(part.tokens for part in parts),
             rows * max(part.width for part in parts),
             self._padded,
-            tuple(began - part.request.arrived for part in parts),
+            tuple(began - part.request.arrived for part in parts if part.start == 0),
             time.monotonic() - began,
         )
         for observer in self.observers:

@@ -38,24 +38,27 @@ class Waiting:
         self._heaps: dict[object, list[_Entry]] = {}
         self._forgotten = 0
 
-    def __bool__(self) -> bool:
+    @property
+    def has_parts(self) -> bool:
+        """Whether anything may be taken."""
         return any(self._heaps.values())
 
     @property
-    def unanswered(self) -> list[Request]:
-        """The requests that wait or run."""
-        return list(self._unanswered.values())
-
-    def __len__(self) -> int:
+    def unanswered(self) -> int:
+        """Requests that wait or run."""
         return len(self._unanswered)
+
+    def requests(self) -> list[Request]:
+        """Those that wait or run."""
+        return list(self._unanswered.values())
 
     def add(self, request: Request, kind: object) -> int:
         """Queue a request, and return its key; requests of one ``kind`` can run together.
 
         Overloaded if too many wait.
         """
-        if len(self) >= self.most_requests:
-            raise Overloaded(f"{len(self)} requests wait already, as many as max_queue allows")
+        if self.unanswered >= self.most_requests:
+            raise Overloaded(f"{self.unanswered} requests wait already, as many as max_queue allows")
         parts = request.parts(self.most_tokens)
         request.parts_left, request.key = len(parts), next(_keys)
         self._unanswered[request.key] = request
@@ -72,7 +75,7 @@ class Waiting:
         if self._unanswered.pop(key, None) is None:
             return
         self._forgotten += 1
-        if self._forgotten > _MOST_FORGOTTEN + len(self):
+        if self._forgotten > _MOST_FORGOTTEN + self.unanswered:
             for kind, heap in list(self._heaps.items()):
                 heap[:] = [entry for entry in heap if entry[2].request.key in self._unanswered]
                 heapq.heapify(heap)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import InputError
 from ..tasks import MODEL, MULTIPLE_CHOICE, QUESTION_ANSWERING
 from . import inference_http as protocol
-from .bodies import disconnected, form_of, read_body, send_slowly
+from .bodies import disconnected, form_of, read_body, send_in_slices
 from .errors import RETRY_SECONDS, message_of, outcome_of
 from .metrics import CONTENT_TYPE
 from .models import PLATFORM, Model
@@ -259,7 +259,7 @@ class _Endpoint:
                 with self._service.request(self._api, request.headers) as ticket:
                     response = await self._handler(request, ticket)
                     # A client that reads slowly keeps its place in the server.
-                    await send_slowly(response, send)
+                    await send_in_slices(response, send)
                     return
         except Exception as failure:
             outcome = outcome_of(failure)

@@ -68,7 +68,7 @@ def form_of(body: bytes, fields: Sequence[str]) -> list[str]:
     return [found.get(field, [""])[0] for field in fields]
 
 
-async def send_slowly(response: Response, send: Send) -> None:
+async def send_in_slices(response: Response, send: Send) -> None:
     """Send an answer in slices, each when the one before is on its way, and return when the last is begun.
 
     How long a slice may take is the connection's to say.

@@ -1,15 +1,18 @@
 """albert-serve: exported models behind HTTP and gRPC."""
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from ..backends import NAMES
 from ..errors import AlbertError
 from .settings import Limits
 
+# Half of what the server takes at once: one model that is asked too much leaves room for the others.
+_MOST_OWED = Limits().concurrency // 2
 _INSTALL = "pip install 'albert-runtime[serve]'"
 
 
@@ -62,6 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _number(kind: Callable[[str], float], least: float, most: float, wanted: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {wanted}")
+        return value
+
+    return read
+
+
+_count = _number(int, 1, 2**31 - 1, "a whole number of at least 1")
+_port = _number(int, 0, 65535, "a port from 0 to 65535")
+_seconds = _number(float, 0, 3600, "seconds from 0 to 3600")
+_wait = _number(float, 0.001, 3600, "seconds from 0.001 to 3600")
+
+
 def _parser() -> argparse.ArgumentParser:
     limits = Limits()
     parser = argparse.ArgumentParser(
@@ -85,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_count, default=None, help="of a pass; None = the CPUs of this process"
     )
     how.add_argument("--max-batch-tokens", type=_count, default=None, help="of a pass; None = the backend's")
-    how.add_argument("--max-queue", type=_count, default=1024, help="requests a model may owe")
+    how.add_argument("--max-queue", type=_count, default=_MOST_OWED, help="requests a model may owe")
     how.add_argument("--max-queue-delay", type=_seconds, default=0.0, help="seconds a pass waits to fill")
     bounds = parser.add_argument_group("bounds")
     bounds.add_argument(
@@ -113,33 +135,6 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="of the log"
     )
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("give a whole number of at least 1")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("give a port from 0 to 65535")
-    return value
-
-
-def _wait(text: str) -> float:
-    if float(text) == 0:
-        raise argparse.ArgumentTypeError("give some time")
-    return _seconds(text)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 3600:
-        raise argparse.ArgumentTypeError("give seconds from 0 to 3600")
-    return value
 
 
 if __name__ == "__main__":

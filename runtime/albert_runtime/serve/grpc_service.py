@@ -5,7 +5,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from .errors import Malformed, NotFound, message_of, outcome_of
@@ -21,7 +20,6 @@ _MOST_PROBES = 64
 _CONTENTS = {
     "INT64": "int64_contents",
     "INT32": "int_contents",
-    "FP32": "fp32_contents",
     BYTES: "bytes_contents",
 }
 
@@ -141,9 +139,12 @@ def _timeout(request: Any, context: Any) -> float | None:
     """Seconds: the call's own deadline, or the parameter that Triton's clients send."""
     given = [context.time_remaining()]
     if "timeout" in request.parameters:
+        given_as = request.parameters["timeout"].WhichOneof("parameter_choice")
         microseconds = request.parameters["timeout"].int64_param
-        if microseconds < 0:
-            raise Malformed(f"parameter timeout is {microseconds}; whole microseconds are needed")
+        if given_as != "int64_param" or microseconds < 0:
+            raise Malformed(
+                "parameter timeout is no int64_param of at least 0; whole microseconds are needed"
+            )
         given.append(microseconds / 1e6 or None)
     seconds = [value for value in given if value is not None]
     return min(seconds) if seconds else None
@@ -159,13 +160,8 @@ def _tensors(request: Any) -> list[Tensor]:
             tensors.append(from_bytes(item.name, item.datatype, item.shape, raw[index]))
             continue
         field = _CONTENTS.get(item.datatype)
-        values: Any = [] if field is None else getattr(item.contents, field)
-        data = (
-            list(values)
-            if item.datatype == BYTES
-            else np.array(values, np.float32 if item.datatype == "FP32" else np.int64)
-        )
-        tensors.append(from_values(item.name, item.datatype, item.shape, data))
+        values = [] if field is None else list(getattr(item.contents, field))
+        tensors.append(from_values(item.name, item.datatype, item.shape, values))
     return tensors
 
 

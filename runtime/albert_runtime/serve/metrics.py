@@ -29,7 +29,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "albert_request_seconds",
-            "From the request's body to the answer's",
+            "From a request's arrival to its answer sent, of those answered with 200",
             ("api", "model"),
             buckets=_SECONDS,
             registry=self._registry,
@@ -50,7 +50,7 @@ class Metrics:
             model,
             registry=self._registry,
         )
-        self._depth = Gauge("albert_queue_depth", "Requests not answered yet", model, registry=self._registry)
+        self._depth = Gauge("albert_queue_depth", "Requests that wait or run", model, registry=self._registry)
         self._in_flight = Gauge(
             "albert_in_flight_requests", "Requests in the server", registry=self._registry
         )
@@ -58,7 +58,7 @@ class Metrics:
 
     def watch(self, model: Model) -> None:
         """Count the passes of a model."""
-        label = _label(model)
+        label = model.label
         batcher = model.predictor.batcher
         self._recent[label] = Recent()
         self._depth.labels(label).set_function(lambda: batcher.unanswered)
@@ -85,7 +85,7 @@ class Metrics:
 
     def ended(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
         """A request is over. ``model`` None: it named none that is here."""
-        label = "" if model is None else _label(model)
+        label = "" if model is None else model.label
         self._requests.labels(api, label, outcome.name).inc()
         if outcome.status == 200:
             self._seconds.labels(api, label).observe(seconds)
@@ -94,7 +94,7 @@ class Metrics:
 
     def recent_of(self, models: Iterable[Model]) -> list[tuple[Model, dict[str, Any]]]:
         """Each model with its last minute."""
-        return [(model, self._recent[_label(model)].summary()) for model in models]
+        return [(model, self._recent[model.label].summary()) for model in models]
 
     def text(self) -> bytes:
         """Prometheus' text format."""
@@ -128,7 +128,3 @@ def _percentile(ordered: list[float], share: float) -> float | None:
     if not ordered:
         return None
     return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
-
-
-def _label(model: Model) -> str:
-    return model.name if model.version == "1" else f"{model.name}/{model.version}"

@@ -14,12 +14,12 @@ from ..errors import ArtifactError, InputError
 from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
 from ..tasks import MULTIPLE_CHOICE
+from ..tokenizer import MASKS
 from .errors import Malformed, NotFound
 from .settings import Limits
 from .tensors import BYTES, Tensor
 
 TEXT, TEXT_PAIR = "text", "text_pair"
-MASKS = ("[MASK]", "<mask>")
 PLATFORM = "albert_runtime"
 
 
@@ -39,9 +39,9 @@ class Model:
         return method_of_task(self.manifest.task)
 
     @property
-    def reads_texts(self) -> bool:
-        """Whether the artifact has a tokenizer."""
-        return bool(self.predictor.info()["tokenizer"])
+    def label(self) -> str:
+        """Its name in metrics, logs and traces."""
+        return self.name if self.version == "1" else f"{self.name}/{self.version}"
 
     def warm_up(self) -> None:
         """Run once, so that the first request finds threads and memory ready."""
@@ -54,7 +54,7 @@ class Model:
         shape = [-1] * (3 if self.manifest.task == MULTIPLE_CHOICE else 2)
         ids = [(name, "INT64", shape) for name in INPUTS]
         # A question and all its choices do not fit into two columns of texts; /predict takes them.
-        if not self.reads_texts or self.manifest.task == MULTIPLE_CHOICE:
+        if not self.predictor.reads_texts or self.manifest.task == MULTIPLE_CHOICE:
             return ids
         return [*ids, (TEXT, BYTES, [-1]), (TEXT_PAIR, BYTES, [-1])]
 
@@ -158,7 +158,7 @@ class Model:
         arrays = {}
         for name, tensor in given.items():
             if isinstance(tensor.values, list) or tensor.values.dtype.kind != "i":
-                raise InputError(f"input {name} has datatype {tensor.datatype}; INT64 is needed")
+                raise InputError(f"input {name} has datatype {tensor.datatype}; INT64 or INT32 is needed")
             if tensor.values.size > self.limits.tokens:
                 raise InputError(
                     f"input {name} has {tensor.values.size} tokens; this server takes {self.limits.tokens}"

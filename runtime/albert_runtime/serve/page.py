@@ -18,7 +18,7 @@ _LIVE = {
     "answers_per_second": "answers a second, last minute",
     "p50_ms": "median, ms",
     "p99_ms": "99th percentile, ms",
-    "unanswered": "requests in the queue",
+    "unanswered": "requests waiting or running",
 }
 _HINT = "Text; for questions the context, for choices each of them, on lines of its own"
 _SHOWN_NUMBERS = 8

@@ -20,7 +20,7 @@ _log = logging.getLogger("albert_serve")
 _LAST_SECONDS = 1.0  # when the time to drain is up, for telling so
 
 
-class PortTaken(AlbertError):
+class CannotListen(AlbertError):
     """An address cannot be listened at."""
 
 
@@ -50,7 +50,7 @@ async def serve(service: Service, address: Address, version: str) -> bool:
             grpc_port = grpc_server.add_insecure_port(_authority(address.host, address.grpc_port or 0))
         except RuntimeError:
             where = _authority(address.host, address.grpc_port or 0)
-            raise PortTaken(f"cannot listen at {where}; choose another --grpc-port") from None
+            raise CannotListen(f"cannot listen at {where}; choose another --grpc-port or --host") from None
         await grpc_server.start()
     http = _Http(connection.config(make_app(service, version), service.limits))
     serving = asyncio.ensure_future(http.serve(sockets=[listening]))
@@ -97,7 +97,9 @@ def _listen(host: str, port: int) -> socket.socket:
         found.listen(2048)
     except OSError as error:
         where = _authority(host, port)
-        raise PortTaken(f"cannot listen at {where} ({error.strerror}); choose another --port") from None
+        raise CannotListen(
+            f"cannot listen at {where} ({error.strerror}); choose another --port or --host"
+        ) from None
     return found
 
 

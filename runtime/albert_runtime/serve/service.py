@@ -83,14 +83,14 @@ class Service:
             self.metrics.in_flight(self._in_flight)
             if self._in_flight == 0:
                 self._empty.set()
-            end(None if ticket.model is None else ticket.model.name, outcome)
+            end(None if ticket.model is None else ticket.model.label, outcome)
             self._over(api, ticket.model, outcome, time.perf_counter() - began)
 
     def _over(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
         self.metrics.ended(api, model, outcome, seconds)
         fields = {
             "api": api,
-            "model": None if model is None else model.name,
+            "model": None if model is None else model.label,
             "outcome": outcome.name,
             "status": outcome.status,
             "ms": round(1000 * seconds, 2),

@@ -5,7 +5,7 @@ then itself.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ BYTES = "BYTES"
 _DTYPES: "dict[str, np.dtype[Any]]" = {
     "INT64": np.dtype("<i8"),
     "INT32": np.dtype("<i4"),
-    "FP32": np.dtype("<f4"),
 }
 _MOST_DIMENSIONS = 3
 _MOST_ELEMENTS = 2**31
@@ -66,11 +65,13 @@ def from_values(name: str, datatype: str, shape: Sequence[int], data: Any) -> Te
         texts = [_text(name, value) for value in _flat(name, data)]
         return Tensor(name, datatype, dimensions, _counted(name, dimensions, texts))
     dtype = _dtype(name, datatype)
-    values = data if isinstance(data, np.ndarray) else _numbers(name, datatype, list(_flat(name, data)))
-    with np.errstate(all="ignore"):  # what does not fit is told here
-        array = values.astype(dtype)
-    if dtype.kind == "i" and not np.array_equal(array, values):
-        raise Malformed(f"the data of input {name!r} are not {datatype}: one is too large")
+    try:
+        wide = np.array(list(_whole(name, datatype, _flat(name, data))), np.int64)
+        array = wide.astype(dtype)
+        if not np.array_equal(array, wide):  # numpy 1 does not tell
+            raise OverflowError
+    except OverflowError:
+        raise Malformed(f"the data of input {name!r} are not {datatype}: one is too large") from None
     if array.size != _elements(dimensions):
         raise Malformed(f"input {name!r} has {array.size} values, its shape makes {_elements(dimensions)}")
     return Tensor(name, datatype, dimensions, array.reshape(dimensions))
@@ -127,20 +128,16 @@ def _text(name: str, value: object) -> str:
     raise Malformed(f"the data of input {name!r} are not strings but {type(value).__name__}")
 
 
-def _numbers(name: str, datatype: str, values: list[Any]) -> NDArray[Any]:
+def _whole(name: str, datatype: str, values: Iterable[Any]) -> Iterator[int]:
     # By their types first: numpy would make all as long as the longest string among them.
-    known = (int, float) if datatype == "FP32" else (int,)
-    others = {type(value) for value in values}.difference(known)
-    if others:
-        kind = min(other.__name__ for other in others)
-        raise Malformed(f"the data of input {name!r} are not {datatype} but hold {kind}")
-    try:
-        return np.array(values, np.float64 if datatype == "FP32" else np.int64)
-    except OverflowError:
-        raise Malformed(f"the data of input {name!r} are not {datatype}: one is too large") from None
+    for value in values:
+        if type(value) is not int:
+            kind = type(value).__name__
+            raise Malformed(f"the data of input {name!r} are not {datatype} but hold {kind}")
+        yield value
 
 
-def _flat(name: str, data: Sequence[Any], dimensions: int = _MOST_DIMENSIONS) -> Iterator[Any]:
+def _flat(name: str, data: Iterable[Any], dimensions: int = _MOST_DIMENSIONS) -> Iterator[Any]:
     for value in data:
         if not isinstance(value, list):
             yield value

@@ -1,9 +1,10 @@
 """Many callers, one engine: joined requests, whose bits do not change."""
 
 import asyncio
+import multiprocessing
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -150,6 +151,19 @@ def test_a_forked_child_begins_anew(predictor, gate):
     gate.open()
     for future in held:
         assert_equal(future.result(10), predictor.run([[1, 2]]))
+
+
+def answer_of(path, batch):
+    with Predictor(path) as predictor:
+        return predictor.submit(batch).result(60)
+
+
+def test_spawned_workers_answer_with_the_same_bits(make_artifact):
+    path, wanted = make_artifact(), batches(4)
+    predictor = Predictor(path)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for batch, answer in zip(wanted, pool.map(answer_of, [path] * 4, wanted), strict=True):
+            assert_equal(answer, predictor.run(batch))
 
 
 def test_the_pace_is_learned(predictor):

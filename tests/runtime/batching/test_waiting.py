@@ -20,7 +20,7 @@ def order(requests, patience, budget=10):
         batch = pack([[1] * length for length in lengths], LIMITS)
         waiting.add(Request(batch, ("pooled_output",), arrived=moment), "kind")
     taken = []
-    while waiting:
+    while waiting.has_parts:
         parts, _ = waiting.take()
         taken.append([part.tokens for part in parts])
     return taken
@@ -48,7 +48,7 @@ def test_what_cannot_run_together_does_not():
     waiting = Waiting(100, 10, 0.0, padded=False)
     for moment, kind in enumerate("abab"):
         waiting.add(Request(pack([[1]], LIMITS), ("pooled_output",), arrived=moment), kind)
-    assert [len(waiting.take()[0]) for _ in range(2)] == [2, 2] and not waiting
+    assert [len(waiting.take()[0]) for _ in range(2)] == [2, 2] and not waiting.has_parts
 
 
 def test_padded_passes_are_bounded_with_their_padding():
@@ -76,10 +76,10 @@ def test_a_forgotten_request_makes_room_at_once():
         waiting.add(Request(pack([[1]], LIMITS), ("pooled_output",)), "kind")
     waiting.forget(keys[0])
     waiting.forget(keys[0])
-    assert len(waiting) == 1
+    assert waiting.unanswered == 1
     kept = waiting.add(Request(pack([[2]], LIMITS), ("pooled_output",)), "kind")
     taken = []
-    while waiting:
+    while waiting.has_parts:
         taken += waiting.take()[0]
     assert [part.request.key for part in taken] == [keys[1]] * 3 + [kept]
 
@@ -92,7 +92,7 @@ def test_forgotten_requests_do_not_gather():
         waiting.forget(key)
         assert parts_in(waiting) <= 3 * (10 + 32 + 10 + 1)
     taken = set()
-    while waiting:
+    while waiting.has_parts:
         taken |= {part.request.key for part in waiting.take()[0]}
     assert taken == set(kept)
 
@@ -101,8 +101,8 @@ def test_all_forgotten_nothing_runs():
     waiting, keys = filled(40)
     for key in keys:
         waiting.forget(key)
-    assert not len(waiting) and not waiting.full()
-    while waiting:
+    assert not waiting.unanswered and not waiting.full()
+    while waiting.has_parts:
         assert waiting.take() == ([], [])
     assert waiting.take() == ([], [])
 
@@ -110,6 +110,6 @@ def test_all_forgotten_nothing_runs():
 def test_what_is_late_is_handed_back():
     waiting, _ = filled(3, deadline=time.monotonic() - 1)
     parts, late = waiting.take()
-    assert parts == [] and len(late) == 3 and len(waiting) == 0
+    assert parts == [] and len(late) == 3 and waiting.unanswered == 0
     waiting, _ = filled(3, deadline=time.monotonic() - 1)
-    assert len(waiting.take_expired()) == 3 and len(waiting) == 0 and waiting.take() == ([], [])
+    assert len(waiting.take_expired()) == 3 and waiting.unanswered == 0 and waiting.take() == ([], [])
