@@ -32,8 +32,8 @@ class Plan:
     memory: bool = True
 
 
-def manifest_of(artifact: Path) -> Manifest:
-    """The manifest of an encoder; ArtifactError says what else it is and what to export."""
+def manifest_of(artifact: Path, *, any_precision: bool = False) -> Manifest:
+    """The manifest of an encoder, of fp32 unless any will do; ArtifactError says what to export instead."""
     found = Artifact.open(artifact)
     if found.manifest is None:
         raise ArtifactError(f"{artifact} has no manifest, which the engine needs; export the model again")
@@ -42,7 +42,7 @@ def manifest_of(artifact: Path) -> Manifest:
             f"{artifact} is a model for {found.manifest.task}, encoders with a pooler are compared; "
             f"export it with albert-export --task {MODEL}"
         )
-    if found.manifest.precision != "fp32":
+    if found.manifest.precision != "fp32" and not any_precision:
         raise ArtifactError(
             f"{artifact} stores its weights in {found.manifest.precision}, and every peer is given the same "
             "float32 ones; export it without a precision"

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from albert_bench.bench import manifest_of
 from albert_bench.load import loops, report, servers
 from albert_bench.load.client import Connection, floats, request_bytes
 from albert_bench.load.ladder import figures, main, requests_of
@@ -14,7 +15,7 @@ from albert_bench.load.picture import draw
 from albert_bench.load.policies import arrivals, turn
 from albert_bench.load.policies import main as policies_main
 from albert_bench.load.soak import main as soak_main
-from albert_runtime import Predictor
+from albert_runtime import ArtifactError, Predictor
 from albert_runtime.serve.inference_http import names_of, read_request
 
 
@@ -115,11 +116,13 @@ def test_throughput_within_a_bound():
 
     # Two rounds at 40 %; at 80 % more is offered than answered.
     steps = [step(0.2, 10.0, 20.0), step(0.4, 20.0, 39.0), step(0.4, 40.0, 41.0), step(0.6, 130.0, 60.0)]
-    ladder = {"ladder": [*steps, step(0.8, 400.0, 58.0)]}
+    ladder = {"ladder": [*steps, step(0.8, 400.0, 58.0), step(1.0, None, 0.0)]}
     assert report.throughput_within(ladder, "a", 5.0) is None
     assert report.throughput_within(ladder, "a", 30.0) == pytest.approx(40.0)
     assert report.throughput_within(ladder, "a", 80.0) == pytest.approx(50.0)
     assert report.throughput_within(ladder, "a", 500.0) == pytest.approx(58.0)
+    steps[0]["p99"] = 1000.0  # a bad moment
+    assert report.throughput_within(ladder, "a", 80.0) == pytest.approx(50.0)
 
 
 def test_arrivals_have_the_rate_and_the_jobs():
@@ -180,6 +183,14 @@ def test_servers_answer_alike(artifact):
             answers.append([floats(reply, 312) for reply in asyncio.run(ask())])
     for other in answers[1:]:
         np.testing.assert_allclose(other, answers[0], atol=2e-5)
+
+
+def test_an_artifact_of_any_precision_is_served(export_artifact):
+    """Where engines are compared it is refused: there each peer converts float32 weights itself."""
+    half = export_artifact("albert-chinese-tiny", small_layers=1, precision="fp16")
+    with pytest.raises(ArtifactError, match="stores its weights in fp16"):
+        manifest_of(half)
+    assert manifest_of(half, any_precision=True).precision == "fp16"
 
 
 def test_an_artifact_that_cannot_be_served(tmp_path, capsys):

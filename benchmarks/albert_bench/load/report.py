@@ -1,7 +1,7 @@
 """The results as tables in Markdown."""
 
 from collections.abc import Iterable
-from math import inf, isinf
+from math import inf, isfinite
 from statistics import median
 from typing import Any
 
@@ -68,15 +68,16 @@ def throughput_within(results: dict[str, Any], name: str, bound: float) -> float
     for _, server, turns in sorted(by_step(results), key=lambda step: step[0]):
         if server == name:
             points.append((median(turn["answers_per_second"] for turn in turns), median_p99(turns)))
-    kept = None
-    for index, (answers, p99) in enumerate(points):
-        if p99 > bound:
-            if index == 0 or isinf(p99):
-                return kept
-            before_answers, before = points[index - 1]
-            return float(before_answers + (answers - before_answers) * (bound - before) / (p99 - before))
-        kept = answers
-    return kept
+    within = [index for index, (_, p99) in enumerate(points) if p99 <= bound]
+    if not within:
+        return None
+    # The last of them: a bad moment at a smaller load shall not count against a server.
+    answers, p99 = points[within[-1]]
+    if within[-1] + 1 < len(points):
+        more, later = points[within[-1] + 1]
+        if isfinite(later):
+            return float(answers + (more - answers) * (bound - p99) / (later - p99))
+    return float(answers)
 
 
 def _middle(turns: list[dict[str, Any]], key: str) -> str:
