@@ -8,6 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
+from albert_runtime.serve.grpc_messages import MESSAGES, SERVICE
+
 from .server import PATIENCE
 
 
@@ -102,6 +104,33 @@ def test_unknown_outputs(client):
 def test_timeouts_that_are_none(client, value):
     answer = infer(client, "embedder", ids([[5]]), parameters={"timeout": value})
     assert answer.status_code == 400 and "timeout" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("int64_param", 60_000_000, None),
+        ("uint64_param", 60_000_000, None),
+        ("int64_param", -1, "INVALID_ARGUMENT"),
+        ("string_param", "1", "INVALID_ARGUMENT"),
+        ("bool_param", True, "INVALID_ARGUMENT"),
+    ],
+)
+def test_timeouts_over_grpc(server, kind, value, code):
+    """One of another type is not taken for none."""
+    grpc = pytest.importorskip("grpc")
+    request = MESSAGES["ModelInferRequest"](model_name="embedder")
+    item = request.inputs.add(name="input_ids", datatype="INT64", shape=[1, 1])
+    item.contents.int64_contents.append(5)
+    setattr(request.parameters["timeout"], kind, value)
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        if code is None:
+            assert infer(request.SerializeToString())
+            return
+        with pytest.raises(grpc.RpcError) as told:
+            infer(request.SerializeToString())
+    assert told.value.code().name == code and "timeout" in told.value.details()
 
 
 def test_a_timeout_of_0_is_none(client):

@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from .conftest import assert_equal
-from .server import PATIENCE
+from .server import INFER, PATIENCE
 
 LENGTH = "inference-header-content-length"
-PATH = "/v2/models/embedder/infer"
 IDS = np.array([[5, 6, 7], [8, 9, 10]])
 REFUSED = (400, 404, 413, 422)
 SETTINGS = settings(
@@ -56,13 +55,13 @@ def right(answer, expected):
 
 def check(app, predictors, body, headers):
     """Refused or answered, never a 5xx; and the next request is right."""
-    answer = app.send("POST", PATH, content=body, headers=headers)
+    answer = app.send("POST", INFER, content=body, headers=headers)
     assert answer.status_code in (200, *REFUSED), answer.text
     if answer.status_code != 200:
         assert answer.json()["error"] and len(answer.content) < 2000
     body, headers = ids_frame()
     right(
-        app.send("POST", PATH, content=body, headers=headers), predictors["embedder"].run({"input_ids": IDS})
+        app.send("POST", INFER, content=body, headers=headers), predictors["embedder"].run({"input_ids": IDS})
     )
 
 
@@ -70,10 +69,10 @@ def test_the_valid_frames_are_answered(app, predictors):
     """So that what is made of them below is refused for its faults."""
     body, headers = ids_frame()
     right(
-        app.send("POST", PATH, content=body, headers=headers), predictors["embedder"].run({"input_ids": IDS})
+        app.send("POST", INFER, content=body, headers=headers), predictors["embedder"].run({"input_ids": IDS})
     )
     body, headers = texts_frame(b"who", b"Anna Smith")
-    answer = app.send("POST", PATH, content=body, headers=headers)
+    answer = app.send("POST", INFER, content=body, headers=headers)
     right(answer, predictors["embedder"].run(["who", "Anna Smith"]))
 
 
@@ -191,7 +190,7 @@ def test_deep_json(app, predictors, depth, place):
 def test_strings_that_are_none(app, raw, needle):
     item = {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
     body, headers = frame({"inputs": [item]}, raw)
-    answer = app.send("POST", PATH, content=body, headers=headers)
+    answer = app.send("POST", INFER, content=body, headers=headers)
     assert answer.status_code == 400 and needle in answer.json()["error"]
 
 
@@ -211,7 +210,7 @@ def test_strings_that_are_none(app, raw, needle):
 def test_one_fault_is_named(app, change, needle):
     item = {"name": "input_ids", "shape": [2, 3], "datatype": "INT64", "parameters": {"binary_data_size": 48}}
     body, headers = frame({"inputs": [{**item, **change}]}, IDS.astype("<i8").tobytes())
-    answer = app.send("POST", PATH, content=body, headers=headers)
+    answer = app.send("POST", INFER, content=body, headers=headers)
     assert answer.status_code == 400 and needle in answer.json()["error"], answer.text
 
 
@@ -225,7 +224,7 @@ def test_any_bytes_on_a_connection(server, predictors, raw, cut, whole):
     """Parts of a request, and no request at all, end in an answer or a closed connection."""
     body, headers = ids_frame()
     lines = [
-        f"POST {PATH} HTTP/1.1",
+        f"POST {INFER} HTTP/1.1",
         "host: x",
         f"{LENGTH}: {headers[LENGTH]}",
         f"content-length: {len(body)}",
@@ -247,7 +246,7 @@ def test_any_bytes_on_a_connection(server, predictors, raw, cut, whole):
 
     answer = asyncio.run(talk())
     assert b" 500 " not in answer[:20], answer
-    versioned = PATH.replace("/infer", "/versions/1/infer")
+    versioned = INFER.replace("/infer", "/versions/1/infer")
     answer = server.http.post(versioned, content=body, headers=headers)
     right(answer, predictors["embedder"].run({"input_ids": IDS}))
 

@@ -14,9 +14,8 @@ import pytest
 from albert_runtime.serve.settings import Limits
 
 from .conftest import assert_equal
-from .server import COMMAND, PATIENCE, asked, connected, raw, until
+from .server import COMMAND, INFER, PATIENCE, asked, connected, raw, until
 
-PATH = "/v2/models/embedder/infer"
 # A pass waits for 16 tokens, or these seconds: long enough for a signal to come while requests are in flight.
 HELD = ("--max-queue-delay", 2, "--max-batch-tokens", 16)
 
@@ -51,12 +50,12 @@ def test_not_ready_before_the_warm_up(make_app):
     assert app.send("GET", "/v2/health/live").status_code == 200
     assert app.send("GET", "/status.json").json()["ready"] is False
     assert "not ready" in app.send("GET", "/").text
-    answer = app.send("POST", PATH, json=asked(np.array([[5]])))
+    answer = app.send("POST", INFER, json=asked(np.array([[5]])))
     assert answer.status_code == 503 and "warms up" in answer.json()["error"]
     assert answer.headers["retry-after"]
     app.run(app.service.warm_up())
     assert app.send("GET", "/v2/health/ready").status_code == 200
-    assert app.send("POST", PATH, json=asked(np.array([[5]]))).status_code == 200
+    assert app.send("POST", INFER, json=asked(np.array([[5]]))).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["embedder", "sentiment", "entities", "reader", "filler", "chooser"])
@@ -206,7 +205,7 @@ def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
     given = grpc_client.InferInput("input_ids", [1, 2], "INT64")
     given.set_data_from_numpy(asks[0])
     with ThreadPoolExecutor(8) as pool, grpc_client.InferenceServerClient(server.grpc) as client:
-        answers = [pool.submit(server.http.post, PATH, json=asked(ids)) for ids in asks]
+        answers = [pool.submit(server.http.post, INFER, json=asked(ids)) for ids in asks]
         texts = pool.submit(server.http.post, "/predict", json={"text": "who"})
         over_grpc = pool.submit(client.infer, "embedder", [given])
         until(lambda: server.metric("albert_in_flight_requests") == 7, "all in flight")
@@ -216,7 +215,7 @@ def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
         assert late.status_code == 503
         with channel_to(server.grpc) as channel:
             assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"") == b"\x08\x02"  # NOT_SERVING
-        late = server.http.post(PATH, json=asked(asks[0]))
+        late = server.http.post(INFER, json=asked(asks[0]))
         assert late.status_code == 503 and "going down" in late.json()["error"]
         for answer, ids in zip(answers, asks, strict=True):
             right(answer.result(PATIENCE), predictors, ids)
@@ -251,7 +250,7 @@ def test_what_takes_too_long_is_given_up(start, artifacts):
     with ThreadPoolExecutor(3) as pool:
         answers = [
             pool.submit(server.http.post, path, json=body)
-            for path, body in ((PATH, asked(np.array([[5]]))), ("/predict", {"text": "who"}))
+            for path, body in ((INFER, asked(np.array([[5]]))), ("/predict", {"text": "who"}))
         ]
         until(lambda: server.metric("albert_queue_depth", "embedder") == 2, "all in the queue")
         server.process.send_signal(signal.SIGTERM)
@@ -267,15 +266,14 @@ def test_models_that_are_closed_are_unavailable(make_app):
     """When the time to drain is up, whatever it was that a request was at."""
     app = make_app("embedder")
     app.service.models.close(cancel=True)
-    for path, body in ((PATH, asked(np.array([[5]]))), ("/predict", {"text": "who"})):
+    for path, body in ((INFER, asked(np.array([[5]]))), ("/predict", {"text": "who"})):
         answer = app.send("POST", path, json=body)
         assert answer.status_code == 503 and answer.headers["retry-after"], answer.text
 
 
 def test_idle_connections_do_not_hold_it_up(start, artifacts):
     server = start([artifacts["embedder"]])
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))), httpx.Client(base_url=server.url) as client:
+    with connected(server), httpx.Client(base_url=server.url) as client:
         assert client.get("/v2/health/live").status_code == 200
         assert server.stop() == 0
 
@@ -283,8 +281,7 @@ def test_idle_connections_do_not_hold_it_up(start, artifacts):
 def test_idle_connections_are_kept_for_a_while(start, artifacts):
     assert Limits().keep_alive > 60  # for which proxies keep theirs
     server = start([artifacts["embedder"]], "--no-grpc", "--keep-alive", 2)
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), PATIENCE) as connection:
+    with connected(server) as connection:
         for _ in range(2):
             connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: here\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -296,19 +293,19 @@ def test_killed_it_can_start_again_at_once(start, artifacts, predictors, tmp_pat
     first = start([artifacts["embedder"]])
     ports = [address.rpartition(":")[2] for address in (first.url, first.grpc)]
     with httpx.Client(base_url=first.url, timeout=PATIENCE) as client:
-        right(client.post(PATH, json=asked(np.array([[5]]))), predictors, np.array([[5]]))
+        right(client.post(INFER, json=asked(np.array([[5]]))), predictors, np.array([[5]]))
         first.process.kill()
         assert first.join() == -signal.SIGKILL
     second = start([artifacts["embedder"]], "--port", ports[0], "--grpc-port", ports[1])
     assert second.url == first.url and second.grpc == first.grpc
-    answer = second.http.post(PATH, json=asked(np.array([[5]])))
+    answer = second.http.post(INFER, json=asked(np.array([[5]])))
     right(answer, predictors, np.array([[5]]))
 
 
 def test_two_signals_are_as_one(start, artifacts):
     server = start([artifacts["embedder"]], *HELD)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.http.post, PATH, json=asked(np.array([[5]])))
+        answer = pool.submit(server.http.post, INFER, json=asked(np.array([[5]])))
         until(lambda: server.metric("albert_in_flight_requests") == 1, "one in flight")
         server.process.send_signal(signal.SIGTERM)
         server.wait_for("draining")

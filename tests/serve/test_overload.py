@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from .conftest import assert_equal
-from .server import INFER as PATH
-from .server import PATIENCE, asked, connected, raw, until
+from .server import INFER, PATIENCE, asked, connected, raw, until
 
 grpc = pytest.importorskip("grpc")
 
@@ -38,7 +37,7 @@ def whole(held, predictors):
 
 
 def right(server, predictors, ids=ENOUGH):
-    answer = server.http.post(PATH, json=asked(ids))
+    answer = server.http.post(INFER, json=asked(ids))
     assert answer.status_code == 200, answer.text
     outputs = {
         item["name"]: np.float32(item["data"]).reshape(item["shape"]) for item in answer.json()["outputs"]
@@ -81,7 +80,7 @@ def method(server):
 
 def check_refused(server, needle):
     """By both protocols, and health and metrics still answer."""
-    answer = server.http.post(PATH, json=asked(FEW))
+    answer = server.http.post(INFER, json=asked(FEW))
     assert answer.status_code == 429 and needle in answer.json()["error"]
     assert int(answer.headers["retry-after"]) > 0
     with method(server) as infer, pytest.raises(grpc.RpcError) as caught:
@@ -114,7 +113,7 @@ def test_too_many_at_once(held):
 def test_a_deadline_in_the_queue(held):
     expired = ended(held, "expired")
     with ThreadPoolExecutor(2) as pool:
-        late = pool.submit(held.http.post, PATH, json=asked(FEW, timeout=100_000))
+        late = pool.submit(held.http.post, INFER, json=asked(FEW, timeout=100_000))
         waiting(held, 1)
         with method(held) as infer:
             with pytest.raises(grpc.RpcError) as caught:
@@ -150,7 +149,7 @@ def test_clients_that_go_are_not_computed(held):
     """Their requests leave the queue, and others' beside them are answered."""
     rows, cancelled = held.metric("albert_rows_total", "embedder"), ended(held, "cancelled")
     with ThreadPoolExecutor(1) as pool, method(held) as infer:
-        stays = pool.submit(held.http.post, PATH, json=asked(FEW))
+        stays = pool.submit(held.http.post, INFER, json=asked(FEW))
         with connected(held) as going:
             going.sendall(b"".join(raw(FEW)))
             going_too = infer.future(message(FEW), timeout=PATIENCE)
@@ -159,7 +158,7 @@ def test_clients_that_go_are_not_computed(held):
         in_flight(held, 1)
         assert ended(held, "cancelled") == cancelled + 1
         assert ended(held, "cancelled", "grpc") >= 1
-        held.http.post(PATH, json=asked(ENOUGH))
+        held.http.post(INFER, json=asked(ENOUGH))
         assert stays.result(PATIENCE).status_code == 200
     assert held.metric("albert_rows_total", "embedder") == rows + 2
 

@@ -1,7 +1,6 @@
 """What a running server tells those who watch it: its log, its metrics, its memory."""
 
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -10,9 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from albert_runtime.batching import Pass
 
-from .server import PATIENCE, asked, samples, until
+from .server import INFER, PATIENCE, asked, connected, samples, until
 
-PATH = "/v2/models/embedder/infer"
 SECRET = "Marker-7f3a"
 
 
@@ -28,17 +26,16 @@ def test_the_log_is_json_and_holds_no_text(start, artifacts):
             post("/predict", json={"model": "sentiment", "text": f"{SECRET} " * 80}),
             post("/predict", content=f'{{"text": "{SECRET}'),
             post("/v1/embeddings", json={"model": "embedder", "input": SECRET, "user": SECRET}),
-            post(PATH, json={"inputs": [item], "id": SECRET}),
-            post(PATH, json={"inputs": [item], "outputs": [{"name": SECRET}]}),
-            post(PATH, json={"inputs": [{**item, "name": SECRET}]}),
+            post(INFER, json={"inputs": [item], "id": SECRET}),
+            post(INFER, json={"inputs": [item], "outputs": [{"name": SECRET}]}),
+            post(INFER, json={"inputs": [{**item, "name": SECRET}]}),
             post(f"/v2/models/{SECRET}/infer", json={"inputs": [item]}),
             post(f"/{SECRET}?text={SECRET}", headers={"user-agent": SECRET}),
             post("/", data={"model": "sentiment", "text": SECRET}),
         ]
     found = [answer.status_code for answer in statuses]
     assert found == [200, 422, 404, 422, 400, 200, 200, 422, 422, 404, 404, 200]
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    with connected(server) as connection:
         connection.sendall(f"{SECRET} no http\r\n\r\n".encode())
         connection.recv(1000)
     assert server.stop() == 0
@@ -67,7 +64,7 @@ def test_an_error_within_is_told_without_its_message(make_app, monkeypatch, capl
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(batcher, "run", broken)
-    answer = app.send("POST", PATH, json=asked(np.array([[5]])))
+    answer = app.send("POST", INFER, json=asked(np.array([[5]])))
     assert answer.status_code == 500 and SECRET not in answer.text
     assert app.send("POST", "/v1/embeddings", json={"input": "a"}).json()["error"]["type"] == "server_error"
     lines = [Json().format(record) for record in caplog.records if record.name == "albert_serve"]
@@ -87,8 +84,8 @@ def test_the_metrics(make_app):
     before = metrics()
     assert before["albert_queue_depth", "embedder"] == 0 and before[("albert_in_flight_requests",)] >= 0
     ids = np.array([[5, 6, 7, 8], [5, 6, 0, 0]])
-    assert app.send("POST", PATH, json=asked(ids)).status_code == 200
-    assert app.send("POST", PATH, json=asked(np.array([[50]]))).status_code == 422
+    assert app.send("POST", INFER, json=asked(ids)).status_code == 200
+    assert app.send("POST", INFER, json=asked(np.array([[50]]))).status_code == 422
     assert app.send("POST", "/predict", json={"model": "sentiment", "text": "who"}).status_code == 200
     after = metrics()
 
@@ -143,25 +140,24 @@ def test_two_versions_are_counted_apart(client, server):
 def test_memory_stays_flat(start, artifacts):
     """Over thousands of requests that succeed, fail and are broken off."""
     server = start([artifacts["embedder"]])
-    host, port = server.url.removeprefix("http://").split(":")
 
     def request(path, body):
         return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
-    good = request(PATH, json.dumps(asked(np.full((4, 32), 7))).encode())
-    bad = request(PATH, json.dumps(asked(np.array([[50]]))).encode())
+    good = request(INFER, json.dumps(asked(np.full((4, 32), 7))).encode())
+    bad = request(INFER, json.dumps(asked(np.array([[50]]))).encode())
     mixed = [good, bad, request("/predict", b"{"), request("/predict", b'{"text": "who"}')]
     last = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
     def load(rounds):
         for _ in range(rounds):
-            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            with connected(server) as connection:
                 connection.sendall(b"".join(mixed * 5) + last)
                 with connection.makefile("rb") as file:
                     text = file.read()
             assert [text.count(b"HTTP/1.1 %d" % status) for status in (200, 422, 400)] == [11, 5, 5]
             for size in (9, len(good) - 9, len(good)):
-                with socket.create_connection((host, int(port))) as going:
+                with connected(server) as going:
                     going.sendall(good[:size])
 
     def round_of_load():

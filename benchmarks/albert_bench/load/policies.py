@@ -17,7 +17,8 @@ import numpy as np
 
 from albert_runtime import AlbertError, Predictor
 from albert_runtime.backends import available_cpus
-from albert_runtime.batching import Batcher, Request, batcher
+from albert_runtime.batching import DEFAULT_TOKENS, Batcher, Request
+from albert_runtime.batching.batcher import PATIENCE as USUAL_PATIENCE
 
 from ..bench import manifest_of
 from ..cli import complain, say
@@ -50,7 +51,7 @@ def turn(
     """Percentiles of single sequences and of jobs, in milliseconds from the moment they were due."""
     manifest = predictor.manifest
     assert manifest is not None
-    made = Batcher(
+    batcher = Batcher(
         predictor.batcher.run,
         max_batch_tokens=tokens,
         max_queue=1 << 20,
@@ -66,13 +67,13 @@ def turn(
     for moment, rows in plan:
         time.sleep(max(0.0, began + moment - time.monotonic()))
         packed, names, _ = predictor._packed(rows, ["pooled_output"], False, None)
-        future = made.submit(Request(packed, names))
+        future = batcher.submit(Request(packed, names))
         into = jobs if len(rows) > 1 else singles
         future.add_done_callback(partial(_note, began + moment, into))
         futures.append(future)
     for future in futures:
         future.result()
-    made.close()
+    batcher.close()
     return {
         "seconds": round(time.monotonic() - began, 2),
         "singles": _percentiles(singles),
@@ -101,9 +102,8 @@ def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]
     for row in rows[:128]:
         predictor.run([row], ["pooled_output"])
     alone = 128 / (time.monotonic() - began)
-    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, batcher.PATIENCE)]
-    usual = batcher.DEFAULT_TOKENS
-    policies += [(usual, patience) for patience in PATIENCE if (usual, patience) not in policies]
+    policies = [(tokens, patience) for tokens in TOKENS for patience in (0.0, USUAL_PATIENCE)]
+    policies += [(DEFAULT_TOKENS, one) for one in PATIENCE if (DEFAULT_TOKENS, one) not in policies]
     turns = []
     for share in shares:
         for number in range(rounds):

@@ -39,7 +39,7 @@ def markdown(results: dict[str, Any]) -> str:
         refused = sum(
             count for turn in turns for status, count in turn["statuses"].items() if status != "200"
         )
-        cells = [_middle(turns, key) for key in ("answers_per_second", "p50", "p95", "p99")]
+        cells = [_shown(_median(turns, key)) for key in ("answers_per_second", "p50", "p95", "p99")]
         rate = turns[0]["rate"]
         lines.append(f"| {rate:.1f} ({share:.0%}) | {name} | {' | '.join(cells)} | {refused or ''} |")
     return "\n".join(lines) + "\n"
@@ -55,7 +55,7 @@ def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str
 
 def median_p99(turns: list[dict[str, Any]]) -> float:
     """Milliseconds; a turn in which nothing was answered counts as later than any."""
-    return float(median(inf if turn["p99"] is None else turn["p99"] for turn in turns))
+    return _median(turns, "p99")
 
 
 def throughput_within(results: dict[str, Any], name: str, bound: float) -> float | None:
@@ -67,7 +67,7 @@ def throughput_within(results: dict[str, Any], name: str, bound: float) -> float
     points = []  # of rising load
     for _, server, turns in sorted(by_step(results), key=lambda step: step[0]):
         if server == name:
-            points.append((median(turn["answers_per_second"] for turn in turns), median_p99(turns)))
+            points.append((_median(turns, "answers_per_second"), median_p99(turns)))
     within = [index for index, (_, p99) in enumerate(points) if p99 <= bound]
     if not within:
         return None
@@ -76,10 +76,13 @@ def throughput_within(results: dict[str, Any], name: str, bound: float) -> float
     if within[-1] + 1 < len(points):
         more, later = points[within[-1] + 1]
         if isfinite(later):
-            return float(answers + (more - answers) * (bound - p99) / (later - p99))
-    return float(answers)
+            return answers + (more - answers) * (bound - p99) / (later - p99)
+    return answers
 
 
-def _middle(turns: list[dict[str, Any]], key: str) -> str:
-    values = [turn[key] for turn in turns if turn[key] is not None]
-    return f"{median(values):.1f}" if values else "-"
+def _median(turns: list[dict[str, Any]], key: str) -> float:
+    return float(median(inf if turn[key] is None else turn[key] for turn in turns))
+
+
+def _shown(value: float) -> str:
+    return f"{value:.1f}" if isfinite(value) else "-"

@@ -116,7 +116,7 @@ class Routes:
         body = await self._body(request)
         length = request.headers.get(protocol.LENGTH_HEADER)
         asked, tensors = await off_loop(len(body), protocol.read_request, body, length)
-        names, timeout = protocol.names_of(asked), protocol.timeout_of(asked)
+        names, timeout = protocol.names_of(asked), protocol.timeout_of(asked.parameters.get("timeout"))
         results = await self._finished(request, model.infer(tensors, names), timeout)
         size = sum(values.nbytes for values in results.values())
         content, headers = await off_loop(size, protocol.write_answer, model, asked, results)
@@ -254,20 +254,18 @@ class _Endpoint:
         request = Request(scope, receive)
         try:
             if self._api is None:
-                response = await self._handler(request)
+                await send_in_slices(await self._handler(request), send)
             else:
                 with self._service.request(self._api, request.headers) as ticket:
-                    response = await self._handler(request, ticket)
-                    # A client that reads slowly keeps its place in the server.
-                    await send_in_slices(response, send)
-                    return
+                    # Sent within: a client that reads slowly keeps its place in the server.
+                    await send_in_slices(await self._handler(request, ticket), send)
         except Exception as failure:
             outcome = outcome_of(failure)
             response = self._error(request, failure)
             response.status_code = outcome.status
             if outcome.retry:
                 response.headers["retry-after"] = str(RETRY_SECONDS)
-        await response(scope, receive, send)
+            await send_in_slices(response, send)
 
 
 def _error(request: Request, failure: Exception) -> Response:

@@ -29,9 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_alive=options.keep_alive,
         drain_timeout=options.drain_timeout,
     )
-    os.environ.setdefault(
-        "GRPC_VERBOSITY", "NONE"
-    )  # its own log is no JSON, and tells nothing but errors of clients
+    # gRPC's own log is no JSON, and tells nothing but errors of clients.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import uvloop  # noqa: PLC0415  (parts of the extra)
 

@@ -13,7 +13,7 @@ class Malformed(AlbertError):
 
 
 class NotFound(AlbertError):
-    """There is no such model, version or page."""
+    """There is no such model, version, service or page."""
 
 
 class TooLarge(AlbertError):

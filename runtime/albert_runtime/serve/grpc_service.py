@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from .errors import Malformed, NotFound, message_of, outcome_of
 from .grpc_messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
-from .inference_http import check_parameters
+from .inference_http import check_parameters, timeout_of
 from .models import PLATFORM, Model
 from .service import Service
 from .tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
@@ -139,13 +139,9 @@ def _timeout(request: Any, context: Any) -> float | None:
     """Seconds: the call's own deadline, or the parameter that Triton's clients send."""
     given = [context.time_remaining()]
     if "timeout" in request.parameters:
-        given_as = request.parameters["timeout"].WhichOneof("parameter_choice")
-        microseconds = request.parameters["timeout"].int64_param
-        if given_as != "int64_param" or microseconds < 0:
-            raise Malformed(
-                "parameter timeout is no int64_param of at least 0; whole microseconds are needed"
-            )
-        given.append(microseconds / 1e6 or None)
+        parameter = request.parameters["timeout"]
+        kind = parameter.WhichOneof("parameter_choice")
+        given.append(timeout_of(None if kind is None else getattr(parameter, kind)))
     seconds = [value for value in given if value is not None]
     return min(seconds) if seconds else None
 

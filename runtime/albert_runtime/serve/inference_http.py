@@ -51,9 +51,8 @@ def _cut(item: TensorIn, size: object, rest: memoryview) -> tuple[memoryview, me
     return rest[:size], rest[size:]
 
 
-def timeout_of(request: InferRequest) -> float | None:
-    """Seconds that the client gives; Malformed if that is no number."""
-    microseconds = request.parameters.get("timeout")
+def timeout_of(microseconds: object) -> float | None:
+    """Seconds, from the parameter ``timeout``; Malformed if that is no whole number of microseconds."""
     if microseconds is None:
         return None
     if isinstance(microseconds, bool) or not isinstance(microseconds, int) or microseconds < 0:
