@@ -21,7 +21,8 @@ BATCH = {
 
 @pytest.fixture
 def program(request, export_artifact) -> Iterator[Path]:
-    """The exported program of (variant, layers, precision); the wide ones, a gigabyte each, are removed."""
+    """The exported program of (variant, layers, precision). The wide ones, a gigabyte each, are removed: no
+    other test reads them, and a process has one at a time."""
     name, layers, precision = request.param
     path = export_artifact(name, small_layers=layers, precision=precision)
     yield path
