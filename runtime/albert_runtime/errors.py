@@ -21,6 +21,10 @@ class UnsupportedError(BackendError):
     """A backend is there, but what the artifact asks of it this processor or device cannot do."""
 
 
+class WrongSettingError(BackendError):
+    """A variable of the environment asks for what is not here: no other backend is taken instead."""
+
+
 class Overloaded(AlbertError):
     """More requests wait than ``max_queue`` allows; try again later."""
 
