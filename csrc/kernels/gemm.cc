@@ -1,20 +1,24 @@
 #include "kernels/gemm.h"
 
 #include "kernels/activate.h"
+#include "kernels/format.h"
 #include "kernels/tile.h"
 
 namespace albert::ALBERT_ISA {
 namespace {
 
+// Of the panel's columns from `column` on, as many as a tile computes together.
+int tile_columns(const GemmPanel& g, int column) { return g.width - column < kPanelColumns ? g.width - column : kPanelColumns; }
+
 // The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `rounded`, gets activation(A W +
 // bias).
-template <typename Multiply, typename Function>
-void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, int vectors, Function function) {
+template <typename Format, typename Function>
+void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, Function function) {
   for (int r = 0; r < rows; ++r) {
     float* row = c + static_cast<size_t>(r) * g.c_stride;
-    for (int i = 0; i < vectors * kLanes; i += kLanes) {
+    for (int i = 0; i < g.width; i += kLanes) {
       F32x16 x;
-      if constexpr (Multiply::kPrecision == Precision::int8) {
+      if constexpr (Format::kPrecision == Precision::int8) {
         const F32x16 sum = integers_to_floats(row + i, -128 * a.sum[r]), scale = splat(a.scale[r]) * load(g.scale + i);
         x = g.bias != nullptr ? fma(sum, scale, load(g.bias + i)) : sum * scale;
       } else {
@@ -30,39 +34,84 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
   }
 }
 
-template <typename Multiply>
+// The block of a panel from word k on as the tile reads it: columns of a tile side by side, each `columns` wide and twice as deep.
+template <typename Format>
+void widen_panel(const GemmPanel& g, int k, int depth) {
+  const auto width = static_cast<size_t>(g.width);
+  Word* to = g.scratch;
+  for (int column = 0; column < g.width; column += kPanelColumns) {
+    const int columns = tile_columns(g, column);
+    const Word* from = g.panel + static_cast<size_t>(k) * width + static_cast<size_t>(column);
+    for (int row = 0; row < depth; ++row, from += width, to += 2 * columns)
+      for (int i = 0; i < columns; i += kNativeLanes) {
+        NativeWords wide[2];
+        Format::widen_weights(load_words(from + i), wide);
+        store_words(to + i, wide[0]);
+        store_words(to + columns + i, wide[1]);
+      }
+  }
+}
+
+// c [rows, width] (+)= the words [k, k + depth) of A times those of the panel.
+template <typename Format>
+void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c) {
+  using Step = typename Format::Step;
+  Tile tile{.a = a.words + k,
+            .a_stride = a.stride,
+            .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
+            .w_stride = static_cast<size_t>(g.width),
+            .c = reinterpret_cast<Word*>(c),
+            .c_stride = g.c_stride,
+            .depth = depth,
+            .accumulate = k > 0};
+  if constexpr (!Format::kWide) {
+    [[maybe_unused]] const typename Format::Sums sums;
+    run_tile<Step>(rows, g.width / kLanes, tile);
+  } else {
+    Word* const wide = g.scratch + kWidePanelWords;
+    for (int r = 0; r < rows; ++r)
+      for (int i = 0; i < depth; i += kNativeLanes / 2)
+        store_words(wide + static_cast<size_t>(r) * kWideRowWords + 2 * i,
+                    Format::widen_row(tile.a + static_cast<size_t>(r) * a.stride + i));
+    tile.a = wide;
+    tile.a_stride = kWideRowWords;
+    tile.w = g.scratch;
+    tile.depth = 2 * depth;
+    [[maybe_unused]] const typename Format::Sums sums;
+    for (int column = 0; column < g.width; column += kPanelColumns) {
+      const int columns = tile_columns(g, column);
+      tile.w_stride = static_cast<size_t>(columns);
+      run_tile<Step>(rows, columns / kLanes, tile);
+      tile.w += static_cast<size_t>(2 * depth) * static_cast<size_t>(columns);
+      tile.c += columns;
+    }
+  }
+}
+
+template <typename Format>
 void gemm_panel(const GemmPanel& g) {
-  const int vectors = g.width / kLanes;
   const bool plain =
-      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Multiply::kPrecision != Precision::int8;
+      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Format::kPrecision != Precision::int8;
   for (int k = 0; k < g.depth; k += kDepthBlock) {
     const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
     const bool last = k + depth == g.depth;
+    if constexpr (Format::kWide) widen_panel<Format>(g, k, depth);
     for (int row = 0; row < g.rows; row += kTileRows) {
       const int rows = g.rows - row < kTileRows ? g.rows - row : kTileRows;
       float* c = g.c + static_cast<size_t>(row) * g.c_stride;
       const Operand a = g.a.from(row);
-      run_tile<Multiply>(rows, vectors,
-                         {.a = a.words + k,
-                          .a_stride = a.stride,
-                          .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
-                          .w_stride = static_cast<size_t>(g.width),
-                          .c = reinterpret_cast<Word*>(c),
-                          .c_stride = g.c_stride,
-                          .depth = depth,
-                          .accumulate = k > 0});
+      multiply_block<Format>(g, k, depth, a, rows, c);
       if (!last || plain) continue;
       Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
-      with_activation<Multiply::kPrecision>(g.activation,
-                                            [&](auto function) { finish<Multiply>(g, a, c, rounded, rows, vectors, function); });
+      with_activation<Format::kPrecision>(g.activation, [&](auto function) { finish<Format>(g, a, c, rounded, rows, function); });
     }
   }
 }
 
 }  // namespace
 
-void gemm_panel_fp32(const GemmPanel& g) { gemm_panel<MultiplyFp32>(g); }
-void gemm_panel_bf16(const GemmPanel& g) { gemm_panel<MultiplyBf16>(g); }
-void gemm_panel_int8(const GemmPanel& g) { gemm_panel<MultiplyInt8>(g); }
+void gemm_panel_fp32(const GemmPanel& g) { gemm_panel<Fp32Format>(g); }
+void gemm_panel_int8(const GemmPanel& g) { gemm_panel<Int8Format>(g); }
+void gemm_panel_bf16(const GemmPanel& g) { gemm_panel<Bf16Format>(g); }
 
 }  // namespace albert::ALBERT_ISA

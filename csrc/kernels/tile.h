@@ -30,9 +30,9 @@ struct Tile {
 };
 
 // Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
-template <typename Multiply, int Rows, int Vectors>
+template <typename Step, int Rows, int Vectors>
 inline void run_tile(const Tile& t) {
-  using Sum = typename Multiply::Sum;
+  using Sum = typename Step::Sum;
   constexpr int kRegisters = Vectors * kParts;
   Sum sum[Rows][kRegisters];
   ALBERT_UNROLL
@@ -43,14 +43,14 @@ inline void run_tile(const Tile& t) {
   const Word* a = t.a;
   const Word* w = t.w;
   for (int k = 0; k < t.depth; ++k, ++a, w += t.w_stride) {
-    typename Multiply::Weights row[kRegisters];
+    typename Step::Weights row[kRegisters];
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v) row[v] = Multiply::weights(w + v * kNativeLanes);
+    for (int v = 0; v < kRegisters; ++v) row[v] = Step::weights(w + v * kNativeLanes);
     ALBERT_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const typename Multiply::Value x = Multiply::value(a + static_cast<size_t>(r) * t.a_stride);
+      const typename Step::Value x = Step::value(a + static_cast<size_t>(r) * t.a_stride);
       ALBERT_UNROLL
-      for (int v = 0; v < kRegisters; ++v) sum[r][v] = Multiply::add(sum[r][v], row[v], x);
+      for (int v = 0; v < kRegisters; ++v) sum[r][v] = Step::add(sum[r][v], row[v], x);
     }
   }
   ALBERT_UNROLL
@@ -61,7 +61,7 @@ inline void run_tile(const Tile& t) {
       if (t.accumulate) {
         Sum before;
         std::memcpy(&before, c, sizeof before);
-        sum[r][v] = before + sum[r][v];
+        sum[r][v] = Step::plus(before, sum[r][v]);
       }
       std::memcpy(c, &sum[r][v], sizeof(Sum));
     }
@@ -69,15 +69,15 @@ inline void run_tile(const Tile& t) {
 }
 
 // tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
-template <typename Multiply, int Rows = kTileRows, int Vectors = kTileVectors>
+template <typename Step, int Rows = kTileRows, int Vectors = kTileVectors>
 inline void run_tile(int rows, int vectors, const Tile& t) {
   if constexpr (Vectors > 1) {
-    if (vectors < Vectors) return run_tile<Multiply, Rows, Vectors - 1>(rows, vectors, t);
+    if (vectors < Vectors) return run_tile<Step, Rows, Vectors - 1>(rows, vectors, t);
   }
   if constexpr (Rows > 1) {
-    if (rows < Rows) return run_tile<Multiply, Rows - 1, Vectors>(rows, vectors, t);
+    if (rows < Rows) return run_tile<Step, Rows - 1, Vectors>(rows, vectors, t);
   }
-  run_tile<Multiply, Rows, Vectors>(t);
+  run_tile<Step, Rows, Vectors>(t);
 }
 
 }  // namespace albert::ALBERT_ISA

@@ -51,6 +51,39 @@ def test_bf16_sums_at_the_ends_of_the_range(middle: int) -> None:
     np.testing.assert_allclose(got, product(x, w, "bf16"), rtol=1e-3, atol=40 * 2.0**-126)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("product", "wanted"),
+    [
+        (-(2.0**-150), 0.0),  # 2^-126 - 2^-150 has 24 digits, too small to be normal: zero, not 2^-126
+        (-(2.0**-151), 2.0**-126),  # half a digit more rounds to a normal number first
+        (-(2.0**-149), 0.0),
+        (-(2.0**-130), 0.0),
+        (0.0, 2.0**-126),
+        (2.0**-150, 2.0**-126),
+    ],
+)
+def test_bf16_sums_that_round_to_the_least_normal_number(product: float, wanted: float, sign: int) -> None:
+    # What vdpbf16ps gave on Sapphire Rapids. The least normal number comes from the block before, the first value of its word or
+    # the second; the last step adds the product to it.
+    for before, at in ((0, 1), (0, 2), (1, 2), (2, 511)):
+        x, w = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
+        x[0, before], w[before] = 2.0**-63, sign * 2.0**-63
+        x[0, at], w[at] = 2.0**-75, sign * product * 2.0**75
+        if at % 2 and at // 2 == before // 2:
+            continue  # the second value of a word is added first
+        got = generic_and_equal(lambda isa, x=x, w=w: kernels.linear(x, w, precision="bf16", isa=isa))  # type: ignore[misc]
+        assert got.item() == sign * wanted
+
+
+def test_bf16_sums_of_blocks_are_flushed_too() -> None:
+    # 2^-126 and -1.5 * 2^-126 in blocks of their own: the sum is no normal number.
+    x, w = np.zeros((1, 1024), np.float32), np.zeros((1024, 1), np.float32)
+    x[0, 0], w[0] = 2.0**-63, 2.0**-63
+    x[0, 512], w[512] = -(1.5 * 2.0**-63), 2.0**-63
+    assert generic_and_equal(lambda isa: kernels.linear(x, w, precision="bf16", isa=isa)).item() == 0.0
+
+
 @pytest.mark.parametrize("head_size", [1, 7, 26, 64, 256])
 @pytest.mark.parametrize("keys", [*TAILS, 512])
 def test_attention_in_bf16(head_size: int, keys: int) -> None:
