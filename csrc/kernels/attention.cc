@@ -38,12 +38,11 @@ void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels pa
     run_tile<typename Format::Step>(rows, width / kLanes,
                                     {.a = a,
                                      .a_stride = a_stride,
-                                     .w = w + panels.offset(0, column),
-                                     .w_stride = static_cast<size_t>(width),
                                      .c = reinterpret_cast<Word*>(c + column),
                                      .c_stride = static_cast<size_t>(panels.columns),
                                      .depth = panels.depth,
-                                     .accumulate = false});
+                                     .accumulate = false},
+                                    PlainRows{w + panels.offset(0, column), static_cast<size_t>(width)});
   }
 }
 

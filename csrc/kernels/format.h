@@ -1,14 +1,16 @@
 // How the values of a precision lie in the words that a tile multiplies.
 //
 // Where there is an instruction for the precision, they are the words that are stored (precision.h). Where there is none, each is
-// widened to two words first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. A GEMM widens a block of a
-// panel once for all its rows, and a row once for all columns of the panel, so that its tile runs as fast as one of the wider type.
+// Where there is an instruction for the precision, they are the words that are stored (precision.h). Where there is none, each is
+// widened to two words first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. The first tile of a GEMM
+// widens a block of a panel for all the others, and a row is widened once for all columns of a panel, so that nearly all of the
+// work is as fast as that of the wider type.
 //
 //   kPrecision  of what is stored
 //   Step        of the tile, see multiply.h
 //   Sums        while one lives, sums of this thread are rounded as the precision is defined to
 //   kWide       whether words are widened; then
-//     widen_weights  a register of words of W to the two registers that follow each other in depth
+//     widen_weights  a register of words of W to the first (half 0) or the second of the two that follow each other in depth
 //     widen_row      half a register's words of a row to a register
 //
 // fp32 and bf16 also say how attention, whose matrices are made as it runs, brings values into a tile's words:
@@ -97,10 +99,7 @@ struct Bf16Format {
   using Step = MultiplyFp32;
   using Sums = FlushSubnormals;
 
-  ALBERT_INLINE static void widen_weights(NativeWords w, NativeWords (&wide)[2]) {
-    wide[0] = w & 0xffff0000u;
-    wide[1] = w << 16;
-  }
+  ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) { return half == 0 ? w & 0xffff0000u : w << 16; }
   ALBERT_INLINE static NativeWords widen_row(const Word* words) {
 #if defined(__AVX512BW__)
     __m256i halves;
@@ -160,22 +159,17 @@ struct Int8Format {
   using Sums = PlainSums;
 
   // Unsigned bytes, to pairs of consecutive ones.
-  ALBERT_INLINE static void widen_weights(NativeWords w, NativeWords (&wide)[2]) {
-    // Bytes of a word that become the lower and the upper byte of each half; 0x80 is a zero.
-    constexpr int kLower = static_cast<int>(0x80018000u), kUpper = static_cast<int>(0x80038002u), kNext = 0x00040004;
+  ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
+    // Of the four words of a lane: the bytes that become the lower and the upper byte of each half; 0x80 is a zero.
+    constexpr int kNext = 0x00040004;
+    const int first = static_cast<int>(half == 0 ? 0x80018000u : 0x80038002u);
 #if defined(__AVX512BW__)
-    const auto shuffled = [&](int first) {
-      const __m512i from = _mm512_set4_epi32(first + 3 * kNext, first + 2 * kNext, first + kNext, first);
-      return (NativeWords)_mm512_shuffle_epi8((__m512i)w, from);
-    };
+    const __m512i from = _mm512_set4_epi32(first + 3 * kNext, first + 2 * kNext, first + kNext, first);
+    return (NativeWords)_mm512_shuffle_epi8((__m512i)w, from);
 #else
-    const auto shuffled = [&](int first) {
-      const __m128i from = _mm_setr_epi32(first, first + kNext, first + 2 * kNext, first + 3 * kNext);
-      return (NativeWords)_mm256_shuffle_epi8((__m256i)w, _mm256_broadcastsi128_si256(from));
-    };
+    const __m128i from = _mm_setr_epi32(first, first + kNext, first + 2 * kNext, first + 3 * kNext);
+    return (NativeWords)_mm256_shuffle_epi8((__m256i)w, _mm256_broadcastsi128_si256(from));
 #endif
-    wide[0] = shuffled(kLower);
-    wide[1] = shuffled(kUpper);
   }
   // Signed bytes.
   ALBERT_INLINE static NativeWords widen_row(const Word* words) {

@@ -7,9 +7,6 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// Of the panel's columns from `column` on, as many as a tile computes together.
-int tile_columns(const GemmPanel& g, int column) { return g.width - column < kPanelColumns ? g.width - column : kPanelColumns; }
-
 // The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `rounded`, gets activation(A W +
 // bias).
 template <typename Format, typename Function>
@@ -34,39 +31,22 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
   }
 }
 
-// The block of a panel from word k on as the tile reads it: columns of a tile side by side, each `columns` wide and twice as deep.
+// c [rows, width] (+)= the words [k, k + depth) of A times those of the panel. Of the tiles of a block the one that is the `first`
+// leaves the panel's words, widened, in the scratch: tile by tile of columns.
 template <typename Format>
-void widen_panel(const GemmPanel& g, int k, int depth) {
-  const auto width = static_cast<size_t>(g.width);
-  Word* to = g.scratch;
-  for (int column = 0; column < g.width; column += kPanelColumns) {
-    const int columns = tile_columns(g, column);
-    const Word* from = g.panel + static_cast<size_t>(k) * width + static_cast<size_t>(column);
-    for (int row = 0; row < depth; ++row, from += width, to += 2 * columns)
-      for (int i = 0; i < columns; i += kNativeLanes) {
-        NativeWords wide[2];
-        Format::widen_weights(load_words(from + i), wide);
-        store_words(to + i, wide[0]);
-        store_words(to + columns + i, wide[1]);
-      }
-  }
-}
-
-// c [rows, width] (+)= the words [k, k + depth) of A times those of the panel.
-template <typename Format>
-void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c) {
+void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c, [[maybe_unused]] bool first) {
   using Step = typename Format::Step;
+  const auto width = static_cast<size_t>(g.width);
+  const Word* const w = g.panel + static_cast<size_t>(k) * width;
   Tile tile{.a = a.words + k,
             .a_stride = a.stride,
-            .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
-            .w_stride = static_cast<size_t>(g.width),
             .c = reinterpret_cast<Word*>(c),
             .c_stride = g.c_stride,
             .depth = depth,
             .accumulate = k > 0};
   if constexpr (!Format::kWide) {
     [[maybe_unused]] const typename Format::Sums sums;
-    run_tile<Step>(rows, g.width / kLanes, tile);
+    run_tile<Step>(rows, g.width / kLanes, tile, PlainRows{w, width});
   } else {
     Word* const wide = g.scratch + kWidePanelWords;
     for (int r = 0; r < rows; ++r)
@@ -75,14 +55,16 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
                     Format::widen_row(tile.a + static_cast<size_t>(r) * a.stride + i));
     tile.a = wide;
     tile.a_stride = kWideRowWords;
-    tile.w = g.scratch;
     tile.depth = 2 * depth;
     [[maybe_unused]] const typename Format::Sums sums;
+    Word* panel = g.scratch;
     for (int column = 0; column < g.width; column += kPanelColumns) {
-      const int columns = tile_columns(g, column);
-      tile.w_stride = static_cast<size_t>(columns);
-      run_tile<Step>(rows, columns / kLanes, tile);
-      tile.w += static_cast<size_t>(2 * depth) * static_cast<size_t>(columns);
+      const int columns = g.width - column < kPanelColumns ? g.width - column : kPanelColumns;
+      if (first)
+        run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w + column, width, panel});
+      else
+        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{panel, static_cast<size_t>(columns)});
+      panel += static_cast<size_t>(tile.depth) * static_cast<size_t>(columns);
       tile.c += columns;
     }
   }
@@ -95,12 +77,11 @@ void gemm_panel(const GemmPanel& g) {
   for (int k = 0; k < g.depth; k += kDepthBlock) {
     const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
     const bool last = k + depth == g.depth;
-    if constexpr (Format::kWide) widen_panel<Format>(g, k, depth);
     for (int row = 0; row < g.rows; row += kTileRows) {
       const int rows = g.rows - row < kTileRows ? g.rows - row : kTileRows;
       float* c = g.c + static_cast<size_t>(row) * g.c_stride;
       const Operand a = g.a.from(row);
-      multiply_block<Format>(g, k, depth, a, rows, c);
+      multiply_block<Format>(g, k, depth, a, rows, c, row == 0);
       if (!last || plain) continue;
       Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
       with_activation<Format::kPrecision>(g.activation, [&](auto function) { finish<Format>(g, a, c, rounded, rows, function); });

@@ -64,14 +64,12 @@ def test_bf16_sums_at_the_ends_of_the_range(middle: int) -> None:
     ],
 )
 def test_bf16_sums_that_round_to_the_least_normal_number(product: float, wanted: float, sign: int) -> None:
-    # What vdpbf16ps gave on Sapphire Rapids. The least normal number comes from the block before, the first value of its word or
-    # the second; the last step adds the product to it.
-    for before, at in ((0, 1), (0, 2), (1, 2), (2, 511)):
+    # What vdpbf16ps gave on Sapphire Rapids. One step makes the least normal number, a later one adds the
+    # product; the second value of a word is added first.
+    for before, at in ((1, 0), (0, 2), (1, 2), (2, 511)):
         x, w = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
         x[0, before], w[before] = 2.0**-63, sign * 2.0**-63
         x[0, at], w[at] = 2.0**-75, sign * product * 2.0**75
-        if at % 2 and at // 2 == before // 2:
-            continue  # the second value of a word is added first
         got = generic_and_equal(lambda isa, x=x, w=w: kernels.linear(x, w, precision="bf16", isa=isa))  # type: ignore[misc]
         assert got.item() == sign * wanted
 
