@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 # The native sources and the metadata: when they change, the package is installed again.
 SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.toml
 
+# Processes that share the tests; auto: one for each CPU and 4 GB of memory.
+WORKERS ?= auto
+
 .PHONY: demo test test-slow test-real test-asan bench bench-quick bench-gpu bench-load fidelity lint format clean
 
 demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed lint  ## lint and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not real" --durations=15
+	$(BIN)/python -m pytest -m "not slow and not real and not alone" -n $(WORKERS) --dist worksteal --durations=15
+	$(BIN)/python -m pytest -m "alone and not slow and not real"
 
 test-slow: $(VENV)/installed  ## the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow --durations=15

@@ -23,8 +23,9 @@ from tokenizers import Tokenizer
 
 from albert_export import cli
 from albert_export.precision import PRECISIONS
+from albert_export.verify import BACKENDS
 from albert_runtime import Predictor
-from albert_runtime.backends import NAMES
+from albert_runtime.errors import UnsupportedError
 from outliers import add_outliers
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "models" / "python-albert"
@@ -61,7 +62,7 @@ def main() -> int:
         trained, stressed = Path(name) / "as-trained", Path(name) / "with-outliers"
         shutil.copytree(CHECKPOINT, trained)
         add_outliers(CHECKPOINT, stressed)
-        for checkpoint, backends in ((trained, NAMES), (stressed, ("native", "onnxruntime"))):
+        for checkpoint, backends in ((trained, BACKENDS), (stressed, ("native", "onnxruntime"))):
             folder = checkpoint.with_name(f"{checkpoint.name}-exported")
             for precision in PRECISIONS:
                 flags = [] if precision == "fp32" else [f"--{precision}"]
@@ -91,15 +92,17 @@ def mask_tokens(tokenizer: Tokenizer) -> Masked:
 
 def scorers(folder: Path, name: str, backends: Sequence[str]) -> Iterator[tuple[Key, Scorer]]:
     """((artifact, backend, what it computes in), scorer)."""
-    for artifact, precision in PRECISIONS.items():
+    for artifact in PRECISIONS:
         stem = folder / (name if artifact == "fp32" else f"{name}-{artifact}")
-        for backend in precision.backends:
-            if backend in backends:
+        for backend in backends:
+            try:
                 predictor = Predictor(stem, backend=backend)
-                yield (
-                    (artifact, backend, str(predictor.info().get("computes", artifact))),
-                    scores_of(predictor),
-                )
+            except UnsupportedError:
+                continue
+            yield (
+                (artifact, backend, str(predictor.info().get("computes", artifact))),
+                scores_of(predictor),
+            )
         for computes in CONVERTED if artifact == "fp32" else ():
             yield (artifact, "native", computes), scores_of(Predictor(stem, precision=computes))
     yield ("quantize_dynamic", "onnxruntime", "int8"), dynamic_int8(folder / f"{name}.onnx")

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -214,11 +214,18 @@ class _Build:
         """Every backend against the reference; ExportError if one is off by more than the tolerance."""
         batches = verify.make_batches(manifest.config, manifest.head)
         reference = verify.load_answers(self.folder / _REFERENCE)
-        results = {}
+        results: dict[str, dict[str, verify.Errors]] = {}
+        left_out: dict[str, str] = {}
         whole = {verify.OUTPUTS: str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}")}
-        for backend in self.request.precision.backends:
+        for backend in verify.BACKENDS:
             self.report.start("verify", backend)
             answers = self.answers(backend, whole)
+            if isinstance(answers, str):
+                if backend == verify.ENGINE:
+                    raise ExportError(f"{backend} cannot run this model here: {answers}")
+                left_out[backend] = answers
+                self.report.done(f"{backend} left out: {answers}")
+                continue
             results[backend] = verify.measure(reference, answers, batches, manifest.head)
             self.report.done(f"{backend} answered {len(batches)} batches")
         precision = self.request.precision
@@ -235,12 +242,12 @@ class _Build:
                         f"cosine {errors.cosine:.6f}, typical {errors.typical_cosine:.6f}; "
                         f"allowed: {allowed}; nothing was written"
                     )
-        depths = self.verify_depths(manifest)
+        depths = self.verify_depths(manifest, left_out)
         if depths:
             self.report.depths(depths)
-        return verify.record(eager_float32, allowed, results, depths)
+        return verify.record(eager_float32, allowed, results, depths, left_out)
 
-    def verify_depths(self, manifest: Manifest) -> Results:
+    def verify_depths(self, manifest: Manifest, left_out: Container[str]) -> Results:
         """Errors after each depth, of the backends that can be given a shallower model of these weights."""
         if not _depths(self.request):
             return {}
@@ -249,9 +256,10 @@ class _Build:
         results = {}
         shallow = {str(depth): str(self.shallow(manifest, depth)) for depth in _depths(self.request)}
         for backend in _ANY_DEPTH:
-            if backend in self.request.precision.backends:
+            if backend not in left_out:
                 self.report.start("depths", backend)
                 answers = self.answers(backend, shallow)
+                assert not isinstance(answers, str)  # it could run the whole model
                 results[backend] = verify.measure_depths(reference, answers, rows)
                 self.report.done(f"{backend} answered at {len(shallow)} depths")
         return results
@@ -281,9 +289,12 @@ class _Build:
         ).write(path)
         return path
 
-    def answers(self, backend: str, manifests: dict[str, str]) -> list[dict[str, np.ndarray]]:
-        """What a backend answers to the verification batches, by output; or its hidden states, by depth."""
-        self.stage(
+    def answers(self, backend: str, manifests: dict[str, str]) -> list[dict[str, np.ndarray]] | str:
+        """What a backend answers to the verification batches, by output; or its hidden states, by depth.
+
+        A text says why it cannot do here what the artifact asks of it.
+        """
+        result = self.stage(
             {
                 "stage": "answer",
                 "backend": backend,
@@ -292,6 +303,8 @@ class _Build:
             },
             f"verify {backend}",
         )
+        if "left_out" in result:
+            return str(result["left_out"])
         return verify.load_answers(self.folder / _ANSWERS)
 
     def stage(self, request: dict[str, Any], process: str | None = None) -> dict[str, Any]:

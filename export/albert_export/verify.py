@@ -33,6 +33,10 @@ OUTPUTS = "outputs"
 # What a depth is compared as: the rows of the batches through the encoder alone.
 ENCODER = Head()
 REFERENCE = "paddle eager float64"
+# Those that are held against the reference. The engine has to answer; another is left out, and its reason
+# recorded, where it says that this processor cannot do what the artifact asks of it.
+ENGINE = "native"
+BACKENDS = (ENGINE, "onnxruntime", "paddle")
 TOLERANCE = 2e-5
 # With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In
 # models that amplify rounding some tokens are off a hundred times as much as most, and by how much depends
@@ -181,8 +185,18 @@ def tolerance(eager_float32: Bounds) -> Bounds:
     )
 
 
-def record(eager_float32: Bounds, allowed: Allowed, backends: Results, depths: Results) -> dict[str, object]:
-    """The manifest's ``verification``; ``depths`` are the errors of rounded weights after each depth."""
+def record(
+    eager_float32: Bounds,
+    allowed: Allowed,
+    backends: Results,
+    depths: Results,
+    left_out: Mapping[str, str],
+) -> dict[str, object]:
+    """The manifest's ``verification``.
+
+    ``depths`` are the errors of rounded weights after each depth; ``left_out`` says of a backend without
+    errors why it cannot run this artifact on this machine.
+    """
     if isinstance(allowed, Bounds):
         limits = {"tolerance": allowed.max_abs, "typical_tolerance": allowed.typical_abs}
     else:
@@ -193,6 +207,7 @@ def record(eager_float32: Bounds, allowed: Allowed, backends: Results, depths: R
         "eager_float32_max_abs": eager_float32.max_abs,
         "eager_float32_typical_abs": eager_float32.typical_abs,
         "backends": _plain(backends),
+        **({"left_out": dict(left_out)} if left_out else {}),
         **({"depths": _plain(depths)} if depths else {}),
     }
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.errors import AlbertError
+from albert_runtime.errors import AlbertError, UnsupportedError
 from albert_runtime.tasks import Head
 
 from .events import Events
@@ -45,7 +45,8 @@ def trace(request: Request, events: Events) -> dict[str, object]:
 def answer(request: Request, events: Events) -> dict[str, object]:
     """The verification batches through one backend of the runtime's Predictor; writes its answers.
 
-    ``manifests``: one for the outputs, or one for each depth.
+    ``manifests``: one for the outputs, or one for each depth. A backend that cannot do here what the artifact
+    asks answers nothing; ``left_out`` says why.
     """
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
@@ -53,7 +54,10 @@ def answer(request: Request, events: Events) -> dict[str, object]:
     batches, rows = make_batches(config, head), make_batches(config, ENCODER)
     answers: list[dict[str, np.ndarray]] = [{} for _ in batches]
     for name, manifest in request["manifests"].items():
-        predictor = Predictor(manifest, backend=request["backend"])
+        try:
+            predictor = Predictor(manifest, backend=request["backend"])
+        except UnsupportedError as error:
+            return {"left_out": str(error)}
         for batch, outputs in zip(batches if name == OUTPUTS else rows, answers, strict=True):
             found = predictor.run(dict(batch))
             outputs.update(found if name == OUTPUTS else {name: found["last_hidden_state"]})

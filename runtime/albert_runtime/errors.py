@@ -17,6 +17,10 @@ class BackendError(AlbertError, RuntimeError):
     """A backend is unknown, unusable here or not installed; the message says how to get it."""
 
 
+class UnsupportedError(BackendError):
+    """A backend is there, but what the artifact asks of it this processor or device cannot do."""
+
+
 class Overloaded(AlbertError):
     """More requests wait than ``max_queue`` allows; try again later."""
 

@@ -99,6 +99,9 @@ class Manifest:
             calibration=None if data.get("calibration") is None else get(data, "calibration", dict),
         )
         _check_head(manifest)
+        left_out = manifest.left_out
+        if not isinstance(left_out, dict) or not all(isinstance(why, str) for why in left_out.values()):
+            bad("verification.left_out", f"must be an object of texts, not {clip(left_out)}")
         if manifest.inputs != INPUTS:
             bad("inputs", f"is {list(manifest.inputs)!r}, not {list(INPUTS)!r}")
         expected = manifest.head.outputs(manifest.config)
@@ -106,6 +109,12 @@ class Manifest:
             bad("outputs", f"is {list(manifest.outputs)!r}, not {list(expected)!r}")
         check_tensors(manifest.tensors, manifest.config, manifest.head, manifest.files["weights"].size)
         return manifest
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The backends that could not run this artifact where it was exported, and why."""
+        reasons: Mapping[str, str] = self.verification.get("left_out", {})
+        return reasons
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""

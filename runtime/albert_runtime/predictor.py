@@ -232,7 +232,10 @@ class Predictor(TextAnswers):
         self.batcher = self._new_batcher()
 
     def info(self) -> dict[str, Any]:
-        """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config."""
+        """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config.
+
+        ``left_out``: the backends that the artifact was not verified on, and why not.
+        """
         manifest, artifact = self.manifest, self._artifact
         return {
             "name": artifact.stem if manifest is None else manifest.name,
@@ -244,6 +247,7 @@ class Predictor(TextAnswers):
             "tokenizer": self.reads_texts,
             "task": None if manifest is None else manifest.task,
             "config": None if manifest is None else manifest.config.to_dict(),
+            "left_out": {} if manifest is None else dict(manifest.left_out),
             "weights_origin": None if manifest is None else dict(manifest.weights_origin),
             "notes": [self._without_manifest()] if manifest is None else [],
             **self._backend.info(),

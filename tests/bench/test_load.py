@@ -75,6 +75,7 @@ def test_a_closed_loop_asks_again_as_it_is_answered():
     assert load.tokens == 2 * load.offered and set(load.statuses) == {"200"}
 
 
+@pytest.mark.alone  # what a second of it offers
 def test_an_open_loop_offers_its_rate_whatever_comes_back():
     async def stalled(number, body):
         await asyncio.sleep(0.3)
@@ -85,6 +86,7 @@ def test_an_open_loop_offers_its_rate_whatever_comes_back():
     assert load.percentile(0.5) > 0.29
 
 
+@pytest.mark.alone  # which answers come within 0.1 s
 def test_latency_counts_from_when_a_request_was_due(monkeypatch):
     """One connection, one stall: those that had to wait for it are late, though they were sent after it."""
     monkeypatch.setattr(loops, "_MOST_CONNECTIONS", 1)
@@ -145,6 +147,7 @@ def test_policies_answer_all(artifact):
     assert found["singles"]["p99"] > 0 and found["jobs"]["p50"] > 0
 
 
+@pytest.mark.alone  # offers shares of what the servers can answer, refusals are faults
 def test_the_whole_on_a_small_model(artifact, tmp_path, monkeypatch, capsys):
     """Every server starts, answers and stops; tables and picture are written."""
     monkeypatch.setattr("albert_bench.load.ladder.SHARES", (0.2, 0.5))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from albert_export import pipeline, verify
+from albert_export import onnx_graph, pipeline, verify
 from albert_export.pdiparams import read_tensor_ranges
 from albert_export.tensor_pickle import read_state_dict
 from albert_export.weights import RandomWeights
@@ -99,8 +99,10 @@ def test_the_folder_and_its_manifest(export_artifact, golden, case, program_form
     assert program.with_suffix(".onnx").stat().st_size < (60_000 if case == "model-groups" else 30_000)
 
     record = manifest.verification
-    assert record["reference"] == "paddle eager float64" and 2e-5 <= record["tolerance"] < 8e-5
-    assert 0 < record["eager_float32_max_abs"] < 5e-6
+    assert record["reference"] == "paddle eager float64"
+    # How far float32 in Paddle is off differs by processor; it is held to what is asked of the backends.
+    assert 0 < record["eager_float32_max_abs"] <= 2e-5
+    assert record["tolerance"] == max(2e-5, 16 * record["eager_float32_max_abs"])
     assert list(record["backends"]) == BACKENDS
     for outputs in record["backends"].values():
         assert list(outputs) == list(manifest.outputs)
@@ -287,6 +289,16 @@ def test_force_replaces_and_a_failure_keeps_the_old_artifact(
     monkeypatch.undo()
     assert run(*arguments, "--random-weights", "2", "--force").code == 0
     assert Artifact.open(out).manifest.weights_origin["seed"] == 2
+
+
+def test_a_graph_that_does_not_load_fails_the_export(run, tmp_path, tiny, monkeypatch, write_checkpoint):
+    """Only what a processor cannot do is left out, nothing that is wrong with the artifact."""
+    monkeypatch.setattr(onnx_graph, "write_onnx", lambda path, *rest: path.write_bytes(b"no graph"))
+    outcome = run(
+        write_checkpoint(tmp_path / "m", tiny), "-o", tmp_path / "out", "--random-weights", "--quiet"
+    )
+    assert outcome.code == 1 and "ONNX Runtime cannot load m.onnx" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "hostile", "spare", "overflow", "tokenizer"])

@@ -1,5 +1,9 @@
 """Artifacts of 16 bits: what is stored, who computes it and how close, who refuses, and what is reported."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +12,8 @@ from albert_export.precision import PRECISIONS, dtypes, from_bfloat16, rounded, 
 from albert_export.weights import RandomWeights
 from albert_runtime import BackendError, Predictor
 from albert_runtime.tasks import Head
+
+from .machine import answering, left_out
 
 STORED = {"fp16": "float16", "bf16": "bfloat16"}
 CASES = [
@@ -50,7 +56,7 @@ def test_every_backend_that_can_answers_closely(exported, export_artifact, golde
     program = exported(case, precision)
     batch = inputs_of(golden, case)
     exact = Predictor(export_artifact(golden / case), backend="native").run(batch)
-    for backend in PRECISIONS[precision].backends:
+    for backend in answering(precision):
         answer = Predictor(program, backend=backend).run(batch)
         assert list(answer) == list(exact)
         for name, values in answer.items():
@@ -73,9 +79,11 @@ def test_what_is_stored_and_recorded(exported, golden, precision):
     )
     assert {t.dtype for t in manifest.tensors} == {"float32", STORED[precision]}
     record = manifest.verification
-    assert record["least_cosine"] == 0.999 and list(record["backends"]) == list(
-        PRECISIONS[precision].backends
-    )
+    assert record["least_cosine"] == 0.999 and tuple(record["backends"]) == answering(precision)
+    assert record["left_out"].keys() == left_out(precision).keys()
+    for backend, words in left_out(precision).items():
+        assert words in record["left_out"][backend]
+    assert Predictor(program).info()["left_out"] == record["left_out"]
     for outputs in (*record["backends"].values(), *record["depths"].values()):
         assert all(errors["max_abs"] > 0 and errors["cosine"] > 0.999 for errors in outputs.values())
     layers = [str(depth + 1) for depth in range(manifest.config.num_hidden_layers)]
@@ -105,14 +113,57 @@ def test_models_of_several_groups_have_no_depths(exported):
 
 def test_the_other_program_format(exported, golden):
     program = exported("model-gelu", "bf16", "--format", "json")
-    assert Predictor(program, backend="paddle").run(inputs_of(golden, "model-gelu"))
+    assert Predictor(program, backend="native").run(inputs_of(golden, "model-gelu"))
+    if "paddle" in answering("bf16"):
+        assert Predictor(program, backend="paddle").run(inputs_of(golden, "model-gelu"))
+    else:
+        assert_refused(program, "bf16", "paddle")
 
 
-def test_who_cannot_run_it_says_who_can(exported):
-    with pytest.raises(BackendError, match=r"ONNX Runtime multiplies no bfloat16 on a CPU.*backend='native'"):
-        Predictor(exported("model-gelu", "bf16"), backend="onnxruntime")
-    with pytest.raises(BackendError, match=r"Paddle computes no float16 on a CPU.*backend='native'"):
-        Predictor(exported("model-gelu", "fp16"), backend="paddle")
+def assert_refused(program, precision, backend):
+    with pytest.raises(BackendError) as refusal:
+        Predictor(program, backend=backend)
+    assert left_out(precision)[backend] in str(refusal.value)
+    assert "use backend='native'" in str(refusal.value)
+
+
+@pytest.mark.parametrize("precision", STORED)
+def test_who_cannot_run_it_says_who_can(exported, precision):
+    for backend in left_out(precision):
+        assert_refused(exported("model-gelu", precision), precision, backend)
+
+
+ON_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ALBERT_FORCE_ISA": "avx2"}
+
+
+def on_avx2(*command, **more):
+    """The command as a machine without AVX-512 would run it."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, **ON_AVX2, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_export_leaves_out_what_the_processor_cannot_do(golden, tmp_path):
+    """Paddle has no bfloat16 without AVX-512: the report and the manifest say so, and the rest is checked."""
+    done = on_avx2("-m", "albert_export.cli", golden / "masked-lm", "-o", tmp_path, "--bf16")
+    assert done.returncode == 0, done.stderr
+    reason = "Paddle multiplies no bfloat16 on this processor; use backend='native'"
+    assert f"paddle left out: {reason}" in done.stderr
+    record = Predictor(tmp_path).manifest.verification
+    assert record["left_out"]["paddle"] == reason and list(record["backends"]) == ["native"]
+    assert record["backends"]["native"]["prediction_scores"]["cosine"] > 0.999
+
+
+def test_auto_passes_over_what_the_processor_cannot_do(exported):
+    """Its reason is one of those that are named where nothing else runs either."""
+    code = f"from albert_runtime import Predictor; Predictor({str(exported('model-gelu', 'bf16'))!r})"
+    done = on_avx2("-c", code, ALBERT_FORCE_ISA="none")
+    assert done.returncode == 1
+    assert "paddle: Paddle multiplies no bfloat16 on this processor" in done.stderr.splitlines()[-1]
 
 
 def test_the_engine_computes_what_it_is_asked_for(exported):

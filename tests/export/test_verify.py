@@ -172,10 +172,11 @@ def test_tolerance_and_record():
     assert not allowed.hold(verify.Errors(float("nan"), 0.0, 0.0, 1.0, 1.0))
     errors = verify.Errors(1e-6, 2e-7, 1e-7, 1.0, 1.0)
     results = {"native": {"pooled_output": errors}}
-    narrow = verify.record(verify.Bounds(1e-3, 1e-4), verify.Likeness(0.999), results, results)
+    reasons = {"paddle": "no bfloat16 here"}
+    narrow = verify.record(verify.Bounds(1e-3, 1e-4), verify.Likeness(0.999), results, results, reasons)
     assert narrow["least_cosine"] == 0.999 and "tolerance" not in narrow
-    assert narrow["depths"] == narrow["backends"]
-    record = verify.record(verify.Bounds(1e-3, 1e-4), allowed, results, {})
+    assert narrow["depths"] == narrow["backends"] and narrow["left_out"] == reasons
+    record = verify.record(verify.Bounds(1e-3, 1e-4), allowed, results, {}, {})
     assert record == {
         "reference": "paddle eager float64",
         "tolerance": 16e-3,

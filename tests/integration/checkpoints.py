@@ -55,10 +55,8 @@ def odd_texts(count: int) -> list[str]:
     return texts
 
 
-def _pieces(folder: Path) -> Any:
-    """SentencePiece, as the English models have it."""
+def _write_pieces(folder: Path) -> None:
     import sentencepiece
-    from transformers import AlbertTokenizerFast
 
     letters = " ".join("abcdefghijklmnopqrstuvwxyz0123456789")
     out = io.BytesIO()
@@ -75,24 +73,34 @@ def _pieces(folder: Path) -> Any:
         control_symbols=["[CLS]", "[SEP]", "[MASK]"],
         minloglevel=2,
     )
-    path = folder / "spiece.model"
-    path.write_bytes(out.getvalue())
-    return AlbertTokenizerFast(str(path), model_max_length=MAX_LENGTH)
+    (folder / "spiece.model").write_bytes(out.getvalue())
 
 
-def _word_pieces(folder: Path) -> Any:
-    """WordPiece, as the Chinese models have it."""
-    from transformers import BertTokenizerFast
+def _read_pieces(folder: Path) -> Any:
+    from transformers import AlbertTokenizerFast
 
+    return AlbertTokenizerFast(str(folder / "spiece.model"), model_max_length=MAX_LENGTH)
+
+
+def _write_word_pieces(folder: Path) -> None:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(word.lower() for word in WORDS[:40])]
     tokens += [*letters, *(f"##{letter}" for letter in letters), *SIGNS, "\u5df4", "\u9ece"]
-    path = folder / "vocab.txt"
-    path.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
-    return BertTokenizerFast(str(path), model_max_length=MAX_LENGTH)
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
 
 
-TOKENIZERS = {"pieces": _pieces, "word pieces": _word_pieces}
+def _read_word_pieces(folder: Path) -> Any:
+    from transformers import BertTokenizerFast
+
+    return BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=MAX_LENGTH)
+
+
+# kind -> (write(folder), read(folder) -> tokenizer): SentencePiece as the English models have it, WordPiece
+# as the Chinese.
+TOKENIZERS = {
+    "pieces": (_write_pieces, _read_pieces),
+    "word pieces": (_write_word_pieces, _read_word_pieces),
+}
 
 
 def make_model(class_name: str, tokenizer: Any, config: dict[str, Any]) -> Any:

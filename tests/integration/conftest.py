@@ -1,5 +1,6 @@
-"""Checkpoints of transformers and what is exported of them, each once per session."""
+"""Checkpoints of transformers and what is exported of them, each once per run."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +16,29 @@ MakeBoth = Callable[..., Both]
 
 
 @pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory, export_artifact: Callable[..., Path]) -> MakeBoth:
+def both(make_once: Callable[..., Path], export_artifact: Callable[..., Path]) -> MakeBoth:
     """both(class_name, tokenizer="pieces", **config) -> Both; ``tokenizer`` is one of TOKENIZERS."""
     pytest.importorskip("torch").set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its imports, which are not ours to mend
         pytest.importorskip("transformers")
-    tokenizers: dict[str, Any] = {}
     made: dict[str, Both] = {}
 
     def make(class_name: str, tokenizer: str = "pieces", **config: Any) -> Both:
         key = repr((class_name, tokenizer, config))
         if key not in made:
-            if tokenizer not in tokenizers:
-                tokenizers[tokenizer] = TOKENIZERS[tokenizer](tmp_path_factory.mktemp("tokenizer"))
-            model = make_model(class_name, tokenizers[tokenizer], config)
-            folder = tmp_path_factory.mktemp("checkpoint") / "model"
-            model.save_pretrained(folder)
-            tokenizers[tokenizer].save_pretrained(folder)
+            write, read = TOKENIZERS[tokenizer]
+            words = read(make_once(f"tokenizer-{tokenizer.replace(' ', '-')}", write))
+            model = make_model(class_name, words, config)
+
+            def save(folder: Path) -> None:
+                model.save_pretrained(folder)
+                words.save_pretrained(folder)
+
+            named = hashlib.sha256(key.encode()).hexdigest()[:16]
+            folder = make_once(f"checkpoint-{class_name}-{named}", save)
             ours = Predictor(export_artifact(folder), backend="native", num_threads=1)
-            made[key] = Both(ours, model, tokenizers[tokenizer])
+            made[key] = Both(ours, model, words)
         return made[key]
 
     return make

@@ -1,6 +1,7 @@
 """The model kept in the repository, trained on Python's documentation: from checkpoint to sensible words."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,13 @@ SENTENCES = [line["text"] for line in HELD_OUT]
 
 
 @pytest.fixture(scope="module")
-def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("int8")
-    assert cli.main([str(CHECKPOINT), "-o", str(folder), "--int8", "--quiet"]) == 0
-    return folder / "python-albert-int8.pdmodel"
+def int8(export_artifact: Callable[..., Path]) -> Path:
+    return export_artifact(CHECKPOINT, precision="int8")
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("python-albert")
-    assert cli.main([str(CHECKPOINT), "-o", str(folder), "--quiet"]) == 0
-    return folder / "python-albert.pdmodel"
+def program(export_artifact: Callable[..., Path]) -> Path:
+    return export_artifact(CHECKPOINT)
 
 
 def words(answer: dict[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 from albert_export.variants import VARIANTS
 from albert_runtime import Predictor
 
+from ..export.machine import answering, left_out
+
 NAMES = list(VARIANTS)
 WIDE = [name for name, config in VARIANTS.items() if config.hidden_size > 1024]
 ONE_OF_EACH = list({config.hidden_size: name for name, config in VARIANTS.items()}.values())
@@ -21,7 +23,8 @@ BATCH = {
 
 @pytest.fixture
 def program(request, export_artifact) -> Iterator[Path]:
-    """The exported program of (variant, layers, precision); the wide ones, a gigabyte each, are removed."""
+    """The exported program of (variant, layers, precision). The wide ones, a gigabyte each, are removed: no
+    other test reads them, and a process has one at a time."""
     name, layers, precision = request.param
     path = export_artifact(name, small_layers=layers, precision=precision)
     yield path
@@ -74,7 +77,11 @@ def check_fewer_bits(program: Path) -> None:
     size = program.with_suffix(".pdiparams").stat().st_size
     assert payload < size < payload * (1.1 if quantized else 1.01) + 200 * len(manifest.tensors)
     assert program.with_suffix(".onnx").stat().st_size < 400_000
-    for depths in manifest.verification["depths"].values():
+    record = manifest.verification
+    assert set(record["backends"]) == set(answering(manifest.precision))
+    reasons = record.get("left_out", {})
+    assert reasons.keys() == left_out(manifest.precision).keys() and all(reasons.values())
+    for depths in record["depths"].values():
         assert len(depths) == manifest.config.num_hidden_layers
         assert all(errors["cosine"] > (0.99 if quantized else 0.999) for errors in depths.values())
     answer = native.run(BATCH)

@@ -127,6 +127,7 @@ def test_many_callers_at_once(model: Model) -> None:
         assert all(pool.map(call, range(8)))
 
 
+@pytest.mark.alone  # how long another thread stands still
 def test_run_releases_the_gil(model: Model) -> None:
     engine = model.engine()
     batch = tokens([200] * 100)

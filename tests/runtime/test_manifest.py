@@ -137,6 +137,8 @@ BAD_VALUES = [
     ("tensors.3.offset", 10**18, "outside the weight file"),
     ("tensors.3.offset", 10, "overlaps"),
     ("verification", None, "verification must be an object"),
+    ("verification", {"left_out": "paddle"}, "verification.left_out must be an object of texts"),
+    ("verification", {"left_out": {"paddle": 1}}, "verification.left_out must be an object of texts"),
 ]
 
 

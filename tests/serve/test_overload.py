@@ -110,6 +110,7 @@ def test_too_many_at_once(held):
         check_refused(held, "6 requests are in this server")
 
 
+@pytest.mark.alone  # seen there within the 0.1 s that it has
 def test_a_deadline_in_the_queue(held):
     expired = ended(held, "expired")
     with ThreadPoolExecutor(2) as pool:

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from ..artifact import Artifact
 from ..errors import BackendError
-from .base import Backend, Options, one_line
+from .base import Backend, Options, WrongSettingError, one_line
 
 __all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "choose"]
 
@@ -53,6 +53,8 @@ def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, di
             continue
         try:
             return _build(candidate, artifact, options, named=False), skipped
+        except WrongSettingError:
+            raise
         except BackendError as error:
             skipped[candidate] = str(error)
             _log.info("%s: not on %s: %s", artifact.stem, candidate, error)

@@ -15,7 +15,7 @@ from ..batch import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError
 from ..manifest import SUFFIX, Manifest
 from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
-from .base import SCORES, SPANS, Array, Options, one_line
+from .base import SCORES, SPANS, Array, Options, WrongSettingError, one_line
 from .packed_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
@@ -133,7 +133,7 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _n
     try:
         isa = _native.default_isa()
     except ValueError as error:  # ALBERT_FORCE_ISA names what this machine cannot run
-        raise BackendError(one_line(error)) from None
+        raise WrongSettingError(one_line(error)) from None
     # The same weights may serve another config: base-v1 and base-v2 differ in their activation only.
     key = (
         *(manifest.files["weights"].sha256, precision, isa),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact
 from ..batch import Int64
-from ..errors import BackendError
+from ..errors import BackendError, UnsupportedError
 from .base import Options, PaddedBackend, check_inputs, import_package, one_line
 
 OLDEST = (1, 21)
@@ -26,9 +26,12 @@ class OnnxRuntimeBackend(PaddedBackend):
     name = "onnxruntime"
 
     def __init__(self, artifact: Artifact, options: Options) -> None:
-        """Load the graph; BackendError if it has none, or ONNX Runtime is missing, unfit or refuses it."""
+        """Load the graph; BackendError if it has none, or ONNX Runtime is missing, unfit or refuses it.
+
+        UnsupportedError for bfloat16.
+        """
         if artifact.manifest is not None and artifact.manifest.precision == "bf16":
-            raise BackendError(
+            raise UnsupportedError(
                 f"ONNX Runtime multiplies no bfloat16 on a CPU, which {artifact.stem}.onnx asks for; "
                 "use backend='native', or export with --fp16 or in fp32"
             )

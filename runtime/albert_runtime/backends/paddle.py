@@ -1,5 +1,6 @@
 """Paddle Inference on the CPU, from STEM.pdmodel or STEM.json and STEM.pdiparams."""
 
+import os
 import threading
 import warnings
 from collections.abc import Sequence
@@ -7,12 +8,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact
 from ..batch import Int64
-from ..errors import BackendError
+from ..errors import BackendError, UnsupportedError
+from ..manifest import INPUTS
+from ..tasks import MULTIPLE_CHOICE
 from .base import Options, PaddedBackend, check_inputs, import_package, one_line
+
+# What oneDNN, which Paddle leaves bfloat16 to, may use of the processor.
+_ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 class PaddleBackend(PaddedBackend):
@@ -21,7 +28,10 @@ class PaddleBackend(PaddedBackend):
     name = "paddle"
 
     def __init__(self, artifact: Artifact, options: Options) -> None:
-        """Load the program; BackendError if it has none, or Paddle is missing or refuses it."""
+        """Load the program; BackendError if it has none, or Paddle is missing or refuses it.
+
+        UnsupportedError if Paddle does not compute here what the artifact stores.
+        """
         program, weights = artifact.files.get("program"), artifact.files.get("weights")
         if program is None or weights is None:
             raise BackendError(f"{artifact.stem} has no Paddle program; export the model again")
@@ -51,11 +61,13 @@ class PaddleBackend(PaddedBackend):
         self._lock = threading.Lock()
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size
+            if artifact.manifest.precision == "bf16" and options.device != "gpu":
+                self._check_bfloat16(paddle, artifact.manifest.task)
 
     def check_precision(self, artifact: Artifact, program: Path) -> None:
-        """BackendError if this device does not compute what the artifact stores."""
+        """UnsupportedError if this kind of device does not compute what the artifact stores."""
         if artifact.manifest is not None and artifact.manifest.precision == "fp16":
-            raise BackendError(
+            raise UnsupportedError(
                 f"Paddle computes no float16 on a CPU, which {program.name} asks for; "
                 "use backend='native', or export with --bf16 or in fp32"
             )
@@ -66,6 +78,22 @@ class PaddleBackend(PaddedBackend):
         """Complete the settings of paddle.inference.Config for this device."""
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(options.num_threads)
+
+    def _check_bfloat16(self, paddle: ModuleType, task: str) -> None:
+        """UnsupportedError if this processor may have no products of bfloat16, and the program fails."""
+        # AVX-512 has them always, the newest AVX2 too: Paddle tells the former, not the latter, and does not
+        # heed the limits. So one token has the last word.
+        limited = any(name in os.environ for name in _ONEDNN_LIMITS)
+        if paddle.base.core.supports_bfloat16() and not limited:
+            return
+        one = np.ones((1, 1, 1) if task == MULTIPLE_CHOICE else (1, 1), np.int64)
+        ids = dict.fromkeys(INPUTS, one) | {"input_ids": 0 * one, "token_type_ids": 0 * one}
+        try:
+            self.forward(ids, self.outputs[:1])
+        except BackendError:
+            raise UnsupportedError(
+                "Paddle multiplies no bfloat16 on this processor; use backend='native'"
+            ) from None
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See PaddedBackend.forward."""
