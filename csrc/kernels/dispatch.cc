@@ -40,7 +40,6 @@ bool bf16_instruction_pays() {
 }
 #endif
 
-// The fastest first.
 std::vector<const Kernels*> usable() {
   std::vector<const Kernels*> tables;
 #if defined(__x86_64__)
@@ -48,16 +47,22 @@ std::vector<const Kernels*> usable() {
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
+  const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512bf16");  // no processor has the one without the other
+  if (has_bf16) tables.push_back(&avx512_bf16::kTable);
   if (has_vnni) tables.push_back(&avx512_vnni::kTable);
-  if (has_vnni && __builtin_cpu_supports("avx512bf16")) {  // no processor has the one without the other
-    static const bool pays = bf16_instruction_pays();
-    tables.insert(pays ? tables.begin() : tables.end(), &avx512_bf16::kTable);
-  }
   if (has_avx512) tables.push_back(&avx512::kTable);
   if (has_avx2) tables.push_back(&avx2::kTable);
 #endif
   tables.push_back(&generic::kTable);
   return tables;
+}
+
+const Kernels& find_fastest() {
+  const std::vector<const Kernels*> tables = usable();
+#if defined(__x86_64__)
+  if (tables.front() == &avx512_bf16::kTable && !bf16_instruction_pays()) return avx512_vnni::kTable;
+#endif
+  return *tables.front();
 }
 
 }  // namespace
@@ -79,7 +84,10 @@ const Kernels& kernels_for(std::string_view isa) {
 
 std::string default_isa() {
   const char* forced = std::getenv("ALBERT_FORCE_ISA");
-  if (forced == nullptr || *forced == '\0') return usable().front()->isa;
+  if (forced == nullptr || *forced == '\0') {
+    static const Kernels& fastest = find_fastest();
+    return fastest.isa;
+  }
   try {
     return kernels_for(forced).isa;
   } catch (const std::invalid_argument& error) {

@@ -26,13 +26,14 @@ struct Kernels {
   int panel_width(Precision precision) const { return panel_columns[static_cast<int>(precision)]; }
 };
 
-// The ISAs that this build has and this processor runs, the fastest first; "generic" is always the last.
+// The ISAs that this build has and this processor runs, the newest first; "generic" is always the last.
 std::vector<std::string> usable_isas();
 
 // The kernels of one of usable_isas(); std::invalid_argument names the choices.
 const Kernels& kernels_for(std::string_view isa);
 
-// ALBERT_FORCE_ISA where it is set, else the fastest. std::invalid_argument if it names none of usable_isas().
+// ALBERT_FORCE_ISA where it is set, else the fastest, which is found once for the process. std::invalid_argument if it names none of
+// usable_isas().
 std::string default_isa();
 
 }  // namespace albert
