@@ -30,7 +30,7 @@ double seconds_per_operation(Precision precision) {
   return std::chrono::duration<double>(Clock::now() - begin).count() / operations;
 }
 
-// The instruction that multiplies bfloat16 is twice as fast as fma on Zen 4 and half as fast on Sapphire Rapids, where bf16 is
+// The instruction that multiplies bfloat16 is twice as fast as fma on Zen 4 and half as fast on Granite Rapids, where bf16 is
 // better off without it. By majority of tries turn by turn, since other processes slow some of them.
 bool bf16_instruction_pays() {
   constexpr int kTries = 15;

@@ -64,7 +64,7 @@ def test_bf16_sums_at_the_ends_of_the_range(middle: int) -> None:
     ],
 )
 def test_bf16_sums_that_round_to_the_least_normal_number(product: float, wanted: float, sign: int) -> None:
-    # What vdpbf16ps gave on Sapphire Rapids. One step makes the least normal number, a later one adds the
+    # What vdpbf16ps gave on Granite Rapids. One step makes the least normal number, a later one adds the
     # product; the second value of a word is added first.
     for before, at in ((1, 0), (0, 2), (1, 2), (2, 511)):
         x, w = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
