@@ -206,13 +206,14 @@ def test_a_row_has_the_same_bits_in_any_batch_and_on_any_threads(
         assert same_bits(alone_pooled[0], pooled[i])
 
 
-def test_packed_weights_shrink_by_half_and_to_a_quarter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isa", _native.isas())
+def test_packed_weights_shrink_by_half_and_to_a_quarter(tmp_path: Path, isa: str) -> None:
     sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
     model = make_model(tmp_path, config(**sizes))
     layer = 4 * 768 * 768 + 2 * 768 * 3072  # values in the matrices of a layer
-    full = model.engine().packed_bytes
+    full = model.engine(isa).packed_bytes
     for precision, saved in (("bf16", 2), ("int8", 3)):
-        assert model.engine(precision=precision).packed_bytes == full - saved * layer
+        assert model.engine(isa, precision=precision).packed_bytes == full - saved * layer
 
 
 def test_int8_sums_that_could_overflow_are_refused(tmp_path: Path) -> None:
