@@ -24,7 +24,7 @@ test-real: $(VENV)/installed  ## the published weights, where there is a network
 	$(BIN)/python -m pytest -m real
 
 test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	BIN=$(abspath $(BIN)) tools/test_asan.sh
+	BIN=$(abspath $(BIN)) WORKERS=$(WORKERS) tools/test_asan.sh
 
 # Alone on the machine: what else runs there is measured too.
 bench: $(VENV)/installed  ## the engine and its peers on seeded models, under two hours; benchmarks/results

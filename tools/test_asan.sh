@@ -18,5 +18,5 @@ runtime=$(${CXX:-c++} -print-file-name=libasan.so)
 stdcxx=$(${CXX:-c++} -print-file-name=libstdc++.so)  # preloaded too: ASan must find the exception functions when it starts
 export LD_PRELOAD="$runtime $stdcxx" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 PYTHONMALLOC=malloc PYTHONPATH="$PWD/$build/site"
 "$BIN/python" -c "from albert_runtime import _native; assert '/$build/' in _native.__file__, _native.__file__"
-# The allocation test puts an allocator of its own in the place of the sanitizer's.
-"$BIN/python" -m pytest -p no:cacheprovider -x -q tests/native --ignore tests/native/test_allocations.py
+# The allocation test puts an allocator of its own in the place of the sanitizer's; what is measured alone is no matter here.
+"$BIN/python" -m pytest -p no:cacheprovider -x -q -m "not alone" -n "${WORKERS:-auto}" --dist worksteal tests/native --ignore tests/native/test_allocations.py

@@ -21,6 +21,10 @@ class UnsupportedError(BackendError):
     """A backend is there, but what the artifact asks of it this processor or device cannot do."""
 
 
+class WrongSettingError(BackendError):
+    """An environment variable asks for what this machine has not: an error, and no reason to take another backend."""
+
+
 class Overloaded(AlbertError):
     """More requests wait than ``max_queue`` allows; try again later."""
 

@@ -142,7 +142,7 @@ def test_an_engine_without_answers_fails(bench, monkeypatch):
     monkeypatch.setenv("ALBERT_FORCE_ISA", "none")
     code, _, out, err = bench("--quick", "--only", "onnxruntime")
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith("albert-bench: error: BackendError: ")
+    assert err.splitlines()[-1].startswith("albert-bench: error: WrongSettingError: ALBERT_FORCE_ISA: ")
 
 
 def test_a_result_folder_that_cannot_be_made(bench, tmp_path):

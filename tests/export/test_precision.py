@@ -160,8 +160,18 @@ def test_an_export_leaves_out_what_the_processor_cannot_do(golden, tmp_path):
 
 def test_auto_passes_over_what_the_processor_cannot_do(exported):
     """Its reason is one of those that are named where nothing else runs either."""
-    code = f"from albert_runtime import Predictor; Predictor({str(exported('model-gelu', 'bf16'))!r})"
-    done = on_avx2("-c", code, ALBERT_FORCE_ISA="none")
+    code = """
+import sys
+from albert_runtime import BackendError, Predictor
+from albert_runtime.backends.native import NativeBackend
+
+def refuse(*arguments):
+    raise BackendError("no engine")
+
+NativeBackend.__init__ = refuse
+Predictor(sys.argv[1])
+"""
+    done = on_avx2("-c", code, str(exported("model-gelu", "bf16")))
     assert done.returncode == 1
     assert "paddle: Paddle multiplies no bfloat16 on this processor" in done.stderr.splitlines()[-1]
 

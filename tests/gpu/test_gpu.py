@@ -6,6 +6,8 @@ import pytest
 from albert_runtime import BackendError, Predictor
 from albert_runtime.tasks import MULTIPLE_CHOICE, Head
 
+pytestmark = pytest.mark.alone  # there is one GPU, and building an engine takes its memory
+
 ROWS = [[2, *range(100, 100 + length), 3] for length in (62, 1, 30, 14, 5)]
 # Relative to the size of the answers. fp32 products are TF32 on the GPU.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.9999, "bf16": 0.999, "int8": 0.98}

@@ -6,8 +6,8 @@ from dataclasses import replace
 from importlib import import_module
 
 from ..artifact import Artifact
-from ..errors import BackendError
-from .base import Backend, Options, WrongSettingError, one_line
+from ..errors import BackendError, WrongSettingError
+from .base import Backend, Options, one_line
 
 __all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "choose"]
 

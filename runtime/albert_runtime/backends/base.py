@@ -25,10 +25,6 @@ SCORES_PER_PASS = 2**26
 SCORES, SPANS = "prediction_scores", ("start_logits", "end_logits")
 
 
-class WrongSettingError(BackendError):
-    """The environment asks for what is not there: an error, and no reason to take another backend."""
-
-
 class Backend(Protocol):
     """Runs one model. ``run`` may be called from any number of threads."""
 

@@ -12,10 +12,10 @@ import numpy as np
 from .. import _native
 from ..artifact import Artifact
 from ..batch import Int32, PackedBatch
-from ..errors import ArtifactError, BackendError
+from ..errors import ArtifactError, BackendError, WrongSettingError
 from ..manifest import SUFFIX, Manifest
 from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
-from .base import SCORES, SPANS, Array, Options, WrongSettingError, one_line
+from .base import SCORES, SPANS, Array, Options, one_line
 from .packed_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
