@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from albert_export.calibration import SHIPPED, calibrate_on
+from albert_export.calibration import SHIPPED, batches_of, calibrate_on
 from albert_export.errors import ExportError
 from albert_export.precision import PRECISIONS, dtypes, quantize, stored_shapes
 from albert_runtime import Predictor
@@ -201,6 +201,52 @@ def test_rows_are_the_lines_of_the_text(tmp_path, tiny):
     assert [row["input_ids"].tolist() for row in calibration.rows] == [[[1, 2, 3]], [[2]]]
     assert all(row["attention_mask"].all() for row in calibration.rows)
     assert calibration.record == {"text": "text.txt", "rows": 2, "tokens": 4, "unknown": 0.0}
+
+
+def calibration_rows(tiny):
+    generator = np.random.default_rng(4)
+    return [
+        {
+            "input_ids": generator.integers(1, 60, (1, length)),
+            "attention_mask": np.ones((1, length), np.int64),
+            "token_type_ids": generator.integers(0, 2, (1, length)),
+        }
+        for length in (3, 40, 17, 40, 1, 8, 9, 33)
+    ]
+
+
+def test_rows_run_together_in_batches_of_about_one_length(tiny):
+    rows = calibration_rows(tiny)
+    batches = batches_of(rows * 30)
+    assert sum(int(batch["attention_mask"].sum()) for batch in batches) == 30 * 151
+    assert all(batch["input_ids"].size <= 1024 for batch in batches) and len(batches) < 10
+    assert all(not batch["input_ids"][batch["attention_mask"] == 0].any() for batch in batches)
+    assert {tuple(row["input_ids"][0]) for row in rows} == {
+        tuple(ids[mask == 1])
+        for batch in batches
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    }
+
+
+def test_ranges_of_rows_together_are_those_of_each_alone(tiny, tiny_tensors):
+    """Padding never counts, though the padding token's own states here are the greatest."""
+    from albert_export import program  # (paddle takes its time)
+    from albert_export.quantized import find_ranges
+
+    tiny_tensors["embeddings.position_embeddings.weight"][17:] *= 5
+    tensors = ((name, values.copy()) for name, values in tiny_tensors.items())
+    model = program.build_model(tiny, Head(), tensors, "float32", lambda done, total: None)
+    short = [row for row in calibration_rows(tiny) if row["input_ids"].size <= 17]
+    together = find_ranges(model, batches_of(short))
+    alone = find_ranges(model, short)
+    assert together.keys() == alone.keys() and len(together) == 6
+    for name, ranges in alone.items():
+        assert len(ranges) == tiny.num_hidden_layers and min(ranges) > 0
+        assert together[name] == pytest.approx(ranges, rel=1e-5)
+    # The same ids with the padding unmasked give other ranges: what is masked above would have counted.
+    (batch,) = batches_of(short)
+    padded = find_ranges(model, [batch | {"attention_mask": np.ones_like(batch["attention_mask"])}])
+    assert padded != together
 
 
 def test_long_lines_and_texts_are_cut(tmp_path, tiny):
