@@ -8,6 +8,8 @@ import pytest
 from albert_export.cli import main
 from albert_runtime import InputError, Predictor, tasks
 from albert_runtime.manifest import Manifest
+from albert_runtime.serve.models import Model
+from albert_runtime.serve.settings import Limits
 
 pytest.importorskip("transformers")
 
@@ -123,6 +125,12 @@ def test_other_precisions_and_the_other_format(exported, options):
             kept = inputs["attention_mask"] == 1
             wanted = states_of(model, inputs)[kept]
             assert np.abs(found[kept] - wanted).max() < (0.05 if options[0] == "--fp16" else 2e-5)
+
+
+def test_servers_tell_their_shape(exported):
+    predictor = Predictor(exported(tasks.MODEL)[1])
+    model = Model("states", "1", predictor, predictor.manifest, Limits())
+    assert model.outputs()[-1] == ("hidden_states", "FP32", [-1, -1, LAYERS + 1, HIDDEN])
 
 
 def test_the_manifest_says_so_and_one_without_stays_as_it_was(exported):

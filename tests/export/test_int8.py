@@ -14,6 +14,7 @@ import pytest
 from albert_export.calibration import SHIPPED, batches_of, calibrate_on
 from albert_export.errors import ExportError
 from albert_export.precision import PRECISIONS, dtypes, quantize, stored_shapes
+from albert_export.report import Report
 from albert_runtime import Predictor
 from albert_runtime.config import LAYERS
 from albert_runtime.tasks import Head
@@ -288,6 +289,20 @@ def test_a_checkpoint_without_tokenizer_cannot_be_calibrated(run, tmp_path, gold
         and "calibrated on text, and there is no tokenizer; put tokenizer.json" in outcome.err
     )
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_every_long_stage_tells_how_far_it_is(run, tmp_path, golden, monkeypatch):
+    told, stages = {}, []
+    monkeypatch.setattr(Report, "start", lambda self, stage, text: stages.append(stage))
+    monkeypatch.setattr(
+        Report, "progress", lambda self, done, total: told.setdefault(stages[-1], []).append((done, total))
+    )
+    folder = golden / "model-gelu"
+    assert run(folder, "--random-weights", "--int8", "-o", tmp_path, "--quiet").code == 0
+    for stage, steps in (("eager", 9), ("reference", 9), ("calibrate", 3)):  # 3 layers of each batch
+        assert told[stage] == [(done, steps) for done in range(1, steps + 1)]
+    for stage in ("verify", "depths"):
+        assert told[stage][:3] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_the_option_needs_int8(run, tmp_path):
