@@ -195,7 +195,7 @@ class AlbertEncoder(Mixed):
         """[B, S, E] to the hidden states [B, S, H]: x mapped to H, then what comes after each depth."""
         return list(self._states(x, mask))
 
-    # Paddle's tracer takes a generator as it is; it would rewrite the loop of a function, three times as slow.
+    # Paddle traces a generator as it is; the loop of a function it would rewrite, and take three times as long.
     def _states(self, x: Tensor, mask: Tensor) -> Iterator[Tensor]:
         x = self.widened(self.embedding_hidden_mapping_in(self.narrowed(x)))
         yield x
