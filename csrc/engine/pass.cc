@@ -76,7 +76,26 @@ class Pass {
 
   // Thread `thread` of the team.
   void operator()(int thread) {
+    const PassView view{.team = team_,
+                        .kernels = kernels_,
+                        .config = config_,
+                        .heads = heads_,
+                        .weights = weights_,
+                        .tokens = tokens_,
+                        .outputs = outputs_,
+                        .first_row = first_row_,
+                        .rows = rows_,
+                        .first_token = first_token_,
+                        .count = count_,
+                        .embedding_stride = stride_.embedding,
+                        .hidden_stride = stride_.hidden,
+                        .embedded = embedded_,
+                        .hidden = hidden_,
+                        .spare = spare_,
+                        .other = attended_,
+                        .logits = logits_};
     embed();
+    write_states(view, 0);
     for (int depth = 0; depth < config_.num_hidden_layers; ++depth) {
       const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
       for (const LayerWeights& w : group) {
@@ -86,25 +105,9 @@ class Pass {
         else
           layer(w, thread);
       }
+      write_states(view, depth + 1);
     }
-    run_heads({.team = team_,
-               .kernels = kernels_,
-               .config = config_,
-               .heads = heads_,
-               .weights = weights_,
-               .tokens = tokens_,
-               .outputs = outputs_,
-               .first_row = first_row_,
-               .rows = rows_,
-               .first_token = first_token_,
-               .count = count_,
-               .embedding_stride = stride_.embedding,
-               .hidden_stride = stride_.hidden,
-               .embedded = embedded_,
-               .hidden = hidden_,
-               .spare = spare_,
-               .other = attended_,
-               .logits = logits_});
+    run_heads(view);
   }
 
  private:
