@@ -22,8 +22,8 @@ struct PackedTokens {
 
 struct Outputs {
   float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
-  float*
-      states;  // [rows, width, layers + 1, H], or null: what comes after each depth, the embeddings mapped to H first; as `hidden`
+  // [rows, width, layers + 1, H], or null: what comes after each depth, the embeddings mapped to H first. Written as `hidden`.
+  float* states;
   int width;
   float* pooled;         // [rows, H], or null
   float* token_logits;   // [rows, width, token_labels()], or null; written as `hidden`

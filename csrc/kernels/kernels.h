@@ -32,7 +32,7 @@ std::vector<std::string> usable_isas();
 // The kernels of one of usable_isas(); std::invalid_argument names the choices.
 const Kernels& kernels_for(std::string_view isa);
 
-// ALBERT_FORCE_ISA where it is set, else the fastest, which is found once for the process. std::invalid_argument if it names none of
+// ALBERT_FORCE_ISA where it is set, else the fastest, found once for the process. std::invalid_argument if it names none of
 // usable_isas().
 std::string default_isa();
 

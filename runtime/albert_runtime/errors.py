@@ -22,7 +22,7 @@ class UnsupportedError(BackendError):
 
 
 class WrongSettingError(BackendError):
-    """An environment variable asks for what this machine has not: an error, and no reason to take another backend."""
+    """An environment variable asks for what is not there: an error, and no reason to take another backend."""
 
 
 class Overloaded(AlbertError):
