@@ -63,8 +63,8 @@ void check_slots(const IntArray& slots, py::ssize_t rows) {
 
 void run(const Engine& engine, const IntArray& input_ids, const IntArray& positions, const IntArray& token_type_ids,
          const IntArray& row_starts, const IntArray& first_key, std::optional<FloatArray> hidden, std::optional<FloatArray> pooled,
-         int num_threads, std::optional<FloatArray> token_logits, std::optional<FloatArray> pooled_logits,
-         std::optional<FloatArray> scores, const std::optional<IntArray>& score_tokens,
+         int num_threads, std::optional<FloatArray> hidden_states, std::optional<FloatArray> token_logits,
+         std::optional<FloatArray> pooled_logits, std::optional<FloatArray> scores, const std::optional<IntArray>& score_tokens,
          const std::optional<IntArray>& score_slots) {
   demand_shape(row_starts, "row_starts", {-1});
   const py::ssize_t rows = row_starts.size() - 1;
@@ -77,9 +77,17 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   for (py::ssize_t row = 0; row < rows; ++row)
     if (row_starts.data()[row] > row_starts.data()[row + 1]) throw std::invalid_argument("row_starts must not decrease");
   const py::ssize_t h = engine.config().hidden_size;
-  if (hidden) demand_shape(*hidden, "hidden", {rows, -1, h});
   if (pooled) demand_shape(*pooled, "pooled", {rows, h});
-  if (token_logits) demand_shape(*token_logits, "token_logits", {rows, hidden ? hidden->shape(1) : -1, engine.token_labels()});
+  py::ssize_t width = -1;  // that of the first output per token, then of all
+  const auto demand_tokens = [&](const std::optional<FloatArray>& array, const char* name, std::vector<py::ssize_t> inner) {
+    if (!array) return;
+    inner.insert(inner.begin(), {rows, width});
+    demand_shape(*array, name, inner);
+    width = array->shape(1);
+  };
+  demand_tokens(hidden, "hidden", {h});
+  demand_tokens(hidden_states, "hidden_states", {engine.config().num_hidden_layers + 1, h});
+  demand_tokens(token_logits, "token_logits", {engine.token_labels()});
   if (pooled_logits) demand_shape(*pooled_logits, "pooled_logits", {rows, engine.pooled_labels()});
   if (scores.has_value() != score_tokens.has_value() || scores.has_value() != score_slots.has_value())
     throw std::invalid_argument("scores, score_tokens and score_slots must be given together");
@@ -111,9 +119,8 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
                                     .first_key = copy(first_key),
                                     .rows = static_cast<int>(rows)};
   const albert::Outputs outputs{.hidden = address(hidden),
-                                .width = static_cast<int>(hidden         ? hidden->shape(1)
-                                                          : token_logits ? token_logits->shape(1)
-                                                                         : 0),
+                                .states = address(hidden_states),
+                                .width = static_cast<int>(std::max<py::ssize_t>(width, 0)),
                                 .pooled = address(pooled),
                                 .token_logits = address(token_logits),
                                 .pooled_logits = address(pooled_logits),
@@ -172,12 +179,14 @@ void register_engine(py::module_& module) {
           "the cache: see cache_problem.")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
            py::arg("row_starts").noconvert(), py::arg("first_key").noconvert(), py::arg("hidden").noconvert(),
-           py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("token_logits").noconvert() = py::none(),
-           py::arg("pooled_logits").noconvert() = py::none(), py::arg("scores").noconvert() = py::none(),
-           py::arg("score_tokens").noconvert() = py::none(), py::arg("score_slots").noconvert() = py::none(),
+           py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("hidden_states").noconvert() = py::none(),
+           py::arg("token_logits").noconvert() = py::none(), py::arg("pooled_logits").noconvert() = py::none(),
+           py::arg("scores").noconvert() = py::none(), py::arg("score_tokens").noconvert() = py::none(),
+           py::arg("score_slots").noconvert() = py::none(),
            "Runs packed int32 tokens; fills hidden [B, T, H] (zeros wherever there is no token are the caller's) and pooled [B, "
            "H], each "
-           "float32 or None. With heads also token_logits [B, T, n], pooled_logits [B, n], and scores [S, V]: those of the packed "
+           "float32 or None; hidden_states [B, T, L + 1, H] gets what comes after each depth, the embeddings mapped to H first. "
+           "With heads also token_logits [B, T, n], pooled_logits [B, n], and scores [S, V]: those of the packed "
            "token "
            "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
       .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })

@@ -90,7 +90,7 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
   const auto matrix_in = [&](albert::Pieces& pieces) {
-    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
+    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_width(type), type);
   };
   albert::Pieces size;
   matrix_in(size);
@@ -106,9 +106,12 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
   const albert::OwnedOperand operand(kernels, type, from, static_cast<int>(rows), static_cast<int>(depth));
-  team->run([&](int) {
-    albert::linear(*team, kernels, packed, operand.get(), static_cast<int>(rows), {.c = result.get(), .stride = stride},
-                   b != nullptr, function);
+  const albert::FloatBlock scratch = albert::allocate_floats(static_cast<size_t>(num_threads) * albert::kLinearScratch);
+  team->run([&](int thread) {
+    albert::linear(
+        *team, kernels, packed, operand.get(), static_cast<int>(rows),
+        {.c = result.get(), .stride = stride, .scratch = scratch.get() + static_cast<size_t>(thread) * albert::kLinearScratch},
+        b != nullptr, function);
   });
   for (py::ssize_t row = 0; row < rows; ++row)
     std::copy_n(result.get() + static_cast<size_t>(row) * stride, columns, to + row * columns);

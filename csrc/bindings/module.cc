@@ -39,7 +39,7 @@ PYBIND11_MODULE(_native, module) {
       PyErr_SetObject(PyExc_OSError, py::make_tuple(error.code().value(), error.what()).ptr());
     }
   });
-  module.def("isas", &albert::usable_isas, "The ISAs that this build has and this processor runs, the fastest first.");
+  module.def("isas", &albert::usable_isas, "The ISAs that this build has and this processor runs, the newest first.");
   module.def("default_isa", &albert::default_isa,
              "ALBERT_FORCE_ISA where it is set, else the fastest of isas(). Raises ValueError if it names none of them.");
   module.def(

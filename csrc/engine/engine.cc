@@ -30,7 +30,7 @@ Engine::Engine(const std::string& weights_path, const TensorTable& tensors, cons
     : config_(checked(config)),
       heads_(heads),
       kernels_(kernels),
-      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision, cache) {
+      weights_(weights_path, tensors, config_, heads, kernels, precision, cache) {
   if (!heads.pooled_classifier.empty() && !config.add_pooling_layer)
     throw std::invalid_argument("a classifier of the pooled output needs a pooler");
 }
@@ -43,7 +43,7 @@ void Engine::check(const PackedTokens& t, const Outputs& outputs) const {
   demand(outputs.token_logits == nullptr || token_labels() > 0, "this model has no classifier of tokens");
   demand(outputs.pooled_logits == nullptr || pooled_labels() > 0, "this model has no classifier of the pooled output");
   demand(outputs.scores == nullptr || heads_.vocabulary, "this model has no vocabulary head");
-  const bool needs_width = outputs.hidden != nullptr || outputs.token_logits != nullptr;
+  const bool needs_width = outputs.hidden != nullptr || outputs.states != nullptr || outputs.token_logits != nullptr;
   demand(t.rows > 0 && t.row_starts[0] == 0, "row_starts must begin with 0");
   for (int row = 0; row < t.rows; ++row) {
     const int first = t.row_starts[row], end = t.row_starts[row + 1];

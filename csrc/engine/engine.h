@@ -22,6 +22,8 @@ struct PackedTokens {
 
 struct Outputs {
   float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
+  // [rows, width, layers + 1, H], or null: what comes after each depth, the embeddings mapped to H first. Written as `hidden`.
+  float* states;
   int width;
   float* pooled;         // [rows, H], or null
   float* token_logits;   // [rows, width, token_labels()], or null; written as `hidden`
@@ -33,7 +35,7 @@ struct Outputs {
   const int32_t* score_slots;
   int score_count;
 
-  bool for_tokens() const { return hidden != nullptr || token_logits != nullptr || scores != nullptr; }
+  bool for_tokens() const { return hidden != nullptr || states != nullptr || token_logits != nullptr || scores != nullptr; }
   bool for_rows() const { return pooled != nullptr || pooled_logits != nullptr; }
 };
 

@@ -43,10 +43,11 @@ void for_outputs(const PassView& p, Work&& work) {
   });
 }
 
-void write_hidden(const PassView& p) {
+// The hidden state of each token to `to`, where a token has H of every `stride` floats.
+void write_hidden(const PassView& p, float* to, size_t stride) {
   const auto h = static_cast<size_t>(p.config.hidden_size);
   for_outputs(p, [&](int token, size_t place) {
-    std::memcpy(p.outputs.hidden + place * h, p.hidden + static_cast<size_t>(token) * p.hidden_stride, h * sizeof(float));
+    std::memcpy(to + place * stride, p.hidden + static_cast<size_t>(token) * p.hidden_stride, h * sizeof(float));
   });
 }
 
@@ -142,8 +143,13 @@ size_t logit_floats(const Weights& weights, int count) {
   return floats;
 }
 
+void write_states(const PassView& p, int depth) {
+  const auto h = static_cast<size_t>(p.config.hidden_size), depths = static_cast<size_t>(p.config.num_hidden_layers) + 1;
+  if (p.outputs.states != nullptr) write_hidden(p, p.outputs.states + static_cast<size_t>(depth) * h, depths * h);
+}
+
 void run_heads(const PassView& p) {
-  if (p.outputs.hidden != nullptr) write_hidden(p);
+  if (p.outputs.hidden != nullptr) write_hidden(p, p.outputs.hidden, static_cast<size_t>(p.config.hidden_size));
   if (p.outputs.token_logits != nullptr) classify_tokens(p);
   if (p.outputs.scores != nullptr) score_vocabulary(p);
   if (p.outputs.for_rows()) pool(p);

@@ -26,7 +26,8 @@ struct PassView {
 // The floats that the heads of a pass of `count` tokens need beside the activations.
 size_t logit_floats(const Weights& weights, int count);
 
-// To be called by every thread of the team.
+// Both to be called by every thread of the team. What `hidden` holds after `depth` layers, to outputs.states if that is asked for.
+void write_states(const PassView& pass, int depth);
 void run_heads(const PassView& pass);
 
 }  // namespace albert

@@ -55,13 +55,14 @@ void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Ope
                 .width = w.width(panel),
                 .scale = w.scale(panel),
                 .bias = with_bias ? w.bias(panel) : nullptr,
-                .c = round ? result.sums : result.c + at * result.stride + column,
+                .c = round ? result.scratch : result.c + at * result.stride + column,
                 .c_stride = round ? row_stride(kMostPanelColumns) : result.stride,
                 .rounded = round ? result.rounded + at * result.rounded_stride + column : nullptr,
                 .rounded_stride = result.rounded_stride,
                 .rows = std::min(chunk_rows, rows - row),
                 .depth = w.depth_words(),
-                .activation = activation});
+                .activation = activation,
+                .scratch = result.scratch != nullptr ? reinterpret_cast<Word*>(result.scratch + kSumFloats) : nullptr});
   });
 }
 

@@ -33,10 +33,12 @@ struct Result {
   size_t stride = 0;
   Bf16* rounded = nullptr;
   size_t rounded_stride = 0;
-  float* sums = nullptr;  // of this thread, kSumFloats, where the result is rounded
+  float* scratch = nullptr;  // of this thread, kLinearScratch floats; not needed where an fp32 product goes to floats
 };
 constexpr int kRowsPerChunk = 240;  // see linear.cc
+// The sums of a chunk whose result is rounded, and what the kernel needs.
 constexpr size_t kSumFloats = kRowsPerChunk * row_stride(kMostPanelColumns);
+constexpr size_t kLinearScratch = kSumFloats + kGemmScratch;
 
 // C[rows, w.columns()] = activation(A[rows, w.depth()] W + bias), the columns of `panels` only; A in the precision of W. To be
 // called by every thread of the team.

@@ -55,7 +55,9 @@ class Pass {
         stride_(config, weights.precision) {
     for (int row = first_row; row < end_row; ++row)
       longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
-    scratch_size_ = std::max(attention_scratch(longest_, config.head_size()), kSumFloats);
+    scratch_size_ = attention_scratch(longest_, config.head_size());
+    if (stride_.reduced()) scratch_size_ = std::max(scratch_size_, kLinearScratch);
+    scratch_size_ = (scratch_size_ + 15) / 16 * 16;  // whole cache lines
     const auto n = static_cast<size_t>(count_);
     float* next = team.workspace.reserve(n * stride_.floats_per_token() + logit_floats(weights, count_) +
                                          static_cast<size_t>(team.size()) * scratch_size_);
@@ -74,7 +76,26 @@ class Pass {
 
   // Thread `thread` of the team.
   void operator()(int thread) {
+    const PassView view{.team = team_,
+                        .kernels = kernels_,
+                        .config = config_,
+                        .heads = heads_,
+                        .weights = weights_,
+                        .tokens = tokens_,
+                        .outputs = outputs_,
+                        .first_row = first_row_,
+                        .rows = rows_,
+                        .first_token = first_token_,
+                        .count = count_,
+                        .embedding_stride = stride_.embedding,
+                        .hidden_stride = stride_.hidden,
+                        .embedded = embedded_,
+                        .hidden = hidden_,
+                        .spare = spare_,
+                        .other = attended_,
+                        .logits = logits_};
     embed();
+    write_states(view, 0);
     for (int depth = 0; depth < config_.num_hidden_layers; ++depth) {
       const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
       for (const LayerWeights& w : group) {
@@ -84,25 +105,9 @@ class Pass {
         else
           layer(w, thread);
       }
+      write_states(view, depth + 1);
     }
-    run_heads({.team = team_,
-               .kernels = kernels_,
-               .config = config_,
-               .heads = heads_,
-               .weights = weights_,
-               .tokens = tokens_,
-               .outputs = outputs_,
-               .first_row = first_row_,
-               .rows = rows_,
-               .first_token = first_token_,
-               .count = count_,
-               .embedding_stride = stride_.embedding,
-               .hidden_stride = stride_.hidden,
-               .embedded = embedded_,
-               .hidden = hidden_,
-               .spare = spare_,
-               .other = attended_,
-               .logits = logits_});
+    run_heads(view);
   }
 
  private:
@@ -154,10 +159,15 @@ class Pass {
     finish_layer(w, rows_, thread);
   }
 
+  // H floats.
+  Result result(float* to, int thread) const {
+    return {.c = to, .stride = stride_.hidden, .scratch = stride_.reduced() ? scratch(thread) : nullptr};
+  }
+
   // Floats, in reduced precision bfloat16, a row every `stride` values.
   Result rounded_result(float* to, size_t stride, int thread) const {
     if (!stride_.reduced()) return {.c = to, .stride = stride};
-    return {.rounded = rounded(to), .rounded_stride = stride, .sums = scratch(thread)};
+    return {.rounded = rounded(to), .rounded_stride = stride, .scratch = scratch(thread)};
   }
 
   static Bf16* rounded(float* x) { return reinterpret_cast<Bf16*>(x); }
@@ -206,7 +216,7 @@ class Pass {
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
   void finish_layer(const LayerWeights& w, int count, int thread) {
     const Operand attended = activations(attended_, stride_.hidden, rounded_hidden(), config_.hidden_size, count);
-    linear(team_, kernels_, w.dense, attended, count, {.c = spare_, .stride = stride_.hidden}, false);
+    linear(team_, kernels_, w.dense, attended, count, result(spare_, thread), false);
     add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
     feed_forward(w, count, thread);
     add_and_normalize(attended_, w.ffn_output.bias(0), spare_, w.full_norm, hidden_, count);
@@ -217,7 +227,7 @@ class Pass {
     linear(team_, kernels_, w.ffn, operand(spare_, stride_.hidden), count, rounded_result(wide_, stride_.ffn, thread), true,
            config_.hidden_act);
     const Operand inner = activations(wide_, stride_.ffn, stride_.ffn, config_.intermediate_size, count);
-    linear(team_, kernels_, w.ffn_output, inner, count, {.c = attended_, .stride = stride_.hidden}, false);
+    linear(team_, kernels_, w.ffn_output, inner, count, result(attended_, thread), false);
   }
 
   // As the operand of the next product x [count, columns]: floats; in reduced precision bfloat16, a row every `rounded_stride`,

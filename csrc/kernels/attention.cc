@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include "kernels/format.h"
 #include "kernels/math.h"
 #include "kernels/tile.h"
 
@@ -22,20 +23,26 @@ struct Panels {
   }
 };
 
+// Words that hold `depth` values as the tile reads them.
+template <typename Format>
+constexpr int tile_words(int depth) {
+  return (depth + Format::kGroup - 1) / Format::kGroup * Format::kGroupWords;
+}
+
 // C[rows, columns] = A[rows, depth] W
-template <typename Multiply>
+template <typename Format>
 void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels panels, float* c) {
+  [[maybe_unused]] const typename Format::Sums sums;
   for (int column = 0; column < panels.columns; column += kPanelColumns) {
     const int width = panels.width(column);
-    run_tile<Multiply>(rows, width / kLanes,
-                       {.a = a,
-                        .a_stride = a_stride,
-                        .w = w + panels.offset(0, column),
-                        .w_stride = static_cast<size_t>(width),
-                        .c = reinterpret_cast<Word*>(c + column),
-                        .c_stride = static_cast<size_t>(panels.columns),
-                        .depth = panels.depth,
-                        .accumulate = false});
+    run_tile<typename Format::Step>(rows, width / kLanes,
+                                    {.a = a,
+                                     .a_stride = a_stride,
+                                     .c = reinterpret_cast<Word*>(c + column),
+                                     .c_stride = static_cast<size_t>(panels.columns),
+                                     .depth = panels.depth,
+                                     .accumulate = false},
+                                    PlainRows{w + panels.offset(0, column), static_cast<size_t>(width)});
   }
 }
 
@@ -56,10 +63,10 @@ ALBERT_INLINE void read_lanes(const Element* row, int column, int head_size, siz
 }
 
 // K [keys, head_size] to its transpose, in words along the head.
-template <typename Multiply>
+template <typename Format>
 void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
-  using Element = typename Multiply::Element;
-  constexpr int kWords = kLanes / depth_per_word(Multiply::kPrecision);
+  using Element = typename Format::Element;
+  constexpr int kWords = tile_words<Format>(kLanes);
   for (int key = 0; key < panels.columns; ++key) {
     const auto* row = static_cast<const Element*>(h.k) + static_cast<size_t>(key < h.keys ? key : h.keys - 1) * h.kv_stride;
     Word* column = to + panels.offset(0, key);
@@ -68,7 +75,7 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
       Element lanes[kLanes];
       read_lanes(row, i, h.head_size, kAhead * h.kv_stride, lanes);
       Word words[kWords];
-      std::memcpy(words, lanes, sizeof words);
+      Format::row_words(lanes, words);
       const int count = panels.depth - first < kWords ? panels.depth - first : kWords;
       for (int j = 0; j < count; ++j) column[static_cast<size_t>(first + j) * stride] = words[j];
     }
@@ -76,27 +83,26 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
 }
 
 // V [keys, head_size] in words along the keys.
-template <typename Multiply>
+template <typename Format>
 void pack_values(const AttentionHead& h, Panels panels, Word* to) {
-  using Element = typename Multiply::Element;
-  constexpr int kPerWord = depth_per_word(Multiply::kPrecision);
+  using Element = typename Format::Element;
   const auto* v = static_cast<const Element*>(h.v);
-  for (int word = 0; word < panels.depth; ++word)
+  for (int key = 0, word = 0; key < h.keys; key += Format::kGroup, word += Format::kGroupWords)
     for (int i = 0; i < h.head_size; i += kLanes) {
-      Element row[kPerWord][kLanes];
-      for (int j = 0; j < kPerWord; ++j) {
-        const int key = word * kPerWord + j;
-        if (key < h.keys)
-          read_lanes(v + static_cast<size_t>(key) * h.kv_stride, i, h.head_size, kAhead * h.kv_stride, row[j]);
+      Element row[Format::kGroup][kLanes];
+      for (int j = 0; j < Format::kGroup; ++j) {
+        if (key + j < h.keys)
+          read_lanes(v + static_cast<size_t>(key + j) * h.kv_stride, i, h.head_size, kAhead * h.kv_stride, row[j]);
         else
           std::memset(row[j], 0, sizeof row[j]);
       }
-      Multiply::interleave(row, to + panels.offset(word, i));
+      const int first = i / kPanelColumns * kPanelColumns;
+      Format::interleave(row, to + panels.offset(word, i), static_cast<size_t>(panels.width(first)));
     }
 }
 
 // scores[keys] -> e^(scale * (score - greatest)) as the words of an operand; their sum returned. Lanes past the keys become zero.
-template <typename Multiply>
+template <typename Format>
 float exponentials(float* scores, int keys, int padded_keys, float scale, Word* words) {
   for (int j = keys; j < padded_keys; ++j) scores[j] = scores[0];  // does not change the maximum
   F32x16 greatest = load(scores);
@@ -106,23 +112,22 @@ float exponentials(float* scores, int keys, int padded_keys, float scale, Word* 
   F32x16 sum = splat(0.0f);
   for (int j = 0; j < padded_keys; j += kLanes) {
     const F32x16 score = load(scores + j);
-    F32x16 e =
-        Multiply::kPrecision == Precision::fp32 ? exp((score - peak) * splat(scale)) : coarse_exp2(fma(score, factor, shift));
+    F32x16 e = Format::kPrecision == Precision::fp32 ? exp((score - peak) * splat(scale)) : coarse_exp2(fma(score, factor, shift));
     if (const int count = keys - j; count < kLanes) {
       store(scores + j, e);
       e = load_first(scores + j, count);
     }
-    sum = sum + Multiply::to_words(e, words + j / depth_per_word(Multiply::kPrecision));
+    sum = sum + Format::round_words(e, words + tile_words<Format>(j));
   }
   return sum_lanes(sum);
 }
 
-template <typename Multiply>
+template <typename Format>
 void attention_head(const AttentionHead& h) {
-  using Element = typename Multiply::Element;
+  using Element = typename Format::Element;
   const int padded_keys = round_up(h.keys), padded_head = round_up(h.head_size);
-  const Panels k_panels{.depth = words_of(Multiply::kPrecision, h.head_size), .columns = padded_keys};
-  const Panels v_panels{.depth = words_of(Multiply::kPrecision, h.keys), .columns = padded_head};
+  const Panels k_panels{.depth = tile_words<Format>(h.head_size), .columns = padded_keys};
+  const Panels v_panels{.depth = tile_words<Format>(h.keys), .columns = padded_head};
   const auto keys_stride = static_cast<size_t>(padded_keys), head_stride = static_cast<size_t>(padded_head);
   float* next = h.scratch;
   const auto take = [&next](size_t count) {
@@ -136,23 +141,27 @@ void attention_head(const AttentionHead& h) {
   auto* weights = reinterpret_cast<Word*>(take(kTileRows * keys_stride));
   float* scores = take(kTileRows * keys_stride);
   float* result = take(kTileRows * head_stride);
-  transpose_keys<Multiply>(h, k_panels, k);
-  pack_values<Multiply>(h, v_panels, v);
+  transpose_keys<Format>(h, k_panels, k);
+  pack_values<Format>(h, v_panels, v);
 
   for (int query = 0; query < h.queries; query += kTileRows) {
     const int rows = h.queries - query < kTileRows ? h.queries - query : kTileRows;
     for (int r = 0; r < rows; ++r) {
       const auto* q = static_cast<const Element*>(h.q) + static_cast<size_t>(query + r) * h.q_stride;
-      auto* to = reinterpret_cast<Element*>(queries + static_cast<size_t>(r) * head_stride);
-      for (int i = 0; i < h.head_size; i += kLanes) read_lanes(q, i, h.head_size, kTileRows * h.q_stride, to + i);
+      Word* to = queries + static_cast<size_t>(r) * head_stride;
+      for (int i = 0; i < h.head_size; i += kLanes) {
+        Element lanes[kLanes];
+        read_lanes(q, i, h.head_size, kTileRows * h.q_stride, lanes);
+        Format::row_words(lanes, to + tile_words<Format>(i));
+      }
     }
-    multiply<Multiply>(queries, head_stride, rows, k, k_panels, scores);
+    multiply<Format>(queries, head_stride, rows, k, k_panels, scores);
     float factor[kTileRows];
     for (int r = 0; r < rows; ++r) {
       const size_t at = static_cast<size_t>(r) * keys_stride;
-      factor[r] = 1.0f / exponentials<Multiply>(scores + at, h.keys, padded_keys, h.scale, weights + at);
+      factor[r] = 1.0f / exponentials<Format>(scores + at, h.keys, padded_keys, h.scale, weights + at);
     }
-    multiply<Multiply>(weights, keys_stride, rows, v, v_panels, result);
+    multiply<Format>(weights, keys_stride, rows, v, v_panels, result);
     for (int r = 0; r < rows; ++r) {
       const float* from = result + static_cast<size_t>(r) * head_stride;
       const auto row = static_cast<size_t>(query + r);
@@ -172,9 +181,9 @@ void attention_head(const AttentionHead& h) {
 
 void attention_head(const AttentionHead& h) {
   if (h.precision == Precision::fp32)
-    attention_head<MultiplyFp32>(h);
+    attention_head<Fp32Format>(h);
   else
-    attention_head<MultiplyBf16>(h);
+    attention_head<Bf16Format>(h);
 }
 
 }  // namespace albert::ALBERT_ISA

@@ -32,8 +32,8 @@ struct AttentionHead {
 constexpr size_t attention_scratch(int keys, int head_size) {
   const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
   const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
-  return padded_keys * static_cast<size_t>(head_size) + static_cast<size_t>(keys) * padded_head +
-         kMostTileRows * 2 * (padded_keys + padded_head);
+  const auto even = [](int depth) { return static_cast<size_t>(depth + depth % 2); };  // bf16 goes in pairs
+  return padded_keys * even(head_size) + even(keys) * padded_head + kMostTileRows * 2 * (padded_keys + padded_head);
 }
 
 }  // namespace albert

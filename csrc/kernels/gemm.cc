@@ -1,6 +1,7 @@
 #include "kernels/gemm.h"
 
 #include "kernels/activate.h"
+#include "kernels/format.h"
 #include "kernels/tile.h"
 
 namespace albert::ALBERT_ISA {
@@ -8,13 +9,13 @@ namespace {
 
 // The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `rounded`, gets activation(A W +
 // bias).
-template <typename Multiply, typename Function>
-void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, int vectors, Function function) {
+template <typename Format, typename Function>
+void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, Function function) {
   for (int r = 0; r < rows; ++r) {
     float* row = c + static_cast<size_t>(r) * g.c_stride;
-    for (int i = 0; i < vectors * kLanes; i += kLanes) {
+    for (int i = 0; i < g.width; i += kLanes) {
       F32x16 x;
-      if constexpr (Multiply::kPrecision == Precision::int8) {
+      if constexpr (Format::kPrecision == Precision::int8) {
         const F32x16 sum = integers_to_floats(row + i, -128 * a.sum[r]), scale = splat(a.scale[r]) * load(g.scale + i);
         x = g.bias != nullptr ? fma(sum, scale, load(g.bias + i)) : sum * scale;
       } else {
@@ -30,11 +31,49 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
   }
 }
 
-template <typename Multiply>
+// c [rows, width] (+)= the words [k, k + depth) of A times those of the panel. Of the tiles of a block the one that is the `first`
+// leaves the panel's words, widened, in the scratch: tile by tile of columns.
+template <typename Format>
+void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c, [[maybe_unused]] bool first) {
+  using Step = typename Format::Step;
+  const auto width = static_cast<size_t>(g.width);
+  const Word* const w = g.panel + static_cast<size_t>(k) * width;
+  Tile tile{.a = a.words + k,
+            .a_stride = a.stride,
+            .c = reinterpret_cast<Word*>(c),
+            .c_stride = g.c_stride,
+            .depth = depth,
+            .accumulate = k > 0};
+  if constexpr (!Format::kWide) {
+    [[maybe_unused]] const typename Format::Sums sums;
+    run_tile<Step>(rows, g.width / kLanes, tile, PlainRows{w, width});
+  } else {
+    Word* const wide = g.scratch + kWidePanelWords;
+    for (int r = 0; r < rows; ++r)
+      for (int i = 0; i < depth; i += kNativeLanes / 2)
+        store_words(wide + static_cast<size_t>(r) * kWideRowWords + 2 * i,
+                    Format::widen_row(tile.a + static_cast<size_t>(r) * a.stride + i));
+    tile.a = wide;
+    tile.a_stride = kWideRowWords;
+    tile.depth = 2 * depth;
+    [[maybe_unused]] const typename Format::Sums sums;
+    Word* panel = g.scratch;
+    for (int column = 0; column < g.width; column += kPanelColumns) {
+      const int columns = g.width - column < kPanelColumns ? g.width - column : kPanelColumns;
+      if (first)
+        run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w + column, width, panel});
+      else
+        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{panel, static_cast<size_t>(columns)});
+      panel += static_cast<size_t>(tile.depth) * static_cast<size_t>(columns);
+      tile.c += columns;
+    }
+  }
+}
+
+template <typename Format>
 void gemm_panel(const GemmPanel& g) {
-  const int vectors = g.width / kLanes;
   const bool plain =
-      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Multiply::kPrecision != Precision::int8;
+      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Format::kPrecision != Precision::int8;
   for (int k = 0; k < g.depth; k += kDepthBlock) {
     const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
     const bool last = k + depth == g.depth;
@@ -42,27 +81,18 @@ void gemm_panel(const GemmPanel& g) {
       const int rows = g.rows - row < kTileRows ? g.rows - row : kTileRows;
       float* c = g.c + static_cast<size_t>(row) * g.c_stride;
       const Operand a = g.a.from(row);
-      run_tile<Multiply>(rows, vectors,
-                         {.a = a.words + k,
-                          .a_stride = a.stride,
-                          .w = g.panel + static_cast<size_t>(k) * static_cast<size_t>(g.width),
-                          .w_stride = static_cast<size_t>(g.width),
-                          .c = reinterpret_cast<Word*>(c),
-                          .c_stride = g.c_stride,
-                          .depth = depth,
-                          .accumulate = k > 0});
+      multiply_block<Format>(g, k, depth, a, rows, c, row == 0);
       if (!last || plain) continue;
       Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
-      with_activation<Multiply::kPrecision>(g.activation,
-                                            [&](auto function) { finish<Multiply>(g, a, c, rounded, rows, vectors, function); });
+      with_activation<Format::kPrecision>(g.activation, [&](auto function) { finish<Format>(g, a, c, rounded, rows, function); });
     }
   }
 }
 
 }  // namespace
 
-void gemm_panel_fp32(const GemmPanel& g) { gemm_panel<MultiplyFp32>(g); }
-void gemm_panel_bf16(const GemmPanel& g) { gemm_panel<MultiplyBf16>(g); }
-void gemm_panel_int8(const GemmPanel& g) { gemm_panel<MultiplyInt8>(g); }
+void gemm_panel_fp32(const GemmPanel& g) { gemm_panel<Fp32Format>(g); }
+void gemm_panel_int8(const GemmPanel& g) { gemm_panel<Int8Format>(g); }
+void gemm_panel_bf16(const GemmPanel& g) { gemm_panel<Bf16Format>(g); }
 
 }  // namespace albert::ALBERT_ISA

@@ -1,8 +1,8 @@
 // C = activation(A W + bias) for one panel of W, multiplied in one of the precisions.
 //
-// A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns columns, the last one narrower (a multiple of
-// 16, zero-filled). A panel is stored in words (precision.h) row after row, so that the tile walks it forward:
-// panel[k * width + column], k counting words.
+// A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns[precision] columns, the last one narrower (a
+// multiple of 16, zero-filled). A panel is stored in words (precision.h) row after row, so that the tile walks it forward: panel[k
+// * width + column], k counting words.
 //
 // Each element of C is the sum, in order, of one chain of multiply-adds for every kDepthBlock consecutive words, whatever the tile
 // or the thread: this is what makes a row's result independent of its neighbours. One chain over all of k would repeat as well,
@@ -28,6 +28,12 @@ constexpr int kDepthBlock = 256;
 constexpr int kMostTileRows = 6;       // rows that a tile computes together
 constexpr int kMostPanelColumns = 64;  // a panel is this wide or a divisor of it
 
+// Words of scratch for a GEMM in reduced precision: where its words are widened (kernels/format.h), a block of a panel and the rows
+// of a tile, each word as two. The odd line behind a row keeps rows out of each other's cache sets.
+constexpr size_t kWidePanelWords = size_t{2} * kDepthBlock * kMostPanelColumns;
+constexpr size_t kWideRowWords = 2 * kDepthBlock + 16;
+constexpr size_t kGemmScratch = kWidePanelWords + kMostTileRows * kWideRowWords;
+
 // A of a product: rows in words, and for int8 what the product has to know of each row.
 struct Operand {
   const Word* words;  // [rows, depth], a row every `stride` words
@@ -44,7 +50,7 @@ struct Operand {
 struct GemmPanel {
   Operand a;
   const Word* panel;   // [depth, width]
-  int width;           // 16, 32, ... panel_columns
+  int width;           // 16, 32, ... panel_columns of the precision
   const float* scale;  // int8: of the columns, [width]
   const float* bias;   // [width], or null for zero
   float* c;            // [rows, width], a row every c_stride floats
@@ -54,6 +60,7 @@ struct GemmPanel {
   int rows;
   int depth;  // words
   Activation activation;
+  Word* scratch;  // kGemmScratch words, aligned as a vector; not read in fp32
 };
 
 }  // namespace albert

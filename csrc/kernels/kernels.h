@@ -15,22 +15,25 @@ namespace albert {
 
 struct Kernels {
   const char* isa;
-  int panel_columns;                                  // the width of a full weight panel, see gemm.h
+  int panel_columns[kPrecisions];                     // the width of a full weight panel by Precision, see gemm.h
   void (*gemm_panel[kPrecisions])(const GemmPanel&);  // by Precision
   void (*to_operand)(const OperandRows&);
   void (*layer_norm)(const LayerNorm&);
   void (*attention_head)(const AttentionHead&);
   void (*activate)(Activation, float* x, size_t count);
   double (*probe)(Precision, int64_t steps);  // see probe.cc
+
+  int panel_width(Precision precision) const { return panel_columns[static_cast<int>(precision)]; }
 };
 
-// The ISAs that this build has and this processor runs, the fastest first; "generic" is always the last.
+// The ISAs that this build has and this processor runs, the newest first; "generic" is always the last.
 std::vector<std::string> usable_isas();
 
 // The kernels of one of usable_isas(); std::invalid_argument names the choices.
 const Kernels& kernels_for(std::string_view isa);
 
-// ALBERT_FORCE_ISA where it is set, else the fastest. std::invalid_argument if it names none of usable_isas().
+// ALBERT_FORCE_ISA where it is set, else the fastest, found once for the process. std::invalid_argument if it names none of
+// usable_isas().
 std::string default_isa();
 
 }  // namespace albert

@@ -1,19 +1,14 @@
-// One step of a tile for each precision: sum += word of A * words of W. What the precisions have in common is that a word is 32
-// bits, so that one tile serves them all.
-//   Sum       a register of sums
-//   Weights   a register of words of W, as `add` needs them
-//   Value     a word of A for all lanes, as `add` needs it
-// Attention, in fp32 and bf16, takes rows of
-//   Element     the type of one value
-//   interleave  sixteen columns of the rows that share a word, to sixteen words
-//   to_words    sixteen consecutive floats to words; returns the values that the words stand for
+// One step of a tile: sum += word of A * words of W. A word is 32 bits whatever it holds, so that one tile serves all steps.
+//   Sum      a register of sums
+//   Weights  a register of words of W, as `add` needs them
+//   Value    a word of A for all lanes, as `add` needs it
+//   add      the step
+//   plus     the sum of two sums
 #pragma once
 
 #include "kernels/simd.h"
 
 namespace albert::ALBERT_ISA {
-
-using NativeWords = uint32_t __attribute__((vector_size(kNativeLanes * sizeof(uint32_t))));
 
 ALBERT_INLINE NativeWords load_words(const Word* p) {
   NativeWords r;
@@ -21,11 +16,14 @@ ALBERT_INLINE NativeWords load_words(const Word* p) {
   return r;
 }
 
+ALBERT_INLINE void store_words(Word* p, NativeWords words) { std::memcpy(p, &words, sizeof words); }
+
+// A word is a float.
 struct MultiplyFp32 {
-  static constexpr Precision kPrecision = Precision::fp32;
   using Sum = Native;
   using Weights = Native;
   using Value = Native;
+  static constexpr int kValues = 1;  // in a word
   ALBERT_INLINE static Weights weights(const Word* p) { return (Native)load_words(p); }
   ALBERT_INLINE static Value value(const Word* p) {
     float x;
@@ -33,102 +31,75 @@ struct MultiplyFp32 {
     return splat_native(x);
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) { return fma(x, w, sum); }
-  using Element = float;
-  ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
-    std::memcpy(words, &x, sizeof x);
-    return x;
-  }
-  ALBERT_INLINE static void interleave(const float (&row)[1][kLanes], Word* words) { std::memcpy(words, row, sizeof row); }
+  ALBERT_INLINE static Sum plus(Sum a, Sum b) { return a + b; }
 };
 
-// The first value of a word is its lower half, as bf16 the upper half of a float. The instruction adds the product of the second
-// values first, and takes a sum too small to be a normal number for zero; so does the emulation.
-struct MultiplyBf16 {
-  static constexpr Precision kPrecision = Precision::bf16;
-  using Sum = Native;
 #if defined(__AVX512BF16__)
+// A word is two bfloat16. The instruction is two fused multiply-adds, that of the second values first; each takes a result for zero
+// that, rounded as if small numbers had all their digits, is too small to be a normal number. Two fma under FlushSubnormals give
+// the same bits.
+struct MultiplyBf16 {
+  using Sum = Native;
   using Weights = NativeWords;
   using Value = NativeWords;
+  static constexpr int kValues = 2;
   ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
   ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
     return (Native)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
   }
-#else
+  ALBERT_INLINE static Sum plus(Sum a, Sum b) { return a + b; }
+};
+#elif !defined(__AVX2__)
+// The same in plain C++.
+struct MultiplyBf16 {
   struct Pair {
     Native first, second;
   };
+  using Sum = Native;
   using Weights = Pair;
   using Value = Pair;
+  static constexpr int kValues = 2;
   ALBERT_INLINE static Pair split(NativeWords w) { return {(Native)(w << 16), (Native)(w & 0xffff0000u)}; }
   ALBERT_INLINE static Weights weights(const Word* p) { return split(load_words(p)); }
   ALBERT_INLINE static Value value(const Word* p) { return split(NativeWords{} + *p); }
-  ALBERT_INLINE static Native flushed(Native x) {
-    const NativeInt bits = (NativeInt)x;
-    const NativeInt normal = (bits & 0x7fffffff) >= 0x00800000;  // all ones
-    return (Native)(bits & (normal | INT32_MIN));                // a zero keeps its sign
+  ALBERT_INLINE static Native zero_where(NativeInt small, Native x) {
+    return (Native)((NativeInt)x & (~small | INT32_MIN));  // a zero keeps its sign
+  }
+  ALBERT_INLINE static Native fma_flushed(Native a, Native b, Native c) {
+    const NativeWide odd = fma_to_odd(a, b, c);
+    // From 2^-126 - 2^-151 on 24 digits round to a normal number.
+    constexpr double kLeast = 0x1p-126 - 0x1p-151;
+    const auto small = (NativeWideInt)((odd < kLeast) & (odd > -kLeast));
+    return zero_where(__builtin_convertvector(small, NativeInt), __builtin_convertvector(odd, Native));
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
-    return flushed(fma(x.first, w.first, flushed(fma(x.second, w.second, sum))));
+    return fma_flushed(x.first, w.first, fma_flushed(x.second, w.second, sum));
   }
-#endif
-  using Element = Bf16;
-  ALBERT_INLINE static F32x16 to_words(F32x16 x, Word* words) {
-    const Bits16x16 halves = to_bf16(x);
-    std::memcpy(words, &halves, sizeof halves);
-    return from_bf16(halves);
-  }
-  ALBERT_INLINE static void interleave(const Bf16 (&row)[2][kLanes], Word* words) {
-    Bits16x16 first, second;
-    std::memcpy(&first, row[0], sizeof first);
-    std::memcpy(&second, row[1], sizeof second);
-    const U32x16 both = __builtin_convertvector(first, U32x16) | __builtin_convertvector(second, U32x16) << 16;
-    std::memcpy(words, &both, sizeof both);
+  ALBERT_INLINE static Sum plus(Sum a, Sum b) {
+    const Native sum = a + b;  // exact where it is small
+    return zero_where((NativeInt)((sum < 0x1p-126f) & (sum > -0x1p-126f)), sum);
   }
 };
+#endif
 
-// Unsigned weights by signed activations. The saturating byte instruction of AVX2 (pmaddubsw) would give other sums.
+#if defined(__AVX512VNNI__) || !defined(__AVX2__)
+// A word is four bytes: unsigned weights, signed activations.
 struct MultiplyInt8 {
-  static constexpr Precision kPrecision = Precision::int8;
   using Sum = NativeInt;
-#if defined(__AVX512VNNI__)
   using Weights = NativeWords;
-  using Value = NativeWords;
+  static constexpr int kValues = 4;
   ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
+#if defined(__AVX512VNNI__)
+  using Value = NativeWords;
   ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
     // Not the intrinsic: GCC 12 keeps its sums on the stack.
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
     return sum;
   }
-#elif defined(__AVX2__)
-  // The bytes of even and of odd place, each widened to 16 bits: a multiply-add of pairs then is exact.
-  struct Halves {
-    NativeWords even, odd;
-  };
-  using Weights = Halves;
-  using Value = Halves;
-  ALBERT_INLINE static Weights weights(const Word* p) {
-    const NativeWords w = load_words(p);
-    return {w & 0x00ff00ffu, (w >> 8) & 0x00ff00ffu};
-  }
-  ALBERT_INLINE static Value value(const Word* p) {
-    using Signed = int16_t __attribute__((vector_size(sizeof(NativeWords))));
-    const auto both = (Signed)(NativeWords{} + *p);
-    return {(NativeWords)((both << 8) >> 8), (NativeWords)(both >> 8)};
-  }
-  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
-#if defined(__AVX512BW__)
-    const auto pairs = [](NativeWords a, NativeWords b) { return (NativeInt)_mm512_madd_epi16((__m512i)a, (__m512i)b); };
 #else
-    const auto pairs = [](NativeWords a, NativeWords b) { return (NativeInt)_mm256_madd_epi16((__m256i)a, (__m256i)b); };
-#endif
-    return sum + pairs(w.even, x.even) + pairs(w.odd, x.odd);
-  }
-#else
-  using Weights = NativeWords;
   using Value = Word;
-  ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
   ALBERT_INLINE static Value value(const Word* p) { return *p; }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
     ALBERT_UNROLL
@@ -137,6 +108,27 @@ struct MultiplyInt8 {
     return sum;
   }
 #endif
+  ALBERT_INLINE static Sum plus(Sum a, Sum b) { return a + b; }
 };
+#else
+// A word is two 16-bit integers, which hold what bytes do: their products, added in pairs, are exact. The instruction that
+// multiplies bytes (pmaddubsw) saturates.
+struct MultiplyInt16 {
+  using Sum = NativeInt;
+  using Weights = NativeWords;
+  using Value = NativeWords;
+  static constexpr int kValues = 2;
+  ALBERT_INLINE static Weights weights(const Word* p) { return load_words(p); }
+  ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
+  ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
+#if defined(__AVX512BW__)
+    return sum + (NativeInt)_mm512_madd_epi16((__m512i)w, (__m512i)x);
+#else
+    return sum + (NativeInt)_mm256_madd_epi16((__m256i)w, (__m256i)x);
+#endif
+  }
+  ALBERT_INLINE static Sum plus(Sum a, Sum b) { return a + b; }
+};
+#endif
 
 }  // namespace albert::ALBERT_ISA

@@ -55,7 +55,7 @@ void row_to_int8(const Value* row, int columns, Word* words, float* scale, int32
   for_vectors(row, columns, [&](int i, F32x16 x, int count) {
     const I32x16 q = nearest_integers(x * factor);
     total = total + q;
-    store_words<Precision::int8>(words, i, low_bytes(q), count);
+    store_words<Precision::int8>(words, i, to_bytes(q), count);
   });
   *scale = peak / 127.0f;
   *sum = sum_lanes(total);

@@ -1,52 +1,60 @@
 // The ceiling that a GEMM is measured against: the tile's multiply-adds on registers, no memory but a few words of the first-level
 // cache.
+#include "kernels/format.h"
 #include "kernels/tile.h"
-
-// Or the compiler would see that nothing changes.
-#if defined(__AVX512F__)
-#define ALBERT_OPAQUE(register) asm volatile("" : "+v"(register))
-#elif defined(__x86_64__)
-#define ALBERT_OPAQUE(register) asm volatile("" : "+x"(register))
-#elif defined(__aarch64__)
-#define ALBERT_OPAQUE(register) asm volatile("" : "+w"(register))
-#else
-#define ALBERT_OPAQUE(register) asm volatile("" : "+m"(register))
-#endif
 
 namespace albert::ALBERT_ISA {
 namespace {
 
-template <typename Multiply>
-double probe(int64_t steps) {
+// Or the compiler would see that nothing changes.
+template <typename Register>
+ALBERT_INLINE void hide(Register& x) {
+  if constexpr (sizeof x != sizeof(Native))
+    asm volatile("" : "+m"(x));
+  else
+#if defined(__AVX512F__)
+    asm volatile("" : "+v"(x));
+#elif defined(__x86_64__)
+    asm volatile("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm volatile("" : "+w"(x));
+#else
+    asm volatile("" : "+m"(x));
+#endif
+}
+
+template <typename Step>
+double multiply_adds(int64_t steps) {
   constexpr int kSums = kTileRows * kTileVectors * kParts;
-  typename Multiply::Sum sum[kSums] = {};
+  typename Step::Sum sum[kSums] = {};
   const Word word = 0;
   alignas(64) const Word words[kLanes] = {};
+  typename Step::Weights weights = Step::weights(words);
+  typename Step::Value value = Step::value(&word);
+  hide(weights);
   for (int64_t step = 0; step < steps; ++step) {
-    // Read anew, or where `add` takes several instructions, some of them would be done once and for all.
-    asm volatile("" : : "r"(&word), "r"(words) : "memory");
-    const typename Multiply::Weights weights = Multiply::weights(words);
-    const typename Multiply::Value value = Multiply::value(&word);
     ALBERT_UNROLL
     for (auto& one : sum) {
-      one = Multiply::add(one, weights, value);
-      ALBERT_OPAQUE(one);
+      // Another value for each sum, or a step of several instructions would be partly done once for all of them.
+      hide(value);
+      one = Step::add(one, weights, value);
+      hide(one);
     }
   }
-  return static_cast<double>(steps) * kSums * kNativeLanes * depth_per_word(Multiply::kPrecision) * 2;
+  return static_cast<double>(steps) * kSums * kNativeLanes * Step::kValues * 2;
 }
 
 }  // namespace
 
-// Operations done in `steps` steps, a multiply-add counting two.
+// Operations done in `steps` steps, a multiply-add counting two. A precision without an instruction has the wider one in its place.
 double probe(Precision precision, int64_t steps) {
   switch (precision) {
     case Precision::fp32:
-      return probe<MultiplyFp32>(steps);
+      return multiply_adds<Fp32Format::Step>(steps);
     case Precision::bf16:
-      return probe<MultiplyBf16>(steps);
+      return multiply_adds<Bf16Format::Step>(steps);
     case Precision::int8:
-      return probe<MultiplyInt8>(steps);
+      return multiply_adds<Int8Format::Step>(steps);
   }
   return 0;
 }

@@ -43,6 +43,7 @@ constexpr int kParts = kLanes / kNativeLanes;
 
 using Native = float __attribute__((vector_size(kNativeLanes * sizeof(float))));
 using NativeInt = int32_t __attribute__((vector_size(kNativeLanes * sizeof(int32_t))));
+using NativeWords = uint32_t __attribute__((vector_size(kNativeLanes * sizeof(uint32_t))));
 
 struct F32x16 {
   Native part[kParts];
@@ -58,9 +59,11 @@ ALBERT_INLINE F32x16 splat(float x) {
   return r;
 }
 
+// Part by part, here and below: GCC 12 takes what is larger than a register through the stack.
 ALBERT_INLINE F32x16 load(const float* p) {
   F32x16 r;
-  std::memcpy(&r, p, sizeof r);
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) std::memcpy(&r.part[i], p + i * kNativeLanes, sizeof r.part[i]);
   return r;
 }
 
@@ -70,7 +73,10 @@ ALBERT_INLINE Native load_native(const float* p) {
   return r;
 }
 
-ALBERT_INLINE void store(float* p, F32x16 x) { std::memcpy(p, &x, sizeof x); }
+ALBERT_INLINE void store(float* p, F32x16 x) {
+  ALBERT_UNROLL
+  for (int i = 0; i < kParts; ++i) std::memcpy(p + i * kNativeLanes, &x.part[i], sizeof x.part[i]);
+}
 
 // The first `count` lanes from memory, `fill` in the others. count in 1..16.
 ALBERT_INLINE F32x16 load_first(const float* p, int count, float fill = 0.0f) {
@@ -142,6 +148,26 @@ ALBERT_INLINE F32x16 if_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
   return no;
 }
 
+#if !defined(__AVX2__)
+using NativeWide = double __attribute__((vector_size(kNativeLanes * sizeof(double))));
+using NativeWideInt = int64_t __attribute__((vector_size(kNativeLanes * sizeof(int64_t))));
+
+// a * b + c rounded to odd: rounded once more, to float, it is what one rounding of the exact sum would be (Boldo and Melquiond,
+// "Emulation of FMA and correctly rounded sums", 2008). The product of two floats is exact in double.
+ALBERT_INLINE NativeWide fma_to_odd(Native a, Native b, Native c) {
+  const NativeWide product = __builtin_convertvector(a, NativeWide) * __builtin_convertvector(b, NativeWide);
+  const NativeWide addend = __builtin_convertvector(c, NativeWide);
+  const NativeWide sum = product + addend;
+  const NativeWide recovered = sum - product;
+  const NativeWide error = (product - (sum - recovered)) + (addend - recovered);
+  const auto inexact = (NativeWideInt)((error > 0.0) | (error < 0.0));  // all ones; zero for a NaN as well
+  const auto bits = (NativeWideInt)sum;
+  const NativeWideInt even = (bits & 1) - 1;                                    // all ones
+  const NativeWideInt step = (NativeWideInt)((error > 0.0) ^ (sum > 0.0)) | 1;  // to the odd neighbour on the error's side
+  return (NativeWide)(bits + (inexact & even & step));
+}
+#endif
+
 // a * b + c, rounded once.
 ALBERT_INLINE Native fma(Native a, Native b, Native c) {
 #if defined(__AVX512F__)
@@ -151,20 +177,7 @@ ALBERT_INLINE Native fma(Native a, Native b, Native c) {
 #elif defined(__aarch64__)
   return (Native)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-  // Without the instruction: the product of two floats is exact in double; their sum is rounded to odd (Boldo and Melquiond,
-  // "Emulation of FMA and correctly rounded sums", 2008), so that the rounding to float is the only one that shows.
-  using Wide = double __attribute__((vector_size(kNativeLanes * sizeof(double))));
-  using WideInt = int64_t __attribute__((vector_size(kNativeLanes * sizeof(int64_t))));
-  const Wide product = __builtin_convertvector(a, Wide) * __builtin_convertvector(b, Wide);
-  const Wide addend = __builtin_convertvector(c, Wide);
-  const Wide sum = product + addend;
-  const Wide recovered = sum - product;
-  const Wide error = (product - (sum - recovered)) + (addend - recovered);
-  const WideInt inexact = (WideInt)((error > 0.0) | (error < 0.0));  // all ones; zero for a NaN as well
-  const WideInt bits = (WideInt)sum;
-  const WideInt even = (bits & 1) - 1;                              // all ones
-  const WideInt step = (WideInt)((error > 0.0) ^ (sum > 0.0)) | 1;  // to the odd neighbour on the error's side
-  return __builtin_convertvector((Wide)(bits + (inexact & even & step)), Native);
+  return __builtin_convertvector(fma_to_odd(a, b, c), Native);
 #endif
 }
 
@@ -208,21 +221,29 @@ ALBERT_INLINE I32x16 nearest_integers(F32x16 x) {
 }
 
 // The sixteen 32-bit integers at p, each plus `offset`, as floats.
-ALBERT_INLINE F32x16 integers_to_floats(const void* p, int32_t offset) {
-  I32x16 integers;
-  std::memcpy(&integers, p, sizeof integers);
+ALBERT_INLINE F32x16 integers_to_floats(const float* p, int32_t offset) {
   F32x16 r;
   ALBERT_UNROLL
-  for (int i = 0; i < kParts; ++i) r.part[i] = __builtin_convertvector(integers.part[i] + offset, Native);
+  for (int i = 0; i < kParts; ++i) {
+    NativeInt integers;
+    std::memcpy(&integers, p + i * kNativeLanes, sizeof integers);
+    r.part[i] = __builtin_convertvector(integers + offset, Native);
+  }
   return r;
 }
 
-// The low byte of each.
-ALBERT_INLINE Bytes16 low_bytes(I32x16 x) {
+// As bytes; each from -128 to 127.
+ALBERT_INLINE Bytes16 to_bytes(I32x16 x) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256i mixed = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  const __m256i halves = _mm256_permute4x64_epi64(mixed, 0xd8);
+  return (Bytes16)_mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+#else
   using All = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
   All all;
   std::memcpy(&all, &x, sizeof all);
   return __builtin_convertvector(all, Bytes16);
+#endif
 }
 
 // Rounded to bfloat16: to nearest, ties to even. A NaN stays one; what is no normal number is taken for zero, as the instructions
@@ -231,21 +252,36 @@ ALBERT_INLINE Bits16x16 to_bf16(F32x16 x) {
 #if defined(__AVX512BF16__)
   return (Bits16x16)_mm512_cvtneps_pbh((__m512)x.part[0]);
 #else
-  U32x16 bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const U32x16 magnitude = bits & 0x7fffffffu;
-  const auto nan = (U32x16)(magnitude > 0x7f800000u), subnormal = (U32x16)(magnitude < 0x00800000u);
-  const U32x16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const U32x16 quiet = (bits >> 16) | 0x40u;
-  return __builtin_convertvector(((rounded & ~nan) | (quiet & nan)) & (~subnormal | 0x8000u), Bits16x16);
+  ALBERT_UNROLL
+  for (auto& part : x.part) {
+    const auto bits = (NativeInt)part;
+    const NativeInt magnitude = bits & 0x7fffffff;
+    const NativeInt nan = magnitude > 0x7f800000, subnormal = magnitude < 0x00800000;  // all ones
+    const NativeInt odd = (bits >> 16) & 1;
+    const NativeInt rounded = ((bits + 0x7fff + odd) & ~nan) | ((bits | 0x00400000) & nan);
+    part = (Native)((NativeInt)((NativeWords)rounded >> 16) & (~subnormal | 0x8000));
+  }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  return (Bits16x16)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)x.part[0], (__m256i)x.part[1]), 0xd8);
+#else
+  U32x16 all;
+  std::memcpy(&all, &x, sizeof all);
+  return __builtin_convertvector(all, Bits16x16);
+#endif
 #endif
 }
 
 ALBERT_INLINE F32x16 from_bf16(Bits16x16 halves) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256i all = (__m256i)halves;
+  return {{(Native)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(all)), 16),
+           (Native)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(all, 1)), 16)}};
+#else
   const U32x16 bits = __builtin_convertvector(halves, U32x16) << 16;
   F32x16 x;
   std::memcpy(&x, &bits, sizeof x);
   return x;
+#endif
 }
 
 ALBERT_INLINE void store_bf16(Bf16* p, F32x16 x) {

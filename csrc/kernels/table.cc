@@ -1,4 +1,5 @@
 // Compiled once per ISA: the table of that ISA's kernels.
+#include "kernels/format.h"
 #include "kernels/kernels.h"
 #include "kernels/tile.h"
 
@@ -16,10 +17,20 @@ void attention_head(const AttentionHead&);
 void activate(Activation, float*, size_t);
 double probe(Precision, int64_t);
 
+namespace {
+
+// Rows are widened once for all columns of a panel, so that a wide one pays.
+template <typename Format>
+constexpr int panel_columns() {
+  return Format::kWide ? kMostPanelColumns : kPanelColumns;
+}
+
+}  // namespace
+
 extern const Kernels kTable;
 const Kernels kTable = {
     .isa = ALBERT_STRING(ALBERT_ISA),
-    .panel_columns = kPanelColumns,
+    .panel_columns = {panel_columns<Fp32Format>(), panel_columns<Bf16Format>(), panel_columns<Int8Format>()},
     .gemm_panel = {gemm_panel_fp32, gemm_panel_bf16, gemm_panel_int8},
     .to_operand = to_operand,
     .layer_norm = layer_norm,

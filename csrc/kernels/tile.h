@@ -3,8 +3,8 @@
 // power of two apart fall into the same cache sets.
 #pragma once
 
+#include "kernels/format.h"
 #include "kernels/gemm.h"
-#include "kernels/multiply.h"
 
 namespace albert::ALBERT_ISA {
 
@@ -21,18 +21,53 @@ static_assert(kTileRows <= kMostTileRows && kMostPanelColumns % kPanelColumns ==
 struct Tile {
   const Word* a;
   size_t a_stride;
-  const Word* w;
-  size_t w_stride;
   Word* c;  // the sums, floats or for int8 integers
   size_t c_stride;
   int depth;        // words
   bool accumulate;  // add to what C holds
 };
 
+// The rows of W as they lie, one every `stride` words.
+struct PlainRows {
+  static constexpr int kTogether = 1;
+  const Word* w;
+  size_t stride;
+
+  template <typename Step, int Registers>
+  ALBERT_INLINE typename Step::Weights read(int, int v) const {
+    return Step::weights(w + v * kNativeLanes);
+  }
+  template <int Registers>
+  ALBERT_INLINE void advance() {
+    w += stride;
+  }
+};
+
+// Of each row of W two, widened, which are also left for the tiles that follow, side by side.
+template <typename Format>
+struct WidenedRows {
+  static constexpr int kTogether = 2;
+  const Word* w;
+  size_t stride;
+  Word* wide;
+
+  template <typename Step, int Registers>
+  ALBERT_INLINE typename Step::Weights read(int half, int v) const {
+    const NativeWords words = Format::widen_weights(load_words(w + v * kNativeLanes), half);
+    store_words(wide + (half * Registers + v) * kNativeLanes, words);
+    return (typename Step::Weights)words;
+  }
+  template <int Registers>
+  ALBERT_INLINE void advance() {
+    w += stride;
+    wide += kTogether * Registers * kNativeLanes;
+  }
+};
+
 // Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
-template <typename Multiply, int Rows, int Vectors>
-inline void run_tile(const Tile& t) {
-  using Sum = typename Multiply::Sum;
+template <typename Step, int Rows, int Vectors, typename Source>
+inline void run_tile(const Tile& t, Source source) {
+  using Sum = typename Step::Sum;
   constexpr int kRegisters = Vectors * kParts;
   Sum sum[Rows][kRegisters];
   ALBERT_UNROLL
@@ -41,16 +76,18 @@ inline void run_tile(const Tile& t) {
     for (int v = 0; v < kRegisters; ++v) sum[r][v] = Sum{};
   }
   const Word* a = t.a;
-  const Word* w = t.w;
-  for (int k = 0; k < t.depth; ++k, ++a, w += t.w_stride) {
-    typename Multiply::Weights row[kRegisters];
+  for (int k = 0; k < t.depth; k += Source::kTogether, source.template advance<kRegisters>()) {
     ALBERT_UNROLL
-    for (int v = 0; v < kRegisters; ++v) row[v] = Multiply::weights(w + v * kNativeLanes);
-    ALBERT_UNROLL
-    for (int r = 0; r < Rows; ++r) {
-      const typename Multiply::Value x = Multiply::value(a + static_cast<size_t>(r) * t.a_stride);
+    for (int i = 0; i < Source::kTogether; ++i, ++a) {
+      typename Step::Weights row[kRegisters];
       ALBERT_UNROLL
-      for (int v = 0; v < kRegisters; ++v) sum[r][v] = Multiply::add(sum[r][v], row[v], x);
+      for (int v = 0; v < kRegisters; ++v) row[v] = source.template read<Step, kRegisters>(i, v);
+      ALBERT_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const typename Step::Value x = Step::value(a + static_cast<size_t>(r) * t.a_stride);
+        ALBERT_UNROLL
+        for (int v = 0; v < kRegisters; ++v) sum[r][v] = Step::add(sum[r][v], row[v], x);
+      }
     }
   }
   ALBERT_UNROLL
@@ -61,7 +98,7 @@ inline void run_tile(const Tile& t) {
       if (t.accumulate) {
         Sum before;
         std::memcpy(&before, c, sizeof before);
-        sum[r][v] = before + sum[r][v];
+        sum[r][v] = Step::plus(before, sum[r][v]);
       }
       std::memcpy(c, &sum[r][v], sizeof(Sum));
     }
@@ -69,15 +106,15 @@ inline void run_tile(const Tile& t) {
 }
 
 // tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
-template <typename Multiply, int Rows = kTileRows, int Vectors = kTileVectors>
-inline void run_tile(int rows, int vectors, const Tile& t) {
+template <typename Step, int Rows = kTileRows, int Vectors = kTileVectors, typename Source>
+inline void run_tile(int rows, int vectors, const Tile& t, const Source& source) {
   if constexpr (Vectors > 1) {
-    if (vectors < Vectors) return run_tile<Multiply, Rows, Vectors - 1>(rows, vectors, t);
+    if (vectors < Vectors) return run_tile<Step, Rows, Vectors - 1>(rows, vectors, t, source);
   }
   if constexpr (Rows > 1) {
-    if (rows < Rows) return run_tile<Multiply, Rows - 1, Vectors>(rows, vectors, t);
+    if (rows < Rows) return run_tile<Step, Rows - 1, Vectors>(rows, vectors, t, source);
   }
-  run_tile<Multiply, Rows, Vectors>(t);
+  run_tile<Step, Rows, Vectors>(t, source);
 }
 
 }  // namespace albert::ALBERT_ISA

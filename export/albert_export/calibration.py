@@ -1,7 +1,7 @@
 """The text on which int8 finds the ranges of activations: token ids of it, and what they were made from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,8 +18,10 @@ from .verify import ENCODER, Batch, make_batches
 # One of these is taken, by the vocabulary that it suits.
 SHIPPED = ("calibration-en.txt", "calibration-zh.txt")
 MOST_UNKNOWN = 0.05
-# So much settles the greatest values; ALBERT-xxlarge takes about two minutes for it.
+# So much settles the greatest values.
 MOST_TOKENS = 4096
+# Rows that run together, padding counted.
+_TOKENS_PER_BATCH = 1024
 _MOST_BYTES = 16 * 2**20
 _MOST_TOKENS_PER_ROW = 128
 
@@ -57,6 +59,24 @@ def calibrate_on(
     best = min(found, key=lambda one: float(str(one.record["unknown"])))
     _refuse_unknown(best.record)
     return best
+
+
+def batches_of(rows: Sequence[Mapping[str, np.ndarray]]) -> list[Batch]:
+    """The rows, int64 [1, T] each, as batches [B, T] of rows of about one length, padded and masked."""
+    batches: list[list[Mapping[str, np.ndarray]]] = []
+    for row in sorted(rows, key=lambda one: -one["input_ids"].size):
+        if not batches or (len(batches[-1]) + 1) * batches[-1][0]["input_ids"].size > _TOKENS_PER_BATCH:
+            batches.append([])
+        batches[-1].append(row)
+    return [{name: _padded([row[name][0] for row in batch]) for name in INPUTS} for batch in batches]
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """[B, T], T the length of the first row, which is the longest; zeros behind the others."""
+    values = np.zeros((len(rows), rows[0].size), np.int64)
+    for target, row in zip(values, rows, strict=True):
+        target[: row.size] = row
+    return values
 
 
 def _read(file: Path) -> str:

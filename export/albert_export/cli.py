@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ from types import FrameType
 from albert_runtime import Predictor
 from albert_runtime.backends.gpu import find_gpu
 from albert_runtime.errors import AlbertError
-from albert_runtime.tasks import TASKS, Head
+from albert_runtime.tasks import MULTIPLE_CHOICE, TASKS, Head
 
 from .errors import ExportError, UsageError
 from .precision import PRECISIONS, stored_bytes
@@ -84,6 +85,11 @@ def _export(options: argparse.Namespace) -> None:
     from .report import Report  # noqa: PLC0415
 
     plan = choice.plan
+    head = plan.head
+    if options.hidden_states:
+        if head.task == MULTIPLE_CHOICE:
+            raise UsageError("--hidden-states is for models with rows of tokens, not for multiple-choice")
+        head = replace(head, hidden_states=True)
     report = Report(quiet=options.quiet)
     report.say(f"{choice.stem}: {choice.note}")
     if isinstance(plan.weights, RandomWeights):
@@ -91,7 +97,7 @@ def _export(options: argparse.Namespace) -> None:
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
     request = Request(
         config=plan.config,
-        head=plan.head,
+        head=head,
         labels=plan.labels,
         weights=plan.weights,
         tokenizer_json=choice.tokenizer_json,
@@ -195,6 +201,11 @@ def _parser() -> argparse.ArgumentParser:
         precision.add_argument(
             f"--{name}", dest="precision", action="store_const", const=name, default="fp32", help=text
         )
+    parser.add_argument(
+        "--hidden-states",
+        action="store_true",
+        help="one output more: what comes after every layer, [batch, sequence, layers + 1, hidden]",
+    )
     parser.add_argument(
         "--calibration",
         metavar="FILE",

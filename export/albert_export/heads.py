@@ -42,7 +42,7 @@ class TaskModel(Mixed):
 
     def __init__(self, config: AlbertConfig, head: Head) -> None:
         super().__init__()
-        self.albert = AlbertModel(config)
+        self.albert = AlbertModel(config, hidden_states=head.hidden_states)
         if head.classifier:
             self.classifier = linear(config.hidden_size, head.num_labels, head.classifier)
         if head.reads_vocabulary:
@@ -51,8 +51,11 @@ class TaskModel(Mixed):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, ...]:
-        """int64 [B, S] each to the task's outputs."""
-        return self.outputs(*self.albert(input_ids, attention_mask, token_type_ids))
+        """int64 [B, S] each to the task's outputs, and the hidden states if they are among them."""
+        encoded = self.albert(input_ids, attention_mask, token_type_ids)
+        if not self.albert.hidden_states:
+            return self.outputs(*encoded)
+        return *self.outputs(*encoded[:-1]), encoded[-1]
 
     def outputs(self, hidden: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, ...]:
         """The outputs from [B, S, H] and, for a task that reads it, the pooled [B, H]."""
@@ -128,6 +131,9 @@ _CLASSES: dict[str, type[TaskModel]] = {
 
 def build(config: AlbertConfig, head: Head) -> nn.Layer:
     """The model for a task, for inference only, its parameters still empty."""
-    model = AlbertModel(config) if head.task == tasks.MODEL else _CLASSES[head.task](config, head)
+    if head.task == tasks.MODEL:
+        model = AlbertModel(config, hidden_states=head.hidden_states)
+    else:
+        model = _CLASSES[head.task](config, head)
     model.eval()
     return model

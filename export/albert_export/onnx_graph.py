@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from albert_runtime.config import AlbertConfig, layer_prefix
 from albert_runtime.manifest import INPUTS
 from albert_runtime.tasks import (
+    HIDDEN_STATES,
     MODEL,
     MULTIPLE_CHOICE,
     PRETRAINING,
@@ -130,6 +131,7 @@ def _output_shapes(config: AlbertConfig, head: Head) -> dict[str, list[str | int
         "start_logits": tokens,
         "end_logits": tokens,
         "sop_logits": ["batch", 2],
+        HIDDEN_STATES: [*tokens, config.num_hidden_layers + 1, config.hidden_size],
     }
     return {name: shapes[name] for name in head.outputs(config)}
 
@@ -294,16 +296,19 @@ class _Graph:
         mask = self.mask()
         mapped = self.linear("embeddings/to_hidden", self.narrowed(x), "encoder.embedding_hidden_mapping_in")
         x = self.widened(mapped)
-        steps = [
-            (layer, inner)
-            for layer in range(config.num_hidden_layers)
-            for inner in range(config.inner_group_num)
-        ]
-        for layer, inner in steps:
-            scope = f"layer{layer}" if config.inner_group_num == 1 else f"layer{layer}/inner{inner}"
-            last = bare and (layer, inner) == steps[-1]
-            prefix = layer_prefix(config.group_of_layer(layer), inner)
-            x = self.layer(scope, x, mask, prefix, "last_hidden_state" if last else f"{scope}/output_norm")
+        states = [x]
+        for layer in range(config.num_hidden_layers):
+            for inner in range(config.inner_group_num):
+                scope = f"layer{layer}" if config.inner_group_num == 1 else f"layer{layer}/inner{inner}"
+                last = (layer + 1, inner + 1) == (config.num_hidden_layers, config.inner_group_num)
+                prefix = layer_prefix(config.group_of_layer(layer), inner)
+                result = "last_hidden_state" if bare and last else f"{scope}/output_norm"
+                x = self.layer(scope, x, mask, prefix, result)
+            states.append(x)
+        if self.head.hidden_states:
+            joined = self.add("Concat", "states/joined", *states, axis=-1)
+            shape = self.constant("depths", [0, 0, len(states), config.hidden_size], np.int64)
+            self.add("Reshape", HIDDEN_STATES, joined, shape)
         if not config.add_pooling_layer:
             return x, ""
         first = self.add("Gather", "pooler/first_token", x, self.constant("first", 0, np.int64), axis=1)

@@ -1,6 +1,7 @@
 """One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
 
 import json
+import os
 import platform
 import time
 from collections.abc import Container, Sequence
@@ -11,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from albert_runtime.backends import available_cpus
 from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS, FileRecord, Manifest
-from albert_runtime.tasks import MODEL, Head
+from albert_runtime.tasks import HIDDEN_STATES, MODEL, Head
 from albert_runtime.tensor_table import TensorRecord
 
 from . import verify
@@ -42,8 +44,9 @@ _REFERENCE = ".reference.npz"
 _ANSWERS = ".answers.npz"
 _DEPTHS = ".depths.npz"
 _CALIBRATION = ".calibration.npz"
-# A Paddle program would have to be traced anew for every depth.
-_ANY_DEPTH = ("native", "onnxruntime")
+_ENCODER = ".encoder"
+# For Paddle's another program would have to be traced.
+_DEPTHS_SHOWN = ("native", "onnxruntime")
 
 
 def export(request: Request, report: Report) -> Path:
@@ -54,7 +57,8 @@ def export(request: Request, report: Report) -> Path:
     began = time.perf_counter()
     directory = request.directory.absolute()
     check_target(directory, request.stem, force=request.force)
-    answers = verify.answer_bytes(request.config, request.head, len(_depths(request)))
+    depths = request.config.num_hidden_layers + 1 if request.precision.rounded else 0
+    answers = verify.answer_bytes(request.config, request.head, depths)
     check_space(
         directory, stored_bytes(request.config, request.head, request.precision) + answers + _EXTRA_BYTES
     )
@@ -85,7 +89,13 @@ class _Build:
 
     def __init__(self, request: Request, folder: Path, report: Report) -> None:
         self.request, self.folder, self.report = request, folder, report
-        self.flags = {"FLAGS_enable_pir_api": "1" if request.format == "json" else "0"}
+        threads = os.environ.get("OMP_NUM_THREADS", str(available_cpus()))
+        self.flags = {
+            "FLAGS_enable_pir_api": "1" if request.format == "json" else "0",
+            # Of eager Paddle's matrix products, which ask both; Paddle's own default is one.
+            "FLAGS_paddle_num_threads": threads,
+            "OMP_NUM_THREADS": threads,
+        }
         self.ranges: dict[str, list[float]] = {}
         self.names = {
             "program": f"{request.stem}{PROGRAM_SUFFIXES[request.format]}",
@@ -121,7 +131,7 @@ class _Build:
                 "precision": self.request.precision.name,
                 "calibration": str(self.folder / _CALIBRATION),
                 "reference": str(self.folder / _REFERENCE),
-                "depths": str(self.folder / _DEPTHS) if _depths(self.request) else "",
+                "depths": str(self.folder / _DEPTHS),
             }
         )
 
@@ -216,10 +226,9 @@ class _Build:
         reference = verify.load_answers(self.folder / _REFERENCE)
         results: dict[str, dict[str, verify.Errors]] = {}
         left_out: dict[str, str] = {}
-        whole = {verify.OUTPUTS: str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}")}
         for backend in verify.BACKENDS:
             self.report.start("verify", backend)
-            answers = self.answers(backend, whole)
+            answers = self.answers(backend, manifest)
             if isinstance(answers, str):
                 if backend == verify.ENGINE:
                     raise ExportError(f"{backend} cannot run this model here: {answers}")
@@ -248,37 +257,36 @@ class _Build:
         return verify.record(eager_float32, allowed, results, depths, left_out)
 
     def verify_depths(self, manifest: Manifest, left_out: Container[str]) -> Results:
-        """Errors after each depth, of the backends that can be given a shallower model of these weights."""
-        if not _depths(self.request):
+        """Errors after each depth of rounded weights, of the backends that show one with no other program."""
+        if not self.request.precision.rounded:
             return {}
         reference = verify.load_answers(self.folder / _DEPTHS)
-        rows = verify.make_batches(manifest.config, verify.ENCODER)
+        encoder = self.encoder(manifest)
+        rows = verify.make_batches(encoder.config, encoder.head)
         results = {}
-        shallow = {str(depth): str(self.shallow(manifest, depth)) for depth in _depths(self.request)}
-        for backend in _ANY_DEPTH:
+        for backend in _DEPTHS_SHOWN:
             if backend not in left_out:
                 self.report.start("depths", backend)
-                answers = self.answers(backend, shallow)
+                answers = self.answers(backend, encoder, [HIDDEN_STATES])
                 assert not isinstance(answers, str)  # it could run the whole model
                 results[backend] = verify.measure_depths(reference, answers, rows)
-                self.report.done(f"{backend} answered at {len(shallow)} depths")
+                self.report.done(f"{backend} answered at {len(results[backend])} depths")
         return results
 
-    def shallow(self, manifest: Manifest, depth: int) -> Path:
-        """The manifest of an encoder of ``depth`` layers on the same weight file, in the staging folder."""
-        config = replace(manifest.config, num_hidden_layers=depth, add_pooling_layer=False)
+    def encoder(self, manifest: Manifest) -> Manifest:
+        """The encoder alone, answering its hidden states, on the same weight file; in the staging folder."""
+        config = replace(manifest.config, add_pooling_layer=False)
         names = stored_shapes(config, verify.ENCODER, self.request.precision)
         tensors = tuple(tensor for tensor in manifest.tensors if tensor.name in names)
-        graph = self.folder / f".depth{depth}{ONNX_SUFFIX}"
+        graph = self.folder / f"{_ENCODER}{ONNX_SUFFIX}"
         self.write_graph(graph, config, verify.ENCODER, tensors)
         files = {
             "weights": manifest.files["weights"],
             "onnx": FileRecord(graph.name, graph.stat().st_size, file_sha256(graph)),
         }
-        path = self.folder / f".depth{depth}{MANIFEST_SUFFIX}"
-        replace(
+        encoder = replace(
             manifest,
-            name=f".depth{depth}",
+            name=_ENCODER,
             task=MODEL,
             head=verify.ENCODER,
             labels=None,
@@ -286,37 +294,36 @@ class _Build:
             outputs=verify.ENCODER.outputs(config),
             files=files,
             tensors=tensors,
-        ).write(path)
-        return path
+        )
+        encoder.write(self.folder / f"{_ENCODER}{MANIFEST_SUFFIX}")
+        return encoder
 
-    def answers(self, backend: str, manifests: dict[str, str]) -> list[dict[str, np.ndarray]] | str:
-        """What a backend answers to the verification batches, by output; or its hidden states, by depth.
+    def answers(
+        self, backend: str, manifest: Manifest, outputs: list[str] | None = None
+    ) -> list[dict[str, np.ndarray]] | str:
+        """What a backend answers to the verification batches: the named outputs, or all.
 
         A text says why it cannot do here what the artifact asks of it.
         """
-        result = self.stage(
-            {
-                "stage": "answer",
-                "backend": backend,
-                "manifests": manifests,
-                "answers": str(self.folder / _ANSWERS),
-            },
-            f"verify {backend}",
-        )
+        request = {
+            "stage": "answer",
+            "backend": backend,
+            "manifest": str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}"),
+            "outputs": outputs,
+            "answers": str(self.folder / _ANSWERS),
+        }
+        result = self.stage(request, f"verify {backend}", manifest)
         if "left_out" in result:
             return str(result["left_out"])
         return verify.load_answers(self.folder / _ANSWERS)
 
-    def stage(self, request: dict[str, Any], process: str | None = None) -> dict[str, Any]:
-        model = {"config": self.request.config.to_dict(), "head": self.request.head.to_dict()}
-        full = {**request, **model}
+    def stage(
+        self, request: dict[str, Any], process: str | None = None, model: Request | Manifest | None = None
+    ) -> dict[str, Any]:
+        """One stage in a process of its own, about the model that is exported unless another is given."""
+        model = model or self.request
+        full = {**request, "config": model.config.to_dict(), "head": model.head.to_dict()}
         return run_stage(full, self.folder, self.report, self.flags, process or request["stage"])
-
-
-def _depths(request: Request) -> range:
-    """The depths whose errors are measured: of rounded weights all, if one group makes them all."""
-    every = request.precision.rounded and request.config.num_hidden_groups == 1
-    return range(1, request.config.num_hidden_layers + 1 if every else 1)
 
 
 def tool_version() -> str:

@@ -4,18 +4,21 @@ Runs in the worker process, where FLAGS_enable_pir_api was set before paddle is 
 """
 
 import gc
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from albert_runtime.config import LAYERS, AlbertConfig
+from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS
 from albert_runtime.tasks import MULTIPLE_CHOICE, Head
 from albert_runtime.tensor_table import TensorRecord, tensor_shapes, with_scales
 
+from .calibration import batches_of
 from .errors import ExportError
 from .heads import build
 from .pdiparams import read_tensor_ranges
@@ -69,36 +72,65 @@ def build_model(
     return model
 
 
-def run_depths(model: paddle.nn.Layer, batches: Sequence[Batch]) -> list[dict[str, np.ndarray]]:
-    """The hidden states of each batch after each depth, in float32, under the names 1, 2..."""
-    encoder, answers = getattr(model, "albert", model), []
-    with paddle.no_grad():
-        for batch in batches:
-            states = encoder.depths(*(paddle.to_tensor(batch[name]) for name in INPUTS))
-            answers.append(
-                {str(depth): state.numpy().astype(np.float32) for depth, state in enumerate(states, 1)}
-            )
-    return answers
+def run_calibration(
+    model: paddle.nn.Layer, rows: Sequence[Batch], progress: Progress
+) -> dict[str, list[float]]:
+    """The greatest absolute input of each of the layers' matrices, by name and, in order, by depth.
 
-
-def run_calibration(model: paddle.nn.Layer, rows: Sequence[Batch]) -> dict[str, list[float]]:
-    """The greatest absolute input of each of the layers' matrices, by name and, in order, by depth."""
-    encoder = getattr(model, "albert", model)
-    found = find_ranges(encoder, [{name: row[name] for name in INPUTS} for row in rows])
-    return {name: ranges for name, ranges in found.items() if name.startswith(LAYERS)}
+    ``progress(done, total)`` counts layers, as in ``run_eager``.
+    """
+    encoder, batches = getattr(model, "albert", model), batches_of(rows)
+    with _counted(encoder, len(batches), progress):
+        return find_ranges(encoder, batches)
 
 
 def run_eager(
-    model: paddle.nn.Layer, names: Sequence[str], batches: Sequence[Batch]
+    model: paddle.nn.Layer,
+    names: Sequence[str],
+    batches: Sequence[Batch],
+    progress: Progress,
+    depths: list[dict[str, np.ndarray]] | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """The outputs of each batch, ``names`` in the model's order, in the model's own type."""
-    answers = []
-    with paddle.no_grad():
-        for batch in batches:
-            outputs = model(*(paddle.to_tensor(batch[name]) for name in INPUTS))
-            named = zip(names, outputs, strict=True)
-            answers.append({name: output.numpy() for name, output in named})
+    """The outputs of each batch, ``names`` in the model's order, in the model's own type.
+
+    Appended to ``depths`` are the hidden states of each batch after each depth, [rows, T, H] in float32 under
+    the names 1, 2... ``progress(done, total)`` counts the layers of all batches.
+    """
+    encoder, answers = getattr(model, "albert", model), []
+
+    def keep(layer: paddle.nn.Layer, inputs: object, states: Sequence[paddle.Tensor]) -> None:
+        if depths is not None:
+            depths.append(
+                {str(depth): state.numpy().astype(np.float32) for depth, state in enumerate(states) if depth}
+            )
+
+    hook = encoder.encoder.register_forward_post_hook(keep)
+    try:
+        with paddle.no_grad(), _counted(encoder, len(batches), progress):
+            for batch in batches:
+                outputs = model(*(paddle.to_tensor(batch[name]) for name in INPUTS))
+                named = zip(names, outputs, strict=True)
+                answers.append({name: output.numpy() for name, output in named})
+    finally:
+        hook.remove()
     return answers
+
+
+@contextmanager
+def _counted(encoder: paddle.nn.Layer, runs: int, progress: Progress) -> Iterator[None]:
+    """Tell ``progress`` of every layer that is through, of all in so many runs of the encoder."""
+    done = itertools.count(1)
+    total = runs * encoder.encoder.config.num_hidden_layers
+
+    def tell(layer: paddle.nn.Layer, inputs: object, output: object) -> None:
+        progress(next(done), total)
+
+    hooks = [group.register_forward_post_hook(tell) for group in encoder.encoder.albert_layer_groups]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def save_program(model: paddle.nn.Layer, head: Head, program_file: Path, weights_file: Path) -> None:

@@ -14,6 +14,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from albert_runtime.config import LAYERS
+from albert_runtime.manifest import INPUTS
 from albert_runtime.tensor_table import SCALE, scaled_by_row
 
 from .model import Table
@@ -75,15 +77,17 @@ def quantize_layers(model: nn.Layer, dtypes: Mapping[str, str]) -> None:
                 )
 
 
-def find_ranges(model: nn.Layer, rows: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list[float]]:
-    """The greatest absolute input of every nn.Linear over all rows, by its matrix and, in order, by use.
+def find_ranges(model: nn.Layer, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list[float]]:
+    """The greatest absolute input of every matrix of the layers, by its name and, in order, by use.
 
-    A matrix that all depths share has a range for each depth.
+    A matrix that all depths share has a range for each depth. ``batches``: int64 [B, T] each, by the names of
+    the inputs; where the attention_mask is 0, nothing counts.
     """
     greatest: dict[str, list[float]] = {}
-    for row in rows:
-        with _watched(model) as seen, paddle.no_grad():
-            model(*(paddle.to_tensor(values) for values in row.values()))
+    for batch in batches:
+        inputs = {name: paddle.to_tensor(batch[name]) for name in INPUTS}
+        with _watched(model, inputs["attention_mask"]) as seen, paddle.no_grad():
+            model(*inputs.values())
         for name, found in seen.items():
             before = greatest.setdefault(name, found)
             greatest[name] = [max(pair) for pair in zip(before, found, strict=True)]
@@ -91,15 +95,19 @@ def find_ranges(model: nn.Layer, rows: Iterable[Mapping[str, np.ndarray]]) -> di
 
 
 @contextmanager
-def _watched(model: nn.Layer) -> Iterator[dict[str, list[float]]]:
-    """The greatest absolute inputs of one run."""
+def _watched(model: nn.Layer, mask: Tensor) -> Iterator[dict[str, list[float]]]:
+    """The greatest absolute inputs of one run, of the tokens where the mask [B, T] is 1."""
     seen: dict[str, list[float]] = {}
+    kept = mask.astype(model.wide)
 
     def note(layer: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
-        seen.setdefault(layer.weight.name, []).append(float(inputs[0].abs().max()))
+        greatest = inputs[0].abs().max(axis=-1) * kept  # [B, T]
+        seen.setdefault(layer.weight.name, []).append(float(greatest.max()))
 
     hooks = [
-        layer.register_forward_pre_hook(note) for layer in model.sublayers() if isinstance(layer, nn.Linear)
+        layer.register_forward_pre_hook(note)
+        for layer in model.sublayers()
+        if isinstance(layer, nn.Linear) and layer.weight.name.startswith(LAYERS)
     ]
     try:
         yield seen

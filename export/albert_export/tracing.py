@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 
 from albert_runtime.config import AlbertConfig
@@ -20,7 +21,7 @@ from .errors import ExportError
 from .events import Events
 from .names import PROGRAM_SUFFIXES, WEIGHTS_SUFFIX
 from .precision import PRECISIONS, dtypes, rounded, stored_shapes
-from .verify import ENCODER, eager_float32_errors, load_answers, make_batches, save_answers
+from .verify import eager_float32_errors, load_answers, make_batches, save_answers
 from .weights import Loaded, source_from_json
 
 # Later releases no longer trace the .pdmodel form.
@@ -55,7 +56,8 @@ class _Trace:
     def run(self) -> dict[str, object]:
         self.fill()
         self.events.start("eager", "eager Paddle in float32")
-        eager32 = program.run_eager(self.model, self.head.outputs(self.config), self.batches)
+        names, progress = self.head.outputs(self.config), self.events.progress
+        eager32 = program.run_eager(self.model, names, self.batches, progress)
         self.events.done("eager Paddle in float32 answered the verification batches")
         ranges = self.calibrate() if self.precision.quantized else {}
         if self.precision.rounded:
@@ -77,11 +79,11 @@ class _Trace:
             else program.read_tensors(self.weights_file, tensors)
         )
         reference = program.build_model(self.config, self.head, exact, "float64", lambda done, total: None)
-        answers = program.run_eager(reference, self.head.outputs(self.config), self.batches)
+        depths: list[dict[str, np.ndarray]] = []
+        answers = program.run_eager(reference, names, self.batches, progress, depths)
         save_answers(Path(self.request["reference"]), answers)
-        if self.request["depths"]:
-            rows = make_batches(self.config, ENCODER)
-            save_answers(Path(self.request["depths"]), program.run_depths(reference, rows))
+        if self.precision.rounded:
+            save_answers(Path(self.request["depths"]), depths)
         errors = eager_float32_errors(answers, eager32, self.batches, self.head)
         self.events.done("eager Paddle in float64 answered the verification batches")
         return {
@@ -109,7 +111,8 @@ class _Trace:
     def calibrate(self) -> dict[str, list[float]]:
         """The ranges that the layers' matrices meet on the calibration text, while the model is float32."""
         self.events.start("calibrate", "running the calibration text")
-        ranges = program.run_calibration(self.model, load_answers(Path(self.request["calibration"])))
+        rows = load_answers(Path(self.request["calibration"]))
+        ranges = program.run_calibration(self.model, rows, self.events.progress)
         self.events.done(f"ranges of what {len(ranges)} matrices are multiplied with, by depth")
         return ranges
 

@@ -4,8 +4,8 @@ The reference has the weights as they came. An artifact in float32 is held to a 
 own errors, one in 16 bits to a cosine, one in int8 to a typical cosine; of rounded weights the errors after
 each depth are recorded too, because they are passed again and again.
 
-Outputs per token are compared where the mask is 1. A vector is one token's; one row's, also of a number per
-token. Errors of one output over all batches:
+Outputs per token are compared where the mask is 1. A vector is one token's, of hidden states at one depth; or
+one row's, also of a number per token. Errors of one output over all batches:
   max_abs      greatest |answer - reference|
   typical_abs  the median over vectors of the greatest in each
   max_rel      max_abs over the greatest |reference|
@@ -21,17 +21,15 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.config import AlbertConfig
-from albert_runtime.tasks import MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, Head
+from albert_runtime.tasks import HIDDEN_STATES, MULTIPLE_CHOICE, Head
 
 from .errors import ExportError
 
 Batch = dict[str, np.ndarray]
 Answer = Mapping[str, np.ndarray]
 
-# The name under which a model's outputs are asked for, beside its depths.
-OUTPUTS = "outputs"
 # What a depth is compared as: the rows of the batches through the encoder alone.
-ENCODER = Head()
+ENCODER = Head(hidden_states=True)
 REFERENCE = "paddle eager float64"
 # Those that are held against the reference. The engine has to answer; another is left out, and its reason
 # recorded, where it says that this processor cannot do what the artifact asks of it.
@@ -49,7 +47,6 @@ _SEED = 20240229
 # (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. So many tokens
 # that the greatest error of eager Paddle is not all luck.
 _SHAPES = ((72, (67,)), (40, (40, 37, 33, 29, 22, 15)), (24, (24, 17, 8, 1)))
-_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
 
 
 @dataclass(frozen=True)
@@ -132,6 +129,8 @@ def answer_bytes(config: AlbertConfig, head: Head, depths: int) -> int:
     """About the bytes of the files that hold the reference and one backend's answers at a time."""
     tokens = sum(width * len(lengths) for width, lengths in _SHAPES)
     columns = config.vocab_size if head.reads_vocabulary else config.hidden_size
+    if head.hidden_states:
+        columns += (config.num_hidden_layers + 1) * config.hidden_size
     return tokens * (columns * 12 + depths * config.hidden_size * 8)
 
 
@@ -143,7 +142,7 @@ def measure(
         name: _errors(
             [one[name] for one in references],
             [one.get(name) for one in answers],
-            [batch["attention_mask"] == 1 if _per_token(name, head) else None for batch in batches],
+            [batch["attention_mask"] == 1 if head.is_per_token(name) else None for batch in batches],
         )
         for name in references[0]
     }
@@ -152,10 +151,14 @@ def measure(
 def measure_depths(
     references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
 ) -> dict[str, Errors]:
-    """Errors of the hidden states by depth."""
+    """Errors of the hidden states by depth: references have them by its number, answers as one output."""
     masks = [batch["attention_mask"] == 1 for batch in batches]
     return {
-        depth: _errors([one[depth] for one in references], [one.get(depth) for one in answers], masks)
+        depth: _errors(
+            [one[depth] for one in references],
+            [one[HIDDEN_STATES][:, :, int(depth)] for one in answers],
+            masks,
+        )
         for depth in references[0]
     }
 
@@ -237,10 +240,6 @@ def load_answers(path: Path) -> list[dict[str, np.ndarray]]:
     return [answers[index] for index in sorted(answers)]
 
 
-def _per_token(name: str, head: Head) -> bool:
-    return name in _PER_TOKEN or (name == "logits" and head.task == TOKEN_CLASSIFICATION)
-
-
 def _errors(
     references: Sequence[np.ndarray],
     answers: Sequence[np.ndarray | None],
@@ -267,8 +266,9 @@ def _errors(
 def _vectors(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """Float64 [N, columns]: the unmasked tokens of an output per token, the rows of another (no mask).
 
-    An output of one number per token is taken by row, masked places as 0.
+    An output of one number per token is taken by row, masked places as 0; one of several vectors per token,
+    as hidden states are, vector by vector.
     """
     if mask is not None:
         values = values[mask] if values.ndim > mask.ndim else np.where(mask, values, 0.0)
-    return values.astype(np.float64)
+    return values.reshape(-1, values.shape[-1]).astype(np.float64)

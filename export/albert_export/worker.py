@@ -16,14 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from albert_runtime.config import AlbertConfig
 from albert_runtime.errors import AlbertError, UnsupportedError
 from albert_runtime.tasks import Head
 
 from .events import Events
-from .verify import ENCODER, OUTPUTS, make_batches, save_answers
+from .verify import make_batches, save_answers
 
 Request = dict[str, Any]
 
@@ -45,22 +43,20 @@ def trace(request: Request, events: Events) -> dict[str, object]:
 def answer(request: Request, events: Events) -> dict[str, object]:
     """The verification batches through one backend of the runtime's Predictor; writes its answers.
 
-    ``manifests``: one for the outputs, or one for each depth. A backend that cannot do here what the artifact
-    asks answers nothing; ``left_out`` says why.
+    ``outputs``: those asked for, null for all. A backend that cannot do here what the artifact asks answers
+    nothing; ``left_out`` says why.
     """
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
-    config, head = _model(request)
-    batches, rows = make_batches(config, head), make_batches(config, ENCODER)
-    answers: list[dict[str, np.ndarray]] = [{} for _ in batches]
-    for name, manifest in request["manifests"].items():
-        try:
-            predictor = Predictor(manifest, backend=request["backend"])
-        except UnsupportedError as error:
-            return {"left_out": str(error)}
-        for batch, outputs in zip(batches if name == OUTPUTS else rows, answers, strict=True):
-            found = predictor.run(dict(batch))
-            outputs.update(found if name == OUTPUTS else {name: found["last_hidden_state"]})
+    batches = make_batches(*_model(request))
+    try:
+        predictor = Predictor(request["manifest"], backend=request["backend"])
+    except UnsupportedError as error:
+        return {"left_out": str(error)}
+    answers = []
+    for done, batch in enumerate(batches, 1):
+        answers.append(predictor.run(dict(batch), outputs=request["outputs"]))
+        events.progress(done, len(batches))
     save_answers(Path(request["answers"]), answers)
     return {}
 

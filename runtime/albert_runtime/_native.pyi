@@ -78,6 +78,7 @@ class Engine:
         pooled: _Float | None,
         num_threads: int,
         *,
+        hidden_states: _Float | None = None,
         token_logits: _Float | None = None,
         pooled_logits: _Float | None = None,
         scores: _Float | None = None,

@@ -22,7 +22,7 @@ class UnsupportedError(BackendError):
 
 
 class WrongSettingError(BackendError):
-    """A variable of the environment asks for what is not here: no other backend is taken instead."""
+    """An environment variable asks for what is not there: an error, and no reason to take another backend."""
 
 
 class Overloaded(AlbertError):

@@ -21,7 +21,7 @@ _P = ParamSpec("_P")
 
 
 def isas() -> list[str]:
-    """The ISAs that this build has and this processor runs, the fastest first."""
+    """The ISAs that this build has and this processor runs, the newest first."""
     return _native.isas()
 
 

@@ -43,9 +43,9 @@ class Manifest:
     """Everything STEM.manifest.json says; the fields are those of the file.
 
     ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
-    is null in the file of a bare model; its task is always ``task``. ``precision`` is that of the program and
-    the graph; each tensor has a dtype of its own. ``calibration`` says on what text the graph's int8 ranges
-    were found; other precisions have none.
+    is null in the file of a bare model without hidden states; its task is always ``task``. ``precision`` is
+    that of the program and the graph; each tensor has a dtype of its own. ``calibration`` says on what text
+    the graph's int8 ranges were found; other precisions have none.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""
-        values = {**asdict(self), "head": None if self.head.task == MODEL else self.head.to_dict()}
+        values = {**asdict(self), "head": None if self.head == _BARE else self.head.to_dict()}
         first = {name: values.pop(name) for name in ("name", "task", "head")}
         if self.calibration is None:
             del values["calibration"]

@@ -29,7 +29,10 @@ _FIXED_COLUMNS = {QUESTION_ANSWERING: 2, MULTIPLE_CHOICE: 1, PRETRAINING: 2}
 _MOST_LABELS = 1 << 20
 _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
-_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits")
+HIDDEN_STATES = "hidden_states"
+_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits", HIDDEN_STATES)
+# Fields of a head that came later: a manifest without them is read as before.
+_WRITTEN_IF_TRUE = ("multi_label", "hidden_states")
 # start_logits and end_logits of a masked position: no softmax lets it win.
 MASKED_SPAN_LOGIT = -10000.0
 
@@ -42,6 +45,8 @@ class Head:
     decoder is the word embedding table itself. ``decoder_norm_eps``: epsilon of the masked-LM head's
     LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face. ``multi_label``: each
     label of a sequence classification stands or falls by itself, so that its score is a sigmoid.
+    ``hidden_states``: the model also answers what comes after every depth, [B, T, L + 1, H], the embeddings
+    mapped to H first; multiple choice, which has no outputs per token, cannot.
     """
 
     task: str = MODEL
@@ -49,6 +54,7 @@ class Head:
     tied_decoder: bool = False
     decoder_norm_eps: float = 1e-5
     multi_label: bool = False
+    hidden_states: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -73,6 +79,10 @@ class Head:
             self.multi_label is not True or self.task != SEQUENCE_CLASSIFICATION
         ):
             raise ArtifactError(f"multi_label must be false, or true for {SEQUENCE_CLASSIFICATION}")
+        if self.hidden_states is not False and (
+            self.hidden_states is not True or self.task == MULTIPLE_CHOICE
+        ):
+            raise ArtifactError(f"hidden_states must be false, or true and the task not {MULTIPLE_CHOICE}")
 
     @classmethod
     def of(
@@ -98,20 +108,17 @@ class Head:
     def from_dict(cls, mapping: Mapping[str, object]) -> "Head":
         """Build from a mapping of exactly the fields; ArtifactError names what is wrong.
 
-        Only multi_label may be left out: it is written where it is true.
+        Those of ``_WRITTEN_IF_TRUE`` may be left out.
         """
         names = ("task", "num_labels", "tied_decoder", "decoder_norm_eps")
-        if sorted(mapping.keys() - {"multi_label"}) != sorted(names):
-            known = f"{', '.join(names)}, and may have multi_label"
+        if sorted(mapping.keys() - set(_WRITTEN_IF_TRUE)) != sorted(names):
+            known = f"{', '.join(names)}, and may have {' and '.join(_WRITTEN_IF_TRUE)}"
             raise ArtifactError(f"head must have exactly the fields {known}")
         return cls(**mapping)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, object]:
         """All fields by name, ready for JSON."""
-        fields = asdict(self)
-        if not self.multi_label:
-            del fields["multi_label"]
-        return fields
+        return {name: value for name, value in asdict(self).items() if value or name not in _WRITTEN_IF_TRUE}
 
     @property
     def reads_pooled(self) -> bool:
@@ -130,7 +137,9 @@ class Head:
     def outputs(self, config: AlbertConfig) -> tuple[str, ...]:
         """Names of the outputs, in the program's order."""
         names = _OUTPUTS[self.task]
-        return names if self.task != MODEL or config.add_pooling_layer else names[:1]
+        if self.task == MODEL and not config.add_pooling_layer:
+            names = names[:1]
+        return (*names, HIDDEN_STATES) if self.hidden_states else names
 
     def tensor_shapes(self, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
         """The tensors that the head adds to ``config.tensor_shapes()``, in model order."""

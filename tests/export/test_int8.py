@@ -11,9 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from albert_export.calibration import SHIPPED, calibrate_on
+from albert_export.calibration import SHIPPED, batches_of, calibrate_on
 from albert_export.errors import ExportError
 from albert_export.precision import PRECISIONS, dtypes, quantize, stored_shapes
+from albert_export.report import Report
 from albert_runtime import Predictor
 from albert_runtime.config import LAYERS
 from albert_runtime.tasks import Head
@@ -203,6 +204,52 @@ def test_rows_are_the_lines_of_the_text(tmp_path, tiny):
     assert calibration.record == {"text": "text.txt", "rows": 2, "tokens": 4, "unknown": 0.0}
 
 
+def calibration_rows(tiny):
+    generator = np.random.default_rng(4)
+    return [
+        {
+            "input_ids": generator.integers(1, 60, (1, length)),
+            "attention_mask": np.ones((1, length), np.int64),
+            "token_type_ids": generator.integers(0, 2, (1, length)),
+        }
+        for length in (3, 40, 17, 40, 1, 8, 9, 33)
+    ]
+
+
+def test_rows_run_together_in_batches_of_about_one_length(tiny):
+    rows = calibration_rows(tiny)
+    batches = batches_of(rows * 30)
+    assert sum(int(batch["attention_mask"].sum()) for batch in batches) == 30 * 151
+    assert all(batch["input_ids"].size <= 1024 for batch in batches) and len(batches) < 10
+    assert all(not batch["input_ids"][batch["attention_mask"] == 0].any() for batch in batches)
+    assert {tuple(row["input_ids"][0]) for row in rows} == {
+        tuple(ids[mask == 1])
+        for batch in batches
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    }
+
+
+def test_ranges_of_rows_together_are_those_of_each_alone(tiny, tiny_tensors):
+    """Padding never counts, though the padding token's own states here are the greatest."""
+    from albert_export import program  # (paddle takes its time)
+    from albert_export.quantized import find_ranges
+
+    tiny_tensors["embeddings.position_embeddings.weight"][17:] *= 5
+    tensors = ((name, values.copy()) for name, values in tiny_tensors.items())
+    model = program.build_model(tiny, Head(), tensors, "float32", lambda done, total: None)
+    short = [row for row in calibration_rows(tiny) if row["input_ids"].size <= 17]
+    together = find_ranges(model, batches_of(short))
+    alone = find_ranges(model, short)
+    assert together.keys() == alone.keys() and len(together) == 6
+    for name, ranges in alone.items():
+        assert len(ranges) == tiny.num_hidden_layers and min(ranges) > 0
+        assert together[name] == pytest.approx(ranges, rel=1e-5)
+    # The same ids with the padding unmasked give other ranges: what is masked above would have counted.
+    (batch,) = batches_of(short)
+    padded = find_ranges(model, [batch | {"attention_mask": np.ones_like(batch["attention_mask"])}])
+    assert padded != together
+
+
 def test_long_lines_and_texts_are_cut(tmp_path, tiny):
     file = text(tmp_path, ("a " * 300 + "\n") * 400)
     calibration = calibrate_on(file, tokenizer_of("a"), tiny, random=False)
@@ -242,6 +289,20 @@ def test_a_checkpoint_without_tokenizer_cannot_be_calibrated(run, tmp_path, gold
         and "calibrated on text, and there is no tokenizer; put tokenizer.json" in outcome.err
     )
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_every_long_stage_tells_how_far_it_is(run, tmp_path, golden, monkeypatch):
+    told, stages = {}, []
+    monkeypatch.setattr(Report, "start", lambda self, stage, text: stages.append(stage))
+    monkeypatch.setattr(
+        Report, "progress", lambda self, done, total: told.setdefault(stages[-1], []).append((done, total))
+    )
+    folder = golden / "model-gelu"
+    assert run(folder, "--random-weights", "--int8", "-o", tmp_path, "--quiet").code == 0
+    for stage, steps in (("eager", 9), ("reference", 9), ("calibrate", 3)):  # 3 layers of each batch
+        assert told[stage] == [(done, steps) for done in range(1, steps + 1)]
+    for stage in ("verify", "depths"):
+        assert told[stage][:3] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_the_option_needs_int8(run, tmp_path):

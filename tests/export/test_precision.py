@@ -107,8 +107,14 @@ def test_a_graph_names_every_tensor_once_in_its_type(exported, precision):
     assert not [node for node in model.graph.node if node.op_type in ("Identity", "Constant")]
 
 
-def test_models_of_several_groups_have_no_depths(exported):
-    assert "depths" not in Predictor(exported("model-groups", "fp16")).manifest.verification
+@pytest.mark.parametrize("case", ["model-groups", "multiple-choice"])
+def test_every_model_has_errors_for_every_depth(exported, case):
+    manifest = Predictor(exported(case, "fp16")).manifest
+    depths = manifest.verification["depths"]
+    assert list(depths) == ["native", "onnxruntime"]
+    for errors in depths.values():
+        assert list(errors) == [str(depth + 1) for depth in range(manifest.config.num_hidden_layers)]
+        assert all(one["cosine"] > 0.999 and one["max_abs"] > 0 for one in errors.values())
 
 
 def test_the_other_program_format(exported, golden):

@@ -139,9 +139,16 @@ def test_wrong_heads_and_arrays_are_refused(tmp_path: Path) -> None:
     arrays = (batch.input_ids, batch.positions, batch.token_type_ids, batch.row_starts, batch.first_key)
     one, scores = np.zeros(1, np.int32), np.zeros((1, 50), np.float32)
     engine = engine_with_heads(model)
+    states = (model.config.num_hidden_layers + 1, model.config.hidden_size)
     for given, message in [
         ({"token_logits": np.zeros((2, 4, 4), np.float32)}, "token_logits must have shape"),
         ({"pooled_logits": np.zeros((2, 3), np.float32)}, "pooled_logits must have shape"),
+        ({"hidden_states": np.zeros((2, 4, *states[:1], 9), np.float32)}, "hidden_states must have shape"),
+        (
+            {"hidden_states": np.zeros((2, 4, states[0] - 1, states[1]), np.float32)},
+            "hidden_states must have sh",
+        ),
+        ({"hidden_states": np.zeros((2, 3, *states), np.float32)}, "a position lies outside the output"),
         ({"scores": scores}, "must be given together"),
         ({"scores": scores[:, 1:].copy(), "score_tokens": one, "score_slots": one}, "scores must have shape"),
         ({"scores": scores, "score_tokens": one + 7, "score_slots": one}, "ascend within the tokens"),

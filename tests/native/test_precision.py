@@ -51,6 +51,37 @@ def test_bf16_sums_at_the_ends_of_the_range(middle: int) -> None:
     np.testing.assert_allclose(got, product(x, w, "bf16"), rtol=1e-3, atol=40 * 2.0**-126)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("product", "wanted"),
+    [
+        (-(2.0**-150), 0.0),  # 2^-126 - 2^-150 has 24 digits, too small to be normal: zero, not 2^-126
+        (-(2.0**-151), 2.0**-126),  # half a digit more rounds to a normal number first
+        (-(2.0**-149), 0.0),
+        (-(2.0**-130), 0.0),
+        (0.0, 2.0**-126),
+        (2.0**-150, 2.0**-126),
+    ],
+)
+def test_bf16_sums_that_round_to_the_least_normal_number(product: float, wanted: float, sign: int) -> None:
+    # What vdpbf16ps gave on Granite Rapids. One step makes the least normal number, a later one adds the
+    # product; the second value of a word is added first.
+    for before, at in ((1, 0), (0, 2), (1, 2), (2, 511)):
+        x, w = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
+        x[0, before], w[before] = 2.0**-63, sign * 2.0**-63
+        x[0, at], w[at] = 2.0**-75, sign * product * 2.0**75
+        got = generic_and_equal(lambda isa, x=x, w=w: kernels.linear(x, w, precision="bf16", isa=isa))  # type: ignore[misc]
+        assert got.item() == sign * wanted
+
+
+def test_bf16_sums_of_blocks_are_flushed_too() -> None:
+    # 2^-126 and -1.5 * 2^-126 in blocks of their own: the sum is no normal number.
+    x, w = np.zeros((1, 1024), np.float32), np.zeros((1024, 1), np.float32)
+    x[0, 0], w[0] = 2.0**-63, 2.0**-63
+    x[0, 512], w[512] = -(1.5 * 2.0**-63), 2.0**-63
+    assert generic_and_equal(lambda isa: kernels.linear(x, w, precision="bf16", isa=isa)).item() == 0.0
+
+
 @pytest.mark.parametrize("head_size", [1, 7, 26, 64, 256])
 @pytest.mark.parametrize("keys", [*TAILS, 512])
 def test_attention_in_bf16(head_size: int, keys: int) -> None:
@@ -175,13 +206,14 @@ def test_a_row_has_the_same_bits_in_any_batch_and_on_any_threads(
         assert same_bits(alone_pooled[0], pooled[i])
 
 
-def test_packed_weights_shrink_by_half_and_to_a_quarter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isa", _native.isas())
+def test_packed_weights_shrink_by_half_and_to_a_quarter(tmp_path: Path, isa: str) -> None:
     sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
     model = make_model(tmp_path, config(**sizes))
     layer = 4 * 768 * 768 + 2 * 768 * 3072  # values in the matrices of a layer
-    full = model.engine().packed_bytes
+    full = model.engine(isa).packed_bytes
     for precision, saved in (("bf16", 2), ("int8", 3)):
-        assert model.engine(precision=precision).packed_bytes == full - saved * layer
+        assert model.engine(isa, precision=precision).packed_bytes == full - saved * layer
 
 
 def test_int8_sums_that_could_overflow_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ..artifact import Artifact
 from ..batch import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError, WrongSettingError
 from ..manifest import SUFFIX, Manifest
-from ..tasks import MASKED_SPAN_LOGIT, QUESTION_ANSWERING
+from ..tasks import HIDDEN_STATES, MASKED_SPAN_LOGIT, QUESTION_ANSWERING
 from .base import SCORES, SPANS, Array, Options, one_line
 from .packed_cache import PackedFile
 
@@ -66,9 +66,12 @@ class NativeBackend:
         """
         rows, width = batch.shape
         hidden_size, labels = self._config.hidden_size, self._head.num_labels
-        hidden = pooled = token_logits = pooled_logits = scores = None
+        hidden = states = pooled = token_logits = pooled_logits = scores = None
         if "last_hidden_state" in outputs:
             hidden = np.zeros((rows, width, hidden_size), np.float32)
+        if HIDDEN_STATES in outputs:
+            depths = self._config.num_hidden_layers + 1
+            states = np.zeros((rows, width, depths, hidden_size), np.float32)
         if "pooled_output" in outputs:
             pooled = np.empty((rows, hidden_size), np.float32)
         if not _POOLED.isdisjoint(outputs) and self._head.reads_pooled:
@@ -88,13 +91,19 @@ class NativeBackend:
             hidden,
             pooled,
             self._threads,
+            hidden_states=states,
             token_logits=token_logits,
             pooled_logits=pooled_logits,
             scores=scores,
             score_tokens=tokens,
             score_slots=slots,
         )
-        results = {"last_hidden_state": hidden, "pooled_output": pooled, "sop_logits": pooled_logits}
+        results: dict[str, Array | None] = {
+            "last_hidden_state": hidden,
+            HIDDEN_STATES: states,
+            "pooled_output": pooled,
+            "sop_logits": pooled_logits,
+        }
         results["logits"] = token_logits if pooled_logits is None else pooled_logits
         results[SCORES] = (
             scores if score_tokens is not None or scores is None else scores.reshape(rows, width, -1)

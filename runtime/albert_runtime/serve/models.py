@@ -13,7 +13,7 @@ from ..batching import Results
 from ..errors import ArtifactError, InputError
 from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
-from ..tasks import MULTIPLE_CHOICE
+from ..tasks import HIDDEN_STATES, MULTIPLE_CHOICE
 from ..tokenizer import MASKS
 from .errors import Malformed, NotFound
 from .settings import Limits
@@ -66,6 +66,7 @@ class Model:
             rows = [-1, -1] if head.is_per_token(name) or self.manifest.task == MULTIPLE_CHOICE else [-1]
             inner = {
                 "last_hidden_state": [config.hidden_size],
+                HIDDEN_STATES: [config.num_hidden_layers + 1, config.hidden_size],
                 "pooled_output": [config.hidden_size],
                 "prediction_scores": [config.vocab_size],
                 "start_logits": [],
