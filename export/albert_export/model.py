@@ -12,7 +12,7 @@ Import this module only where paddle may be imported.
 # mypy: disable-error-code="misc, no-any-return"
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import paddle
 from paddle import Tensor, nn
@@ -193,10 +193,15 @@ class AlbertEncoder(Mixed):
 
     def forward(self, x: Tensor, mask: Tensor) -> list[Tensor]:
         """[B, S, E] to the hidden states [B, S, H]: x mapped to H, then what comes after each depth."""
-        states = [self.widened(self.embedding_hidden_mapping_in(self.narrowed(x)))]
+        return list(self._states(x, mask))
+
+    # Paddle traces a generator as it is; the loop of a function it would rewrite, for three times as long.
+    def _states(self, x: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        x = self.widened(self.embedding_hidden_mapping_in(self.narrowed(x)))
+        yield x
         for layer in range(self.config.num_hidden_layers):
-            states.append(self.albert_layer_groups[self.config.group_of_layer(layer)](states[-1], mask))
-        return states
+            x = self.albert_layer_groups[self.config.group_of_layer(layer)](x, mask)
+            yield x
 
 
 class AlbertModel(Mixed):
