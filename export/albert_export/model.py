@@ -195,8 +195,7 @@ class AlbertEncoder(Mixed):
         """[B, S, E] to the hidden states [B, S, H]: x mapped to H, then what comes after each depth."""
         return list(self._states(x, mask))
 
-    # Paddle traces a generator as it is; the loop of a function it would rewrite, which takes three times as
-    # long.
+    # Paddle traces a generator as it is; the loop of a function it would rewrite, for three times as long.
     def _states(self, x: Tensor, mask: Tensor) -> Iterator[Tensor]:
         x = self.widened(self.embedding_hidden_mapping_in(self.narrowed(x)))
         yield x
