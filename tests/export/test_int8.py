@@ -220,7 +220,7 @@ def test_rows_run_together_in_batches_of_about_one_length(tiny):
     rows = calibration_rows(tiny)
     batches = batches_of(rows * 30)
     assert sum(int(batch["attention_mask"].sum()) for batch in batches) == 30 * 151
-    assert all(batch["input_ids"].size <= 1024 for batch in batches) and len(batches) < 10
+    assert all(batch["input_ids"].size <= 512 for batch in batches) and len(batches) < 15
     assert all(not batch["input_ids"][batch["attention_mask"] == 0].any() for batch in batches)
     assert {tuple(row["input_ids"][0]) for row in rows} == {
         tuple(ids[mask == 1])
@@ -229,12 +229,15 @@ def test_rows_run_together_in_batches_of_about_one_length(tiny):
     }
 
 
+@pytest.mark.filterwarnings("ignore")  # importing paddle warns of compilers it does not find
 def test_ranges_of_rows_together_are_those_of_each_alone(tiny, tiny_tensors):
-    """Padding never counts, though the padding token's own states here are the greatest."""
+    """Padding never counts, though here what it is mapped to is the greatest input of the first layer."""
     from albert_export import program  # (paddle takes its time)
     from albert_export.quantized import find_ranges
 
-    tiny_tensors["embeddings.position_embeddings.weight"][17:] *= 5
+    tiny = replace(tiny, padding_idx=None)
+    tiny_tensors["embeddings.word_embeddings.weight"][0, 0] = 100
+    tiny_tensors["encoder.embedding_hidden_mapping_in.weight"][0] *= 10
     tensors = ((name, values.copy()) for name, values in tiny_tensors.items())
     model = program.build_model(tiny, Head(), tensors, "float32", lambda done, total: None)
     short = [row for row in calibration_rows(tiny) if row["input_ids"].size <= 17]
@@ -244,10 +247,11 @@ def test_ranges_of_rows_together_are_those_of_each_alone(tiny, tiny_tensors):
     for name, ranges in alone.items():
         assert len(ranges) == tiny.num_hidden_layers and min(ranges) > 0
         assert together[name] == pytest.approx(ranges, rel=1e-5)
-    # The same ids with the padding unmasked give other ranges: what is masked above would have counted.
+    # Unmasked it counts: before any attention, so that nothing else has changed there.
     (batch,) = batches_of(short)
-    padded = find_ranges(model, [batch | {"attention_mask": np.ones_like(batch["attention_mask"])}])
-    assert padded != together
+    counted = find_ranges(model, [batch | {"attention_mask": np.ones_like(batch["attention_mask"])}])
+    query = next(name for name in alone if name.endswith("attention.query.weight"))
+    assert counted[query][0] > 1.05 * together[query][0]
 
 
 def test_long_lines_and_texts_are_cut(tmp_path, tiny):
@@ -299,7 +303,7 @@ def test_every_long_stage_tells_how_far_it_is(run, tmp_path, golden, monkeypatch
     )
     folder = golden / "model-gelu"
     assert run(folder, "--random-weights", "--int8", "-o", tmp_path, "--quiet").code == 0
-    for stage, steps in (("eager", 9), ("reference", 9), ("calibrate", 3)):  # 3 layers of each batch
+    for stage, steps in (("eager", 9), ("reference", 9), ("calibrate", 6)):  # 3 layers of each batch
         assert told[stage] == [(done, steps) for done in range(1, steps + 1)]
     for stage in ("verify", "depths"):
         assert told[stage][:3] == [(1, 3), (2, 3), (3, 3)]
