@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <utility>
 
 #include "engine/heads.h"
 #include "engine/linear.h"
@@ -58,20 +57,10 @@ class Pass {
     scratch_size_ = attention_scratch(longest_, config.head_size());
     if (stride_.reduced()) scratch_size_ = std::max(scratch_size_, kLinearScratch);
     scratch_size_ = (scratch_size_ + 15) / 16 * 16;  // whole cache lines
-    const auto n = static_cast<size_t>(count_);
-    float* next = team.workspace.reserve(n * stride_.floats_per_token() + logit_floats(weights, count_) +
-                                         static_cast<size_t>(team.size()) * scratch_size_);
-    const auto take = [&](size_t count) { return std::exchange(next, next + count); };
-    embedded_ = take(n * stride_.embedding);
-    hidden_ = take(n * stride_.hidden);
-    attended_ = take(n * stride_.hidden);
-    spare_ = take(n * stride_.hidden);
-    wide_ = take(n * stride_.wide_floats());
-    operand_ = reinterpret_cast<Word*>(take(n * stride_.operand));
-    operand_scale_ = take(n * stride_.scales / 2);
-    operand_sum_ = reinterpret_cast<int32_t*>(take(n * stride_.scales / 2));
-    logits_ = take(logit_floats(weights, count_));
-    scratch_ = next;
+    Pieces sizes;
+    lay_out(sizes);
+    Pieces pieces(reinterpret_cast<std::byte*>(team.workspace.reserve(sizes.bytes() / sizeof(float))));
+    lay_out(pieces);
   }
 
   // Thread `thread` of the team.
@@ -111,6 +100,20 @@ class Pass {
   }
 
  private:
+  void lay_out(Pieces& pieces) {
+    const auto n = static_cast<size_t>(count_);
+    embedded_ = pieces.take<float>(n * stride_.embedding);
+    hidden_ = pieces.take<float>(n * stride_.hidden);
+    attended_ = pieces.take<float>(n * stride_.hidden);
+    spare_ = pieces.take<float>(n * stride_.hidden);
+    wide_ = pieces.take<float>(n * stride_.wide_floats());
+    operand_ = pieces.take<Word>(n * stride_.operand);
+    operand_scale_ = pieces.take<float>(n * stride_.scales / 2);
+    operand_sum_ = pieces.take<int32_t>(n * stride_.scales / 2);
+    logits_ = pieces.take<float>(logit_floats(weights_, count_));
+    scratch_ = pieces.take<float>(static_cast<size_t>(team_.size()) * scratch_size_);
+  }
+
   // LayerNorm((word + token type) + position), then the linear map from E to H.
   void embed() {
     const auto e = static_cast<size_t>(config_.embedding_size);
