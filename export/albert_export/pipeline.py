@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime.backends import available_cpus
+from albert_runtime.backends import available_cpus, check_isa
 from albert_runtime.config import AlbertConfig
 from albert_runtime.manifest import INPUTS, FileRecord, Manifest
 from albert_runtime.tasks import HIDDEN_STATES, MODEL, Head
@@ -56,6 +56,7 @@ def export(request: Request, report: Report) -> Path:
     """
     began = time.perf_counter()
     directory = request.directory.absolute()
+    check_isa()  # told now, not when the engine is asked
     check_target(directory, request.stem, force=request.force)
     depths = request.config.num_hidden_layers + 1 if request.precision.rounded else 0
     answers = verify.answer_bytes(request.config, request.head, depths)

@@ -9,7 +9,7 @@ from ..artifact import Artifact
 from ..errors import BackendError, WrongSettingError
 from .base import Backend, Options, one_line
 
-__all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "choose"]
+__all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "check_isa", "choose"]
 
 _log = logging.getLogger("albert_runtime")
 
@@ -102,3 +102,12 @@ def available_cpus() -> int:
         return int(import_module("albert_runtime._native").available_cpus())
     except ImportError:
         return len(os.sched_getaffinity(0))
+
+
+def check_isa() -> None:
+    """WrongSettingError if ALBERT_FORCE_ISA names no instruction set of this machine."""
+    try:
+        native = import_module(".native", __name__)
+    except ImportError:  # told where the engine is asked for
+        return
+    native.chosen_isa()

@@ -138,11 +138,16 @@ class NativeBackend:
         }
 
 
-def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _native.Engine:
+def chosen_isa() -> str:
+    """The instruction set of engines; WrongSettingError if ALBERT_FORCE_ISA names none of this machine."""
     try:
-        isa = _native.default_isa()
-    except ValueError as error:  # ALBERT_FORCE_ISA names what this machine cannot run
+        return _native.default_isa()
+    except ValueError as error:
         raise WrongSettingError(one_line(error)) from None
+
+
+def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> _native.Engine:
+    isa = chosen_isa()
     # The same weights may serve another config: base-v1 and base-v2 differ in their activation only.
     key = (
         *(manifest.files["weights"].sha256, precision, isa),
