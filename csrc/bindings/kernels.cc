@@ -90,7 +90,7 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloats floats;
   const auto matrix_in = [&](albert::Pieces& pieces) {
-    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_width(type), type);
+    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
   };
   albert::Pieces size;
   matrix_in(size);

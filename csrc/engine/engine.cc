@@ -30,7 +30,7 @@ Engine::Engine(const std::string& weights_path, const TensorTable& tensors, cons
     : config_(checked(config)),
       heads_(heads),
       kernels_(kernels),
-      weights_(weights_path, tensors, config_, heads, kernels, precision, cache) {
+      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision, cache) {
   if (!heads.pooled_classifier.empty() && !config.add_pooling_layer)
     throw std::invalid_argument("a classifier of the pooled output needs a pooler");
 }

@@ -38,21 +38,22 @@ OwnedOperand::OwnedOperand(const Kernels& kernels, Precision precision, const fl
 void linear(Team& team, const Kernels& kernels, const PackedMatrix& w, const Operand& a, int rows, const Result& result,
             bool with_bias, Activation activation, PanelRange panels) {
   const auto gemm_panel = kernels.gemm_panel[static_cast<int>(w.precision())];
-  const int panel_count = panels.end - panels.first;
-  const int wanted_chunks = (kTasksPerThread * team.size() + panel_count - 1) / panel_count;
+  const int together = kernels.most_columns[static_cast<int>(w.precision())] / w.panel_columns();  // panels a task
+  const int parts = (panels.end - panels.first + together - 1) / together;
+  const int wanted_chunks = (kTasksPerThread * team.size() + parts - 1) / parts;
   int chunks = std::max((rows + kRowsPerChunk - 1) / kRowsPerChunk, std::min(wanted_chunks, rows / kLeastRowsPerChunk));
   if (rows >= kLeastRowsPerShare * team.size()) chunks = (chunks + team.size() - 1) / team.size() * team.size();
   const int tiles = (rows + chunks * kMostTileRows - 1) / (chunks * kMostTileRows);
   const int chunk_rows = tiles * kMostTileRows;  // whole tiles in all chunks but the last
   const int used_chunks = (rows + chunk_rows - 1) / chunk_rows;
-  team.for_each(used_chunks * panel_count, [&](int task) {
-    const int row = task / panel_count * chunk_rows;
-    const int panel = panels.first + task % panel_count;
+  team.for_each(used_chunks * parts, [&](int task) {
+    const int row = task / parts * chunk_rows;
+    const int panel = panels.first + task % parts * together;
     const auto at = static_cast<size_t>(row), column = static_cast<size_t>(panel) * static_cast<size_t>(w.panel_columns());
     const bool round = result.rounded != nullptr;
     gemm_panel({.a = a.from(row),
                 .panel = w.panel(panel),
-                .width = w.width(panel),
+                .width = w.width(panel, std::min(panel + together, panels.end)),
                 .scale = w.scale(panel),
                 .bias = with_bias ? w.bias(panel) : nullptr,
                 .c = round ? result.scratch : result.c + at * result.stride + column,

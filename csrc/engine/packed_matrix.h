@@ -33,6 +33,7 @@ class PackedMatrix {
   int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
   int panel_columns() const { return panel_columns_; }
   int width(int panel) const;  // of one panel: panel_columns, or what is left, in sixteens
+  int width(int first, int end) const { return (end - 1 - first) * panel_columns_ + width(end - 1); }  // of panels together
   const Word* panel(int index) const { return data_ + offset(index); }
   const float* scale(int panel) const {  // int8: of the panel's columns; else null
     return scale_ != nullptr ? scale_ + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) : nullptr;

@@ -12,8 +12,8 @@ namespace albert {
 // against the shapes that the config demands in any case.
 class Packer {
  public:
-  Packer(const MappedFile& file, const TensorTable& tensors, const Kernels& kernels, Pieces& pieces, Team* team = nullptr)
-      : file_(file), tensors_(tensors), kernels_(kernels), pieces_(pieces), team_(team) {}
+  Packer(const MappedFile& file, const TensorTable& tensors, int panel_columns, Pieces& pieces, Team* team = nullptr)
+      : file_(file), tensors_(tensors), panel_columns_(panel_columns), pieces_(pieces), team_(team) {}
 
   // A matrix [in, out], with scales of its columns where it is int8.
   StoredMatrix matrix(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, false); }
@@ -75,7 +75,7 @@ class Packer {
 
  private:
   PackedMatrix empty(int depth, int columns, Precision precision) {
-    PackedMatrix packed(pieces_, depth, columns, kernels_.panel_width(precision), precision);
+    PackedMatrix packed(pieces_, depth, columns, panel_columns_, precision);
     if (team_ != nullptr) packed.clear();
     return packed;
   }
@@ -115,7 +115,7 @@ class Packer {
 
   const MappedFile& file_;
   const TensorTable& tensors_;
-  const Kernels& kernels_;
+  const int panel_columns_;
   Pieces& pieces_;
   Team* const team_;
 };
@@ -133,10 +133,10 @@ uint64_t checksum(Team& team, const StoredMatrix& table, size_t rows) {
 }  // namespace
 
 Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, const HeadConfig& heads,
-                 const Kernels& kernels, Precision layer_precision, const PackedCache& cache)
+                 int panel_columns, Precision layer_precision, const PackedCache& cache)
     : file(path), precision(layer_precision) {
   Pieces sizes;
-  Packer counter(file, tensors, kernels, sizes);
+  Packer counter(file, tensors, panel_columns, sizes);
   word_embeddings = counter.table("embeddings.word_embeddings.weight", c.vocab_size, c.embedding_size);
   lay_out(counter, c, heads);
   {
@@ -152,12 +152,12 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
     const TeamPool::Lease team(TeamPool::instance(), packing_threads());
     arena->reserve();
     Pieces pieces(arena->data());
-    Packer packer(file, tensors, kernels, pieces, &*team);
+    Packer packer(file, tensors, panel_columns, pieces, &*team);
     lay_out(packer, c, heads);
     arena->publish(*team);
   }
   Pieces pieces(arena->data());
-  Packer placer(file, tensors, kernels, pieces);
+  Packer placer(file, tensors, panel_columns, pieces);
   lay_out(placer, c, heads);
 }
 

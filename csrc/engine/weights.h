@@ -11,7 +11,6 @@
 #include "engine/mapped_file.h"
 #include "engine/model.h"
 #include "engine/packed_matrix.h"
-#include "kernels/kernels.h"
 
 namespace albert {
 
@@ -51,7 +50,7 @@ struct Weights {
   // `precision` is that of the layers' matrices: nearly all of the work and of the memory. What runs once, or for a row only, stays
   // in floats.
   Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
-          const Kernels& kernels, Precision precision, const PackedCache& cache);
+          int panel_columns, Precision precision, const PackedCache& cache);
 
   void read_word_embedding(int id, float* to) const {
     word_embeddings.read(static_cast<size_t>(id), 0, to, word_embeddings.columns);

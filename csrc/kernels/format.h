@@ -10,6 +10,7 @@
 //   Step        of the tile, see multiply.h
 //   Sums        while one lives, sums of this thread are rounded as the precision is defined to
 //   kWide       whether words are widened; then
+//     kLeastRowsToKeep  from so many rows on the first tile keeps what it widened of W for the others; else each widens anew
 //     widen_weights  a register of words of W to the first (half 0) or the second of the two that follow each other in depth
 //     widen_row      half a register's words of a row to a register
 //
@@ -50,6 +51,23 @@ class FlushSubnormals {
 };
 #else
 using FlushSubnormals = PlainSums;  // the step does it
+#endif
+
+#if defined(__AVX2__)
+// Four words for each 128 bits of a register: first, first + step...
+struct Lanes {
+  alignas(64) uint32_t word[kNativeLanes] = {};
+  constexpr Lanes(uint32_t first, uint32_t step) {
+    for (int i = 0; i < kNativeLanes; ++i) word[i] = first + static_cast<uint32_t>(i % 4) * step;
+  }
+};
+
+// Byte by byte from the same 128 bits of w, or zero where `from` has its highest bit. `from` stays in memory: a tile has no
+// register left for it.
+ALBERT_INLINE NativeWords shuffle_bytes(NativeWords w, const Lanes& from) {
+  asm("vpshufb %2, %1, %0" : "=v"(w) : "v"(w), "m"(from));
+  return w;
+}
 #endif
 
 struct Fp32Format {
@@ -99,7 +117,20 @@ struct Bf16Format {
   using Step = MultiplyFp32;
   using Sums = FlushSubnormals;
 
+#if defined(__AVX512F__)
+  static constexpr int kLeastRowsToKeep = 0;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) { return half == 0 ? w & 0xffff0000u : w << 16; }
+#else
+  // Neither step needs a port that multiplies, as a shift would: with few tiles each does better without the stores.
+  static constexpr int kLeastRowsToKeep = 32;
+  ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
+    // The mask in memory and not in a register: GCC 12 would put sums on the stack for it.
+    static constexpr Lanes kUpper(0xffff0000u, 0), kLower(0x01008080u, 0x04040000u);
+    if (half == 1) return shuffle_bytes(w, kLower);
+    asm("vpand %2, %1, %0" : "=v"(w) : "v"(w), "m"(kUpper));
+    return w;
+  }
+#endif
   ALBERT_INLINE static NativeWords widen_row(const Word* words) {
 #if defined(__AVX512BW__)
     __m256i halves;
@@ -158,18 +189,11 @@ struct Int8Format {
   using Step = MultiplyInt16;
   using Sums = PlainSums;
 
+  static constexpr int kLeastRowsToKeep = 0;
   // Unsigned bytes, to pairs of consecutive ones.
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
-    // Of the four words of a lane: the bytes that become the lower and the upper byte of each half; 0x80 is a zero.
-    constexpr int kNext = 0x00040004;
-    const int first = static_cast<int>(half == 0 ? 0x80018000u : 0x80038002u);
-#if defined(__AVX512BW__)
-    const __m512i from = _mm512_set4_epi32(first + 3 * kNext, first + 2 * kNext, first + kNext, first);
-    return (NativeWords)_mm512_shuffle_epi8((__m512i)w, from);
-#else
-    const __m128i from = _mm_setr_epi32(first, first + kNext, first + 2 * kNext, first + 3 * kNext);
-    return (NativeWords)_mm256_shuffle_epi8((__m256i)w, _mm256_broadcastsi128_si256(from));
-#endif
+    static constexpr Lanes kLower(0x80018000u, 0x00040004u), kUpper(0x80038002u, 0x00040004u);
+    return shuffle_bytes(w, half == 0 ? kLower : kUpper);
   }
   // Signed bytes.
   ALBERT_INLINE static NativeWords widen_row(const Word* words) {

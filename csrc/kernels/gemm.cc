@@ -31,13 +31,11 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
   }
 }
 
-// c [rows, width] (+)= the words [k, k + depth) of A times those of the panel. Of the tiles of a block the one that is the `first`
-// leaves the panel's words, widened, in the scratch: tile by tile of columns.
+// c [rows, width] (+)= the words [k, k + depth) of A times those of the panels. Of the tiles of a block the one that is the `first`
+// may keep the panels' words, widened, in the scratch.
 template <typename Format>
 void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c, [[maybe_unused]] bool first) {
   using Step = typename Format::Step;
-  const auto width = static_cast<size_t>(g.width);
-  const Word* const w = g.panel + static_cast<size_t>(k) * width;
   Tile tile{.a = a.words + k,
             .a_stride = a.stride,
             .c = reinterpret_cast<Word*>(c),
@@ -46,7 +44,8 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
             .accumulate = k > 0};
   if constexpr (!Format::kWide) {
     [[maybe_unused]] const typename Format::Sums sums;
-    run_tile<Step>(rows, g.width / kLanes, tile, PlainRows{w, width});
+    const auto width = static_cast<size_t>(g.width);
+    run_tile<Step>(rows, g.width / kLanes, tile, PlainRows{g.panel + static_cast<size_t>(k) * width, width});
   } else {
     Word* const wide = g.scratch + kWidePanelWords;
     for (int r = 0; r < rows; ++r)
@@ -57,14 +56,20 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
     tile.a_stride = kWideRowWords;
     tile.depth = 2 * depth;
     [[maybe_unused]] const typename Format::Sums sums;
-    Word* panel = g.scratch;
+    const Word* panel = g.panel;
+    Word* kept = g.scratch;
     for (int column = 0; column < g.width; column += kPanelColumns) {
       const int columns = g.width - column < kPanelColumns ? g.width - column : kPanelColumns;
-      if (first)
-        run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w + column, width, panel});
+      const auto width = static_cast<size_t>(columns);
+      const Word* const w = panel + static_cast<size_t>(k) * width;
+      if (g.rows < Format::kLeastRowsToKeep)
+        run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w, width});
+      else if (first)
+        run_tile<Step>(rows, columns / kLanes, tile, KeptRows<Format>{w, width, kept});
       else
-        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{panel, static_cast<size_t>(columns)});
-      panel += static_cast<size_t>(tile.depth) * static_cast<size_t>(columns);
+        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{kept, width});
+      panel += static_cast<size_t>(g.depth) * width;
+      kept += static_cast<size_t>(tile.depth) * width;
       tile.c += columns;
     }
   }

@@ -1,6 +1,6 @@
 // C = activation(A W + bias) for one panel of W, multiplied in one of the precisions.
 //
-// A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns[precision] columns, the last one narrower (a
+// A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns columns, the last one narrower (a
 // multiple of 16, zero-filled). A panel is stored in words (precision.h) row after row, so that the tile walks it forward: panel[k
 // * width + column], k counting words.
 //
@@ -49,8 +49,8 @@ struct Operand {
 
 struct GemmPanel {
   Operand a;
-  const Word* panel;   // [depth, width]
-  int width;           // 16, 32, ... panel_columns of the precision
+  const Word* panel;   // [depth, width]; of several panels, one after the other, the first
+  int width;           // of all together: 16, 32, ... most_columns of the precision
   const float* scale;  // int8: of the columns, [width]
   const float* bias;   // [width], or null for zero
   float* c;            // [rows, width], a row every c_stride floats

@@ -15,15 +15,14 @@ namespace albert {
 
 struct Kernels {
   const char* isa;
-  int panel_columns[kPrecisions];                     // the width of a full weight panel by Precision, see gemm.h
+  int panel_columns;                                  // the width of a full weight panel, see gemm.h
+  int most_columns[kPrecisions];                      // by Precision: of the panels that one call of gemm_panel takes
   void (*gemm_panel[kPrecisions])(const GemmPanel&);  // by Precision
   void (*to_operand)(const OperandRows&);
   void (*layer_norm)(const LayerNorm&);
   void (*attention_head)(const AttentionHead&);
   void (*activate)(Activation, float* x, size_t count);
   double (*probe)(Precision, int64_t steps);  // see probe.cc
-
-  int panel_width(Precision precision) const { return panel_columns[static_cast<int>(precision)]; }
 };
 
 // The ISAs that this build has and this processor runs, the newest first; "generic" is always the last.

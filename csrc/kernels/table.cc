@@ -19,9 +19,9 @@ double probe(Precision, int64_t);
 
 namespace {
 
-// Rows are widened once for all columns of a panel, so that a wide one pays.
+// Rows are widened once for all columns of a call.
 template <typename Format>
-constexpr int panel_columns() {
+constexpr int most_columns() {
   return Format::kWide ? kMostPanelColumns : kPanelColumns;
 }
 
@@ -30,7 +30,8 @@ constexpr int panel_columns() {
 extern const Kernels kTable;
 const Kernels kTable = {
     .isa = ALBERT_STRING(ALBERT_ISA),
-    .panel_columns = {panel_columns<Fp32Format>(), panel_columns<Bf16Format>(), panel_columns<Int8Format>()},
+    .panel_columns = kPanelColumns,
+    .most_columns = {most_columns<Fp32Format>(), most_columns<Bf16Format>(), most_columns<Int8Format>()},
     .gemm_panel = {gemm_panel_fp32, gemm_panel_bf16, gemm_panel_int8},
     .to_operand = to_operand,
     .layer_norm = layer_norm,

@@ -43,9 +43,26 @@ struct PlainRows {
   }
 };
 
-// Of each row of W two, widened, which are also left for the tiles that follow, side by side.
+// Of each row of W two, widened.
 template <typename Format>
 struct WidenedRows {
+  static constexpr int kTogether = 2;
+  const Word* w;
+  size_t stride;
+
+  template <typename Step, int Registers>
+  ALBERT_INLINE typename Step::Weights read(int half, int v) const {
+    return (typename Step::Weights)Format::widen_weights(load_words(w + v * kNativeLanes), half);
+  }
+  template <int Registers>
+  ALBERT_INLINE void advance() {
+    w += stride;
+  }
+};
+
+// The same, and left for the tiles that follow, side by side.
+template <typename Format>
+struct KeptRows {
   static constexpr int kTogether = 2;
   const Word* w;
   size_t stride;
@@ -64,9 +81,10 @@ struct WidenedRows {
   }
 };
 
-// Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several.
+// Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several. A
+// function of its own: inlined beside others GCC 12 puts some of the sums on the stack.
 template <typename Step, int Rows, int Vectors, typename Source>
-inline void run_tile(const Tile& t, Source source) {
+__attribute__((noinline)) void run_tile(const Tile& t, Source source) {
   using Sum = typename Step::Sum;
   constexpr int kRegisters = Vectors * kParts;
   Sum sum[Rows][kRegisters];
