@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import openvino as ov
 
 from albert_runtime.artifact import Artifact
@@ -33,6 +34,8 @@ class Requests:
         self._model = ov.Core().compile_model(str(graph), "CPU", options)
         self._outputs = [output.get_any_name() for output in self._model.outputs]
         self._of_thread = threading.local()
+        # OpenVINO's first look at numpy, from two threads at once, waits for ever: it is taken here.
+        ov.Tensor(np.zeros(1, np.int64))
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""
