@@ -1,10 +1,9 @@
 // How the values of a precision lie in the words that a tile multiplies.
 //
 // Where there is an instruction for the precision, they are the words that are stored (precision.h). Where there is none, each is
-// Where there is an instruction for the precision, they are the words that are stored (precision.h). Where there is none, each is
-// widened to two words first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. The first tile of a GEMM
-// widens a block of a panel for all the others, and a row is widened once for all columns of a panel, so that nearly all of the
-// work is as fast as that of the wider type.
+// widened to two words first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. The first tile of rows widens
+// a block of weights for all the others, and a row is widened once for all columns of a call, so that nearly all of the work is as
+// fast as that of the wider type.
 //
 //   kPrecision  of what is stored
 //   Step        of the tile, see multiply.h
@@ -124,7 +123,7 @@ struct Bf16Format {
   // Neither step needs a port that multiplies, as a shift would: with few tiles each does better without the stores.
   static constexpr int kLeastRowsToKeep = 32;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
-    // The mask in memory and not in a register: GCC 12 would put sums on the stack for it.
+    // The mask stays in memory: with it in a register GCC 12 puts sums on the stack.
     static constexpr Lanes kUpper(0xffff0000u, 0), kLower(0x01008080u, 0x04040000u);
     if (half == 1) return shuffle_bytes(w, kLower);
     asm("vpand %2, %1, %0" : "=v"(w) : "v"(w), "m"(kUpper));

@@ -1,4 +1,4 @@
-// C = activation(A W + bias) for one panel of W, multiplied in one of the precisions.
+// C = activation(A W + bias) for one panel of W, or some that follow each other, multiplied in one of the precisions.
 //
 // A packed weight matrix [depth, columns] is cut into panels of kernels.panel_columns columns, the last one narrower (a
 // multiple of 16, zero-filled). A panel is stored in words (precision.h) row after row, so that the tile walks it forward: panel[k
