@@ -126,6 +126,20 @@ def test_a_deadline_in_the_queue(held):
     assert ended(held, "expired") == expired + 1
 
 
+def test_clients_that_go_as_their_deadline_passes(held):
+    """The server tells them so in the same moment: no error of its own, which the fixture looks for in the log."""
+
+    def ask(index):
+        with method(held) as infer:
+            for milliseconds in range(20, 60):
+                with pytest.raises(grpc.RpcError) as caught:
+                    infer(message(FEW), timeout=milliseconds / 1000)
+                assert caught.value.code().name == "DEADLINE_EXCEEDED"
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(ask, range(3)))
+
+
 def test_a_deadline_of_the_tasks_answers(make_app):
     options = {"max_queue_delay": 60.0, "max_batch_tokens": 16}
     app = make_app("embedder", options=options, timeout=0.2)
