@@ -28,10 +28,10 @@ test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and Und
 
 # Alone on the machine: what else runs there is measured too.
 bench: $(VENV)/installed  ## the engine and its peers on seeded models, under two hours; benchmarks/results
-	$(BIN)/python -m albert_bench.standard --models benchmarks/out --output benchmarks/results
+	$(BIN)/python -m albert_bench.suite --models benchmarks/out --output benchmarks/results
 
 bench-quick: $(VENV)/installed  ## the same on one model and three rows, in some minutes
-	$(BIN)/python -m albert_bench.standard --quick --models benchmarks/out --output benchmarks/out/quick
+	$(BIN)/python -m albert_bench.suite --quick --models benchmarks/out --output benchmarks/out/quick
 
 bench-gpu: $(VENV)/installed  ## TensorRT, CUDA and torch on this machine's GPU; onnxruntime-gpu takes onnxruntime's place
 	for precision in fp16 int8 fp32; do \

@@ -20,8 +20,8 @@ from albert_bench import machine
 from albert_export.cli import main
 from albert_export.variants import VARIANTS
 from albert_runtime import _native
-from albert_runtime.backends import available_cpus
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.backends.registry import available_cpus
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 

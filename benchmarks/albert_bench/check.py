@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .peers import Answer
+from .peers.base import Answer
 
 # The largest difference over the largest value for fp32; elsewhere the least cosine of one token or row.
 MAX_DIFFERENCE = 1e-4

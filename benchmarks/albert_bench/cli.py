@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from albert_runtime import AlbertError
-from albert_runtime.backends import available_cpus
+from albert_runtime.backends.registry import available_cpus
 
-from .bench import Plan, compare, manifest_of
-from .child import ChildFailed
-from .peers import ENGINE, PEERS, PRECISIONS, Contender
-from .picture import draw
+from .compare import Plan, compare, manifest_of
+from .peers.base import ENGINE, PEERS, PRECISIONS, Contender
+from .plots import draw
+from .process import ChildFailed
 from .report import markdown
 from .session import REFERENCE, Settings
-from .work import NAMES, QUICK
+from .workload import NAMES, QUICK
 
 _PROGRAM = "albert-bench"
 _OTHERS = tuple(name for name in PEERS if name != ENGINE)

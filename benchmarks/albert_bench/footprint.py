@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
 
-from .child import Child, ChildFailed
-from .forms import WHOLE
-from .peers import PEERS, Contender
+from .batching import WHOLE
+from .peers.base import PEERS, Contender
+from .prepare import Workshop
+from .process import Child, ChildFailed
 from .session import Say
-from .work import uniform
-from .workshop import Workshop
+from .workload import uniform
 
 TOKENS = 64
 # Quantizing larger weights takes the peers' tools tens of minutes and several times their size in memory.

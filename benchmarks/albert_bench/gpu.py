@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import AlbertError, Predictor
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.backends.gpu import find_gpu
-from albert_runtime.config import AlbertConfig
 
 from .check import check
 from .cli import complain, say
 from .machine import describe, today
-from .peers import HIDDEN, POOLED, Answer, padded
+from .peers.base import HIDDEN, POOLED, Answer, padded
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
-from .work import Rows, Work, mixed, uniform
+from .workload import Rows, Work, mixed, uniform
 
 VARIANT = "albert-base-v2"
 WORK = (uniform(1, 32), uniform(32, 128), uniform(256, 128), uniform(32, 512), mixed(256))

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from albert_runtime.backends import available_cpus
+from albert_runtime.backends.registry import available_cpus
 
-from .peers import PEERS
+from .peers.base import PEERS
 
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .peers import ENGINE, PRECISIONS
+from .peers.base import ENGINE, PRECISIONS
 
 _DASH = "\u2013"
 _NOTHING = _DASH

@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
 
-from .ceiling import ceiling
+from .batching import SINGLY, WHOLE, Form, forms, streams
 from .check import check
-from .child import Child, ChildFailed
-from .forms import SINGLY, WHOLE, Form, forms, streams
-from .peers import ENGINE, PEERS, Answer, Contender
+from .peak import ceiling
+from .peers.base import ENGINE, PEERS, Answer, Contender
+from .prepare import Workshop
+from .process import Child, ChildFailed
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
-from .work import Rows, Work
-from .workshop import Workshop
+from .workload import Rows, Work
 
 Say = Callable[[str], None]
 REFERENCE = Contender(ENGINE, "fp32")

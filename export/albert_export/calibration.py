@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.manifest import INPUTS
 
 from .errors import ExportError
 from .verify import ENCODER, Batch, make_batches

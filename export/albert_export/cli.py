@@ -14,17 +14,17 @@ from pathlib import Path
 from types import FrameType
 
 from albert_runtime import Predictor
+from albert_runtime.artifact.tasks import MULTIPLE_CHOICE, TASKS, Head
 from albert_runtime.backends.gpu import find_gpu
 from albert_runtime.errors import AlbertError
-from albert_runtime.tasks import MULTIPLE_CHOICE, TASKS, Head
 
+from .checkpoint.weights import RandomWeights
 from .errors import ExportError, UsageError
+from .pipeline.publish import STAGING_PREFIX, check_target
+from .pipeline.request import Request
 from .precision import PRECISIONS, stored_bytes
-from .publish import STAGING_PREFIX, check_target
-from .request import Request
 from .sources import choose, stem_of
 from .variants import VARIANTS
-from .weights import RandomWeights
 
 _PROGRAM = "albert-export"
 _FAILED, _USAGE = 1, 2
@@ -81,8 +81,8 @@ def _export(options: argparse.Namespace) -> None:
         find_gpu()  # a refusal costs less before an export than after it
     choice = choose(options, lambda variant: _download(options, variant))
     _check_extra()
-    from .pipeline import export  # noqa: PLC0415  (only now is it known that its imports work)
-    from .report import Report  # noqa: PLC0415
+    from .pipeline.export import export  # noqa: PLC0415  (only now is it known that its imports work)
+    from .pipeline.report import Report  # noqa: PLC0415
 
     plan = choice.plan
     head = plan.head
@@ -124,8 +124,8 @@ def _download(options: argparse.Namespace, variant: str) -> Path:
     # A refusal costs less before hundreds of megabytes than after them.
     stem = options.name or stem_of(variant, options.precision)
     check_target(options.output.absolute(), stem, force=options.force)
-    from .fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
-    from .report import Report  # noqa: PLC0415
+    from .hub.fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
+    from .pipeline.report import Report  # noqa: PLC0415
 
     report = Report(quiet=options.quiet)
     file = ""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from albert_runtime.config import AlbertConfig, layer_prefix
+from albert_runtime.artifact.config import AlbertConfig, layer_prefix
 
 from .precision import Tensor
 

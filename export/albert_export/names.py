@@ -1,6 +1,6 @@
 """How an artifact's files are called (STEM + suffix), and sizes as users read them."""
 
-from albert_runtime import manifest
+from albert_runtime.artifact import manifest
 
 PROGRAM_SUFFIXES = {"pdmodel": ".pdmodel", "json": ".json"}
 WEIGHTS_SUFFIX = ".pdiparams"

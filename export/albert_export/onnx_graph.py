@@ -20,9 +20,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from albert_runtime.config import AlbertConfig, layer_prefix
-from albert_runtime.manifest import INPUTS
-from albert_runtime.tasks import (
+from albert_runtime.artifact.config import AlbertConfig, layer_prefix
+from albert_runtime.artifact.manifest import INPUTS
+from albert_runtime.artifact.tasks import (
     HIDDEN_STATES,
     MODEL,
     MULTIPLE_CHOICE,
@@ -31,7 +31,7 @@ from albert_runtime.tasks import (
     TOKEN_CLASSIFICATION,
     Head,
 )
-from albert_runtime.tensor_table import SCALE, TensorRecord
+from albert_runtime.artifact.tensor_table import SCALE, TensorRecord
 
 from .errors import ExportError
 from .precision import Precision, stored_shapes

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from albert_runtime.config import AlbertConfig
-from albert_runtime.tasks import Head
-from albert_runtime.tensor_table import ITEM_SIZES, SCALE, scaled_by_row, tensor_shapes, with_scales
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import Head
+from albert_runtime.artifact.tensor_table import ITEM_SIZES, SCALE, scaled_by_row, tensor_shapes, with_scales
 
 from .errors import ExportError
 

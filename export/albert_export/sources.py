@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from albert_runtime import tasks
+from albert_runtime.artifact import tasks
 
-from .checkpoint import (
+from .checkpoint.config_json import LIBRARY_TITLES, PADDLENLP, Description
+from .checkpoint.folder import (
     Plan,
     check_same_model,
     describe_variant,
@@ -19,10 +20,9 @@ from .checkpoint import (
     read_folder,
     written_by,
 )
-from .configs import LIBRARY_TITLES, PADDLENLP, Description
 from .errors import ExportError, UsageError
-from .publish import is_plain_stem
-from .tokenizer_files import tokenizer_json
+from .pipeline.publish import is_plain_stem
+from .tokenizer.build import tokenizer_json
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.

@@ -8,7 +8,7 @@ v2, ReLU in the other Chinese models).
 import difflib
 from types import MappingProxyType
 
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
 
 _ENGLISH_VOCABULARY = 30000
 _CHINESE_VOCABULARY = 21128

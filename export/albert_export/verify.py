@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime.config import AlbertConfig
-from albert_runtime.tasks import HIDDEN_STATES, MULTIPLE_CHOICE, Head
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE, Head
 
 from .errors import ExportError
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .config import AlbertConfig
+from .artifact.config import AlbertConfig
 from .errors import (
     AlbertError,
     ArtifactError,

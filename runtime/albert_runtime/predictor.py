@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Setting
-from .artifact import Artifact
-from .backends import Options, available_cpus, choose
-from .backends.base import SCORES, PaddedBackend
-from .backends.dlpack import is_on_gpu
-from .batch import Int32, Limits, PackedBatch
-from .batching import DEFAULT_TOKENS, Batcher, Request, Results
+from .artifact.artifact import Artifact
+from .artifact.manifest import SUFFIX, Manifest
+from .artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
+from .backends.base import SCORES, Options, PaddedBackend
+from .backends.registry import available_cpus, choose
+from .batch.on_gpu import is_on_gpu
+from .batch.pack import NO_TOKENIZER, pack
+from .batch.packed import Int32, Limits, PackedBatch
+from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
-from .manifest import SUFFIX, Manifest
-from .packing import NO_TOKENIZER, pack
-from .positions import tokens_at
-from .tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from .texts import TextAnswers
-from .tokenizer import TextEncoder
+from .scheduler.requests import Request, Results
+from .scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from .text.methods import TextAnswers
+from .text.task_method import Setting
+from .text.tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
 _MOST_THREADS = 1024

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from albert_bench.peers import ENGINE, PEERS, Contender, Job
+from albert_bench.peers.base import ENGINE, PEERS, Contender, Job
 
 TINY = Path(__file__).parent.parent / "data" / "artifacts" / "schema-1" / "tiny.manifest.json"
 

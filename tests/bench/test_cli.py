@@ -8,8 +8,8 @@ import pytest
 
 from albert_bench import cli
 from albert_bench.cli import main
-from albert_bench.peers import PEERS, Contender, Peer
-from albert_bench.standard import counts
+from albert_bench.peers.base import PEERS, Contender, Peer
+from albert_bench.suite import counts
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from albert_bench.bench import manifest_of
-from albert_bench.load import loops, report, servers
+from albert_bench.compare import manifest_of
+from albert_bench.load import generators, report, servers
 from albert_bench.load.client import Connection, floats, request_bytes
-from albert_bench.load.ladder import figures, main, requests_of
-from albert_bench.load.loops import ID, Load, Target, closed_loop, open_loop
-from albert_bench.load.picture import draw
+from albert_bench.load.generators import ID, Load, Target, closed_loop, open_loop
+from albert_bench.load.plots import draw
 from albert_bench.load.policies import arrivals, turn
 from albert_bench.load.policies import main as policies_main
 from albert_bench.load.soak import main as soak_main
+from albert_bench.load.sweep import figures, main, requests_of
 from albert_runtime import ArtifactError, Predictor
-from albert_runtime.serve.inference_http import names_of, read_request
+from albert_runtime.serve.http.inference import names_of, read_request
 
 
 async def against(handler, ask):
@@ -89,7 +89,7 @@ def test_an_open_loop_offers_its_rate_whatever_comes_back():
 @pytest.mark.alone  # which answers come within 0.1 s
 def test_latency_counts_from_when_a_request_was_due(monkeypatch):
     """One connection, one stall: those that had to wait for it are late, though they were sent after it."""
-    monkeypatch.setattr(loops, "_MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(generators, "_MOST_CONNECTIONS", 1)
 
     async def stall_once(number, body):
         await asyncio.sleep(0.4 if number == 0 else 0)
@@ -150,7 +150,7 @@ def test_policies_answer_all(artifact):
 @pytest.mark.alone  # offers shares of what the servers can answer, refusals are faults
 def test_the_whole_on_a_small_model(artifact, tmp_path, monkeypatch, capsys):
     """Every server starts, answers and stops; tables and picture are written."""
-    monkeypatch.setattr("albert_bench.load.ladder.SHARES", (0.2, 0.5))
+    monkeypatch.setattr("albert_bench.load.sweep.SHARES", (0.2, 0.5))
     assert main([str(artifact), "-o", str(tmp_path), "--seconds", "0.3", "--rounds", "1"]) == 0
     results = json.loads((tmp_path / "load.json").read_text("utf-8"))
     names = {contender.name for contender in servers.CONTENDERS}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from albert_bench import machine
+from albert_bench.batching import SINGLY, WHOLE, streams
 from albert_bench.check import MIN_COSINE, check
-from albert_bench.child import Child
-from albert_bench.forms import SINGLY, WHOLE, streams
-from albert_bench.peers import HIDDEN, PEERS, POOLED
+from albert_bench.peers.base import HIDDEN, PEERS, POOLED
+from albert_bench.process import Child
 from albert_runtime import Predictor
 
 ROWS = [np.arange(5, 12), np.arange(20, 23), np.arange(8, 24)]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from albert_runtime import tasks
-from albert_runtime.config import AlbertConfig
-from albert_runtime.tasks import Head
+from albert_runtime.artifact import tasks
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import Head
 
 from ..native.model import ACTIVATIONS, Model, Tokens, reference
 

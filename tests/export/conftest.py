@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from albert_export.cli import main
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
 
 TINY = AlbertConfig(
     vocab_size=60,

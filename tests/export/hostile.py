@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albert_export.containers import read_stored, weight_files
-from albert_export.stored import StoredTensor
+from albert_export.checkpoint.stored_tensor import StoredTensor
+from albert_export.checkpoint.weight_files import read_stored, weight_files
 from albert_runtime.errors import AlbertError
 
 

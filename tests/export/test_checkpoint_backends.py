@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from albert_runtime import Predictor, tasks
+from albert_runtime import Predictor
+from albert_runtime.artifact import tasks
 
 pytest.importorskip("transformers")
 
-from .test_checkpoint_huggingface import difference, make, make_inputs, theirs
+from .checkpoint.test_huggingface import difference, make, make_inputs, theirs
 
 # Every setting with every other takes minutes here; test_checkpoint_huggingface.py has them, in float64.
 SETTINGS = {

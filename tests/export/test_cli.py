@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albert_export import pipeline
+from albert_export.pipeline import export
 from albert_export.variants import VARIANTS
+from albert_runtime.artifact.tasks import LABELLED, MODEL, TASKS, Head
 from albert_runtime.backends import gpu
 from albert_runtime.errors import AlbertError
-from albert_runtime.tasks import LABELLED, MODEL, TASKS, Head
 
 
 def one_line_error(outcome):
@@ -144,7 +144,7 @@ def test_failures_of_the_machine(run, tmp_path, golden, monkeypatch, failure):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(pipeline, "run_stage", fail)
+    monkeypatch.setattr(export, "run_stage", fail)
     outcome = run(golden / "model-gelu", "-o", tmp_path / "new", "--quiet")
     assert outcome.code == code
     assert words in one_line_error(outcome)
@@ -159,7 +159,7 @@ def stop_at_the_pipeline(monkeypatch):
         requests.append(request)
         raise AlbertError("far enough")
 
-    monkeypatch.setattr(pipeline, "export", stop)
+    monkeypatch.setattr(export, "export", stop)
     return requests
 
 
@@ -259,7 +259,7 @@ def test_the_command_starts_without_the_extra():
 
 def test_full_disk_is_noticed_first(run, tmp_path, golden, monkeypatch):
     usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr("albert_export.publish.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("albert_export.pipeline.publish.shutil.disk_usage", lambda path: usage)
     outcome = run(golden / "model-gelu", "-o", tmp_path, "--quiet")
     assert outcome.code == 1
     assert "has 1.0 kB free, the export needs " in one_line_error(outcome)

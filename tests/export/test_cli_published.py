@@ -24,7 +24,7 @@ def published(monkeypatch, tmp_path):
             progress("weights", size, 2)
         return folder
 
-    monkeypatch.setitem(sys.modules, "albert_export.fetch", SimpleNamespace(fetch=fetch))
+    monkeypatch.setitem(sys.modules, "albert_export.hub.fetch", SimpleNamespace(fetch=fetch))
     return SimpleNamespace(folder=folder, calls=calls)
 
 

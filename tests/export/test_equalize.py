@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from albert_export.equalize import equalized
-from albert_runtime.config import layer_prefix
+from albert_runtime.artifact.config import layer_prefix
 
 PREFIX = layer_prefix(0, 0)
 VALUE, DENSE = f"{PREFIX}attention.value", f"{PREFIX}attention.dense"

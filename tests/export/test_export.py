@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from albert_export import onnx_graph, pipeline, verify
-from albert_export.pdiparams import read_tensor_ranges
-from albert_export.tensor_pickle import read_state_dict
-from albert_export.weights import RandomWeights
+from albert_export import onnx_graph, verify
+from albert_export.checkpoint.pickle_machine import read_state_dict
+from albert_export.checkpoint.weights import RandomWeights
+from albert_export.paddle_model.pdiparams import read_tensor_ranges
+from albert_export.pipeline import export
 from albert_runtime import Predictor
-from albert_runtime.artifact import Artifact
-from albert_runtime.config import AlbertConfig
-from albert_runtime.tasks import Head
-from albert_runtime.tensor_table import tensor_shapes
+from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import Head
+from albert_runtime.artifact.tensor_table import tensor_shapes
 
 HEADS = {
     "masked-lm": Head.of("masked-lm"),
@@ -331,7 +332,7 @@ def test_bad_checkpoints_leave_nothing(run, tmp_path, golden, write_checkpoint, 
 
 def test_the_demo_tokenizer_fits_every_variant():
     data = json.loads(
-        pipeline.resources.files("albert_export").joinpath("data", pipeline.DEMO_TOKENIZER).read_bytes()
+        export.resources.files("albert_export").joinpath("data", export.DEMO_TOKENIZER).read_bytes()
     )
     ids = data["model"]["vocab"]
     assert [ids[token] for token in ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")] == [0, 1, 2, 3, 4]

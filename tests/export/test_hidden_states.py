@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from albert_export.cli import main
-from albert_runtime import InputError, Predictor, tasks
-from albert_runtime.manifest import Manifest
+from albert_runtime import InputError, Predictor
+from albert_runtime.artifact import tasks
+from albert_runtime.artifact.manifest import Manifest
+from albert_runtime.serve.limits import Limits
 from albert_runtime.serve.models import Model
-from albert_runtime.serve.settings import Limits
 
 pytest.importorskip("transformers")
 
-from .test_checkpoint_huggingface import make, make_inputs, torch
+from .checkpoint.test_huggingface import make, make_inputs, torch
 
 BACKENDS = ("native", "onnxruntime", "paddle")
 SETTINGS = {

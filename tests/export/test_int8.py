@@ -13,11 +13,11 @@ import pytest
 
 from albert_export.calibration import SHIPPED, batches_of, calibrate_on
 from albert_export.errors import ExportError
+from albert_export.pipeline.report import Report
 from albert_export.precision import PRECISIONS, dtypes, quantize, stored_shapes
-from albert_export.report import Report
 from albert_runtime import Predictor
-from albert_runtime.config import LAYERS
-from albert_runtime.tasks import Head
+from albert_runtime.artifact.config import LAYERS
+from albert_runtime.artifact.tasks import Head
 
 from .machine import BACKENDS
 
@@ -232,8 +232,8 @@ def test_rows_run_together_in_batches_of_about_one_length(tiny):
 @pytest.mark.filterwarnings("ignore")  # importing paddle warns of compilers it does not find
 def test_ranges_of_rows_together_are_those_of_each_alone(tiny, tiny_tensors):
     """Padding never counts, though here what it is mapped to is the greatest input of the first layer."""
-    from albert_export import program  # (paddle takes its time)
-    from albert_export.quantized import find_ranges
+    from albert_export.paddle_model import program  # (paddle takes its time)
+    from albert_export.paddle_model.quantized import find_ranges
 
     tiny = replace(tiny, padding_idx=None)
     tiny_tensors["embeddings.word_embeddings.weight"][0, 0] = 100

@@ -16,9 +16,9 @@ from albert_export.onnx_graph import Numbers, build_graph
 from albert_export.precision import FP32
 from albert_export.variants import VARIANTS
 from albert_export.verify import make_batches
-from albert_runtime.manifest import Manifest
-from albert_runtime.tasks import TASKS, Head
-from albert_runtime.tensor_table import TensorRecord, tensor_shapes
+from albert_runtime.artifact.manifest import Manifest
+from albert_runtime.artifact.tasks import TASKS, Head
+from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes
 
 
 def build(config, folder, head=Head()):  # noqa: B008 - frozen

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
+from albert_export.checkpoint.weights import RandomWeights
 from albert_export.precision import PRECISIONS, dtypes, from_bfloat16, rounded, to_bfloat16
-from albert_export.weights import RandomWeights
 from albert_runtime import BackendError, Predictor
-from albert_runtime.tasks import Head
+from albert_runtime.artifact.tasks import Head
 
 from .machine import answering, left_out
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from albert_export.errors import ExportError
-from albert_export.process import run_stage
-from albert_export.report import Report
+from albert_export.pipeline.parent import run_stage
+from albert_export.pipeline.report import Report
 
 
 def test_a_worker_that_never_reads_its_request(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from albert_export import verify
 from albert_export.errors import ExportError
 from albert_export.variants import VARIANTS
-from albert_runtime.tasks import TASKS, Head
+from albert_runtime.artifact.tasks import TASKS, Head
 
 BARE = Head()
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from albert_export.checkpoint.weights import RandomWeights
 from albert_export.onnx_graph import Numbers, write_onnx
 from albert_export.precision import PRECISIONS, dtypes, rounded
 from albert_export.variants import VARIANTS
-from albert_export.weights import RandomWeights
+from albert_runtime.artifact.config import LAYERS, AlbertConfig
+from albert_runtime.artifact.manifest import INPUTS, SUFFIX, FileRecord, Manifest
+from albert_runtime.artifact.tasks import Head
+from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.backends.gpu import Gpu, find_gpu
-from albert_runtime.config import LAYERS, AlbertConfig
 from albert_runtime.errors import BackendError
-from albert_runtime.manifest import INPUTS, SUFFIX, FileRecord, Manifest
-from albert_runtime.tasks import Head
-from albert_runtime.tensor_table import TensorRecord
 
 # Post-LayerNorm states and what comes of them stay within these for seeded weights.
 _RANGE = 8.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import BackendError, Predictor
-from albert_runtime.tasks import MULTIPLE_CHOICE, Head
+from albert_runtime.artifact.tasks import MULTIPLE_CHOICE, Head
 
 pytestmark = pytest.mark.alone  # there is one GPU, and building an engine takes its memory
 

@@ -65,7 +65,7 @@ def test_an_unknown_isa_ends_a_command_with_one_line_that_names_the_others(
     command: str, export_artifact: Callable[..., Path], tmp_path: Path
 ) -> None:
     words, code = {
-        "albert-predict": (["albert_runtime.predict_cli", export_artifact(CHECKPOINT)], 2),
+        "albert-predict": (["albert_runtime.cli.predict", export_artifact(CHECKPOINT)], 2),
         "albert-serve": (["albert_runtime.serve.cli", TINY, "--port", 0, "--grpc-port", 0], 1),
         "albert-bench": (["albert_bench.cli", TINY, "--quick", "--only", "onnxruntime", "-o", "out"], 1),
         "albert-export": (["albert_export.cli", CHECKPOINT, "-o", "out", "--quiet"], 1),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albert_runtime import _native
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.config import AlbertConfig
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from albert_runtime import InputError, _native, kernels
 
-from .model import Model, config, make_model, product, reference, row, run, run_pooled, to_bf16, tokens
+from .model import (
+    Model,
+    config,
+    make_model,
+    product,
+    reference,
+    row,
+    run,
+    run_pooled,
+    to_bf16,
+    tokens,
+)
 from .test_kernels import TAILS, generic_and_equal, normal, same_bits
 
 REDUCED = ["bf16", "int8"]

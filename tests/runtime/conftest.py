@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albert_runtime.artifact import FileRecord, Manifest, TensorRecord, sha256_of
+from albert_runtime.artifact.artifact import FileRecord, Manifest, TensorRecord, sha256_of
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.manifest import INPUTS
+from albert_runtime.artifact.tasks import LABELLED, Head
+from albert_runtime.artifact.tensor_table import tensor_shapes
 from albert_runtime.backends import gpu
-from albert_runtime.config import AlbertConfig
-from albert_runtime.manifest import INPUTS
-from albert_runtime.tasks import LABELLED, Head
-from albert_runtime.tensor_table import tensor_shapes
 
-from .fake_gpu import Driver, Runtime
+from .backends.fake_gpu import Driver, Runtime
 
 TINY = AlbertConfig(
     vocab_size=50,

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime import answers
-from albert_runtime.answers import METHODS, Setting
-from albert_runtime.batch import Limits
-from albert_runtime.tokenizer import TextEncoder
+from albert_runtime.batch.packed import Limits
+from albert_runtime.text import stream
+from albert_runtime.text.stream import METHODS
+from albert_runtime.text.task_method import Setting
+from albert_runtime.text.tokenizer import TextEncoder
 
 LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
 
@@ -38,4 +39,4 @@ def by_token(table: dict[int, Sequence[float]], width: int) -> Callable[..., dic
 
 def answer_one(made: Setting, name: str, item: object, **options: Any) -> Any:
     """The answer to one item."""
-    return next(answers.stream(made, name, [item], options))
+    return next(stream.stream(made, name, [item], options))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor
-from albert_runtime.tasks import MASKED_SPAN_LOGIT
+from albert_runtime.artifact.tasks import MASKED_SPAN_LOGIT
 
 CASES = (
     "model-gelu",

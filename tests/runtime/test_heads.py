@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from albert_runtime import InputError, Predictor
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact.tasks import MASKED_SPAN_LOGIT
 from albert_runtime.backends import base
 from albert_runtime.backends.base import PaddedBackend
-from albert_runtime.batch import Limits
-from albert_runtime.packing import pack
-from albert_runtime.positions import tokens_at
-from albert_runtime.tasks import MASKED_SPAN_LOGIT
+from albert_runtime.batch.pack import pack
+from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.score_positions import tokens_at
 
 LABELS = ("O", "B-X", "I-X")
 TASKS = {

@@ -86,7 +86,7 @@ class App:
     """The application without sockets, in an event loop that runs while it is asked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, service: Any) -> None:
-        from albert_runtime.serve.app import make_app
+        from albert_runtime.serve.http.app import make_app
 
         self.loop, self.service, self.app = loop, service, make_app(service, "1.2.3")
         self.client = httpx.AsyncClient(
@@ -105,9 +105,9 @@ class App:
 @pytest.fixture(scope="module")
 def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
     """make_app(*names, warm=True, max_queue=..., **limits) -> App of these models."""
+    from albert_runtime.serve.limits import Limits
     from albert_runtime.serve.models import Models
     from albert_runtime.serve.service import Service
-    from albert_runtime.serve.settings import Limits
 
     loop = asyncio.new_event_loop()
     made: list[App] = []

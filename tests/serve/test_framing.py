@@ -260,7 +260,7 @@ REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED")
 @pytest.fixture(scope="module")
 def infer(server):
     """infer(bytes) -> the answer, or the error's (status, details)."""
-    from albert_runtime.serve.grpc_messages import MESSAGES, SERVICE
+    from albert_runtime.serve.grpc.messages import MESSAGES, SERVICE
 
     with grpc.insecure_channel(server.grpc) as channel:
         call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
@@ -275,7 +275,7 @@ def infer(server):
 
 
 def grpc_request(**fields):
-    from albert_runtime.serve.grpc_messages import MESSAGES
+    from albert_runtime.serve.grpc.messages import MESSAGES
 
     return MESSAGES["ModelInferRequest"](model_name="embedder", model_version="1", **fields)
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from albert_runtime.serve.settings import Limits
+from albert_runtime.serve.limits import Limits
 
 from .conftest import assert_equal
 from .server import COMMAND, INFER, PATIENCE, asked, connected, raw, until

@@ -58,7 +58,7 @@ def ended(server, outcome, api="v2", model="embedder"):
 
 
 def message(ids):
-    from albert_runtime.serve.grpc_messages import MESSAGES
+    from albert_runtime.serve.grpc.messages import MESSAGES
 
     made = MESSAGES["ModelInferRequest"](model_name="embedder")
     item = made.inputs.add(name="input_ids", datatype="INT64", shape=ids.shape)
@@ -68,7 +68,7 @@ def message(ids):
 
 @contextmanager
 def method(server):
-    from albert_runtime.serve.grpc_messages import MESSAGES, SERVICE
+    from albert_runtime.serve.grpc.messages import MESSAGES, SERVICE
 
     with grpc.insecure_channel(server.grpc) as channel:
         yield channel.unary_unary(
@@ -127,7 +127,7 @@ def test_a_deadline_in_the_queue(held):
 
 
 def test_clients_that_go_as_their_deadline_passes(held):
-    """The server tells them so in the same moment: no error of its own, which the fixture looks for in the log."""
+    """The server answers in the same moment: no error of its own, which the fixture looks for in the log."""
 
     def ask(index):
         with method(held) as infer:

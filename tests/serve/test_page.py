@@ -130,7 +130,7 @@ def test_the_live_numbers(make_app):
 
 def test_a_model_with_a_hostile_name(artifacts, tmp_path):
     """A manifest's name is from whoever wrote it."""
-    from albert_runtime.serve import page
+    from albert_runtime.serve.http import page
 
     assert HOSTILE not in page._option(HOSTILE, chosen=False)
     assert "<img" not in page._fact("labels", HOSTILE)

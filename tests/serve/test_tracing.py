@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from albert_runtime import InputError
 from albert_runtime.serve import tracing
+from albert_runtime.serve.limits import Limits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
-from albert_runtime.serve.settings import Limits
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from albert_runtime.batching import Pass
+from albert_runtime.scheduler.scheduler import Pass
 
 from .server import INFER, PATIENCE, asked, connected, samples, until
 

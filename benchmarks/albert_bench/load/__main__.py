@@ -2,6 +2,6 @@
 
 import sys
 
-from .ladder import main
+from .sweep import main
 
 sys.exit(main())

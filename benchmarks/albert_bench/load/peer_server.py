@@ -17,12 +17,12 @@ from typing import Any
 import uvloop
 
 from albert_runtime import AlbertError, Overloaded
-from albert_runtime.batching import Pass, Request, Results
-from albert_runtime.batching.requests import Part, Run, run_joined
+from albert_runtime.scheduler.requests import Part, Request, Results, Run, run_joined
+from albert_runtime.scheduler.scheduler import Pass
 from albert_runtime.serve import logs, server
+from albert_runtime.serve.limits import Limits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
-from albert_runtime.serve.settings import Limits
 
 _DELAY = 0.005  # seconds, of which Triton's examples have 0 to 5
 _MOST_WAITING = 1024

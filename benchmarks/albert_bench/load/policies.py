@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import AlbertError, Predictor
-from albert_runtime.backends import available_cpus
-from albert_runtime.batching import DEFAULT_TOKENS, Batcher, Request
-from albert_runtime.batching.batcher import PATIENCE as USUAL_PATIENCE
+from albert_runtime.backends.registry import available_cpus
+from albert_runtime.scheduler.requests import Request
+from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from albert_runtime.scheduler.scheduler import PATIENCE as USUAL_PATIENCE
 
-from ..bench import manifest_of
 from ..cli import complain, say
+from ..compare import manifest_of
 from ..machine import describe, today
-from ..work import Rows, mixed
+from ..workload import Rows, mixed
 
 TOKENS = (64, 128, 256, 1024, 4096)
 PATIENCE = (0.0, 1.0, 4.0, 16.0)

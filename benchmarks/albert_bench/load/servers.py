@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..child import ChildFailed
+from ..process import ChildFailed
 
 _START_SECONDS, _STOP_SECONDS = 120.0, 60.0
 

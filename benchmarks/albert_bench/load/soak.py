@@ -14,13 +14,13 @@ from typing import Any
 
 from albert_runtime import AlbertError
 
-from ..bench import manifest_of
-from ..child import ChildFailed
 from ..cli import complain, say
+from ..compare import manifest_of
 from ..machine import describe, today
-from .ladder import figures, requests_of
-from .loops import Target, closed_loop, open_loop
+from ..process import ChildFailed
+from .generators import Target, closed_loop, open_loop
 from .servers import ENGINE, Running, running
+from .sweep import figures, requests_of
 
 _SAMPLE_SECONDS = 2.0
 _CLIENTS = 32

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from albert_runtime import Predictor
 
-from . import Answer, Ids, Job
+from .base import Answer, Ids, Job
 
 
 class Engine:

@@ -12,11 +12,11 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from albert_runtime.artifact import Artifact
-from albert_runtime.config import AlbertConfig
+from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact.config import AlbertConfig
 
-from ..work import uniform
-from . import INPUTS, Answer, Ids, Job, padded
+from ..workload import uniform
+from .base import INPUTS, Answer, Ids, Job, padded
 
 _CHOICE = "choice.json"
 _TRIALS = 5

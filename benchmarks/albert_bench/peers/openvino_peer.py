@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
 
-from ..forms import Form
-from ..work import Work, mixed
-from . import INPUTS, Answer, Ids, Job, padded
+from ..batching import Form
+from ..workload import Work, mixed
+from .base import INPUTS, Answer, Ids, Job, padded
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _INT8 = "int8.xml"

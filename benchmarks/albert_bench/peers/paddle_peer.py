@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from paddle import inference
 
 from albert_runtime import Predictor
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
 
-from . import INPUTS, PLAIN, Answer, Ids, Job, Model, padded
+from .base import INPUTS, PLAIN, Answer, Ids, Job, Model, padded
 
 
 class OneDnn:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from albert_runtime.artifact import Artifact
-from albert_runtime.config import AlbertConfig, layer_prefix
+from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact.config import AlbertConfig, layer_prefix
 
-from . import HIDDEN, POOLED, Answer, Ids, Job, padded
+from .base import HIDDEN, POOLED, Answer, Ids, Job, padded
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _GELU = {"gelu": "none", "gelu_new": "tanh"}

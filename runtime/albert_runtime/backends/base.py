@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Int32, Int64, PackedBatch
+from ..artifact.manifest import INPUTS
+from ..artifact.tasks import MASKED_SPAN_LOGIT
+from ..batch.packed import Int32, Int64, PackedBatch
 from ..errors import BackendError
-from ..manifest import INPUTS
-from ..tasks import MASKED_SPAN_LOGIT
 
 Array = NDArray[np.float32]
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact
-from ..batch import Int64, Limits
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import INPUTS
+from ..batch.on_gpu import gpu_arrays
+from ..batch.pack import pack
+from ..batch.packed import Int64, Limits
 from ..errors import BackendError, InputError
-from ..manifest import INPUTS
-from ..packing import pack
 from .base import Array, Options, Results, import_package, one_line
-from .dlpack import gpu_arrays
 from .gpu import Gpu, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
 

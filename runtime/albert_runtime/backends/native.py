@@ -10,13 +10,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from .. import _native
-from ..artifact import Artifact
-from ..batch import Int32, PackedBatch
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import SUFFIX, Manifest
+from ..artifact.tasks import HIDDEN_STATES, MASKED_SPAN_LOGIT, QUESTION_ANSWERING
+from ..batch.packed import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError, WrongSettingError
-from ..manifest import SUFFIX, Manifest
-from ..tasks import HIDDEN_STATES, MASKED_SPAN_LOGIT, QUESTION_ANSWERING
 from .base import SCORES, SPANS, Array, Options, one_line
-from .packed_cache import PackedFile
+from .native_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
 _POOLED = frozenset(("logits", "sop_logits"))

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..artifact import Artifact
-from ..batch import Int64
+from ..artifact.artifact import Artifact
+from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
 from .base import Options, PaddedBackend, check_inputs, import_package, one_line
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact
-from ..batch import Int64
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import INPUTS
+from ..artifact.tasks import MULTIPLE_CHOICE
+from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from ..manifest import INPUTS
-from ..tasks import MULTIPLE_CHOICE
 from .base import Options, PaddedBackend, check_inputs, import_package, one_line
 
 # What oneDNN, which Paddle leaves bfloat16 to, may use of the processor.

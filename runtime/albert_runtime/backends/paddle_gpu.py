@@ -5,14 +5,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..artifact import Artifact
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import INPUTS
 from ..errors import BackendError
-from ..manifest import INPUTS
 from .base import Options
 from .cuda import TOKENS_PER_PASS, describe
-from .engines import EngineFolder, Profile
 from .gpu import find_gpu
 from .paddle import PaddleBackend
+from .tensorrt_engine import EngineFolder, Profile
 
 _log = logging.getLogger("albert_runtime")
 

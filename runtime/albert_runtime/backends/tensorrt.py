@@ -2,14 +2,14 @@
 
 from dataclasses import asdict
 
-from ..artifact import Artifact
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import INPUTS, Manifest
 from ..errors import BackendError
-from ..manifest import INPUTS, Manifest
 from .base import Options, import_package
 from .cuda import CUDA, CudaBackend, gpu_runtime
-from .engines import EngineFolder, Profile, tensorrt_version
 from .gpu import find_gpu
 from .onnxruntime import require_graph, usable_version
+from .tensorrt_engine import EngineFolder, Profile, tensorrt_version
 
 PROVIDER = "TensorrtExecutionProvider"
 EXTRA = "tensorrt"

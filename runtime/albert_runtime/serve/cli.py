@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from ..backends import NAMES
+from ..backends.registry import NAMES
 from ..errors import AlbertError
-from .settings import Limits
+from .limits import Limits
 
 # Half of what the server takes at once: one model that is asked too much leaves room for the others.
 _MOST_OWED = Limits().concurrency // 2

@@ -28,8 +28,8 @@ class Json(logging.Formatter):
 def _is_wrong(record: logging.LogRecord) -> bool:
     """Whether gRPC's line tells of more than a client that went.
 
-    A client whose own deadline passes goes at the moment in which the server tells it so, and gRPC logs an answer that
-    it could not send any more as an error. The request is counted as what it is by then.
+    A client whose own deadline passes hangs up just when the server answers that it has; gRPC logs an answer
+    that it can no longer send as an error. The request is counted under its own outcome by then.
     """
     return not (record.exc_info and getattr(record.exc_info[0], "__name__", "") == "ExecuteBatchError")
 

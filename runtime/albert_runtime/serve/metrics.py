@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ..batching import Pass
+from ..scheduler.scheduler import Pass
 from .errors import Outcome
 from .models import Model
 

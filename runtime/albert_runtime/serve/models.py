@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers import method_of_task
-from ..batching import Results
+from ..artifact.manifest import INPUTS, Manifest
+from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
 from ..errors import ArtifactError, InputError
-from ..manifest import INPUTS, Manifest
 from ..predictor import Predictor
-from ..tasks import HIDDEN_STATES, MULTIPLE_CHOICE
-from ..tokenizer import MASKS
+from ..scheduler.requests import Results
+from ..text.stream import method_of_task
+from ..text.tokenizer import MASKS
 from .errors import Malformed, NotFound
-from .settings import Limits
+from .limits import Limits
 from .tensors import BYTES, Tensor
 
 TEXT, TEXT_PAIR = "text", "text_pair"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import uvicorn
 
 from ..errors import AlbertError
-from . import connection
-from .app import make_app
-from .grpc_service import make_server
+from .grpc.service import make_server
+from .http import connection
+from .http.app import make_app
 from .service import Service
 
 _log = logging.getLogger("albert_serve")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from ..errors import Overloaded
 from .errors import CANCELLED, INTERNAL, OK, Outcome, Unavailable, outcome_of
+from .limits import Limits
 from .metrics import Metrics
 from .models import Model, Models
-from .settings import Limits
 from .tracing import End, span
 
 _log = logging.getLogger("albert_serve")

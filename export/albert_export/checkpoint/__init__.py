@@ -1,0 +1,1 @@
+"""Checkpoints of PaddleNLP and Hugging Face, read without executing anything in them."""

@@ -1,0 +1,102 @@
+"""The files that hold a checkpoint's tensors, of either library, in one piece or in shards."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from albert_runtime.errors import ArtifactError
+
+from ..errors import ExportError
+from .pickle_machine import read_state_dict
+from .safetensors_file import read_safetensors
+from .stored_tensor import Stored, StoredTensor, shown
+from .torch_legacy import is_legacy, read_legacy
+from .torch_zip import read_zip
+
+PDPARAMS = ".pdparams"
+SUFFIXES = (PDPARAMS, ".safetensors", ".bin")
+# In the order in which a folder is searched; transformers, too, prefers safetensors.
+WEIGHT_NAMES = (
+    "model_state.pdparams",
+    "model_state.pdparams.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_INDEX_SUFFIX = ".index.json"
+_MAX_INDEX_BYTES = 1 << 24
+_MAX_SHARDS = 1000
+
+
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """The files behind ``path``: itself, or the shards that an index names (plain names beside it only)."""
+    if not path.name.endswith(_INDEX_SUFFIX):
+        return (path,)
+    if path.stat().st_size > _MAX_INDEX_BYTES:
+        raise ArtifactError(f"{path} is far larger than an index can be")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not readable as JSON ({str(error)[:80]})") from None
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise ArtifactError(f"{path} holds no weight_map of tensors and files")
+    shards = sorted(set(names.values()))
+    suffix = Path(path.name.removesuffix(_INDEX_SUFFIX)).suffix
+    for name in shards:
+        if not _is_plain(name) or not name.endswith(suffix):
+            raise ArtifactError(f"{path} names {shown(name)!r}, which is no plain name of a {suffix} file")
+        if not (path.parent / name).is_file():
+            raise ExportError(f"{path} names {shown(name)}, which is not there; fetch the checkpoint again")
+    if len(shards) > _MAX_SHARDS:
+        raise ArtifactError(f"{path} names more than {_MAX_SHARDS} files")
+    return tuple(path.parent / name for name in shards)
+
+
+def is_pdparams(path: Path) -> bool:
+    """Whether a weight file or index is one of PaddleNLP's own, by its name."""
+    return path.name.removesuffix(_INDEX_SUFFIX).endswith(PDPARAMS)
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
+
+
+def read_stored(files: tuple[Path, ...]) -> Stored:
+    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold."""
+    stored: Stored = {}
+    for path in files:
+        part = _read_file(path)
+        # Paddle writes an entry of its own, which is no tensor, into every shard.
+        twice = sorted(
+            name
+            for name in part.keys() & stored.keys()
+            if isinstance(part[name], StoredTensor) or isinstance(stored[name], StoredTensor)
+        )
+        if twice:
+            raise ArtifactError(
+                f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
+            )
+        stored.update(part)
+    return stored
+
+
+def _read_file(path: Path) -> Stored:
+    if path.suffix == PDPARAMS:
+        return {
+            name: _in_memory(path, name, value) if isinstance(value, np.ndarray) else value
+            for name, value in read_state_dict(path).items()
+        }
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    if path.suffix == ".bin":
+        return read_legacy(path) if is_legacy(path) else read_zip(path)
+    raise ExportError(f"{path} is no {', '.join(SUFFIXES)} file")
+
+
+def _in_memory(path: Path, name: str, value: np.ndarray) -> StoredTensor:
+    # Paddle keeps bfloat16 in numpy arrays of uint16.
+    dtype = value.dtype.newbyteorder("=").name
+    return StoredTensor(path, name, value.shape, "bfloat16" if dtype == "uint16" else dtype, lambda: value)

@@ -1,0 +1,1 @@
+"""Published weights and tokenizer files, over the network into a cache."""

@@ -1,0 +1,1 @@
+"""ALBERT in paddle.nn, and its Paddle program and weight file."""

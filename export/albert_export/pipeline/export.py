@@ -1,0 +1,332 @@
+"""One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.manifest import INPUTS, FileRecord, Manifest
+from albert_runtime.artifact.tasks import HIDDEN_STATES, MODEL, Head
+from albert_runtime.artifact.tensor_table import TensorRecord
+from albert_runtime.backends.registry import available_cpus, check_isa
+
+from .. import verify
+from ..calibration import Calibration, calibrate_on
+from ..checkpoint.weights import RandomWeights, file_sha256, source_to_json
+from ..errors import ExportError
+from ..names import (
+    MANIFEST_SUFFIX,
+    ONNX_SUFFIX,
+    PROGRAM_SUFFIXES,
+    TOKENIZER_SUFFIX,
+    WEIGHTS_SUFFIX,
+    human_size,
+)
+from ..precision import stored_bytes, stored_shapes
+from ..verify import Results
+from .parent import run_stage
+from .publish import check_space, check_target, publish, staging_folder
+from .report import Report
+from .request import Request
+
+DEMO_TOKENIZER = "demo-tokenizer.json"
+# Room for program, graph and manifest, beside the weights and the verification's answers.
+_EXTRA_BYTES = 8_000_000
+_REFERENCE = ".reference.npz"
+_ANSWERS = ".answers.npz"
+_DEPTHS = ".depths.npz"
+_CALIBRATION = ".calibration.npz"
+_ENCODER = ".encoder"
+# For Paddle's another program would have to be traced.
+_DEPTHS_SHOWN = ("native", "onnxruntime")
+
+
+def export(request: Request, report: Report) -> Path:
+    """Make, verify and publish the artifact; the path of its program.
+
+    Raises AlbertError or OSError; then nothing is left in the directory.
+    """
+    began = time.perf_counter()
+    directory = request.directory.absolute()
+    check_isa()  # told now, not when the engine is asked
+    check_target(directory, request.stem, force=request.force)
+    depths = request.config.num_hidden_layers + 1 if request.precision.rounded else 0
+    answers = verify.answer_bytes(request.config, request.head, depths)
+    check_space(
+        directory, stored_bytes(request.config, request.head, request.precision) + answers + _EXTRA_BYTES
+    )
+    with staging_folder(directory) as folder:
+        try:
+            manifest = _Build(request, folder, report).run()
+        finally:
+            report.stop()
+        files = [record.name for record in manifest.files.values()]
+        publish(
+            folder,
+            directory,
+            request.stem,
+            [*files, f"{request.stem}{MANIFEST_SUFFIX}"],
+            force=request.force,
+        )
+    total = sum(record.size for record in manifest.files.values())
+    peaks = ", ".join(f"{name} {human_size(size)}" for name, size in report.peaks.items())
+    report.say(
+        f"{'published':<12}{human_size(total):>9}  {time.perf_counter() - began:6.1f} s  in {directory}"
+    )
+    report.say(f"peak memory by process: {peaks}")
+    return directory / manifest.files["program"].name
+
+
+class _Build:
+    """The stages, in the staging folder."""
+
+    def __init__(self, request: Request, folder: Path, report: Report) -> None:
+        self.request, self.folder, self.report = request, folder, report
+        threads = os.environ.get("OMP_NUM_THREADS", str(available_cpus()))
+        self.flags = {
+            "FLAGS_enable_pir_api": "1" if request.format == "json" else "0",
+            # Of eager Paddle's matrix products, which ask both; Paddle's own default is one.
+            "FLAGS_paddle_num_threads": threads,
+            "OMP_NUM_THREADS": threads,
+        }
+        self.ranges: dict[str, list[float]] = {}
+        self.names = {
+            "program": f"{request.stem}{PROGRAM_SUFFIXES[request.format]}",
+            "weights": f"{request.stem}{WEIGHTS_SUFFIX}",
+            "onnx": f"{request.stem}{ONNX_SUFFIX}",
+        }
+
+    def run(self) -> Manifest:
+        """All stages; the manifest as written."""
+        self.tokenizer()
+        calibration = self.calibration()
+        traced = self.trace()
+        self.ranges = traced["ranges"]
+        tensors = [
+            TensorRecord(item["name"], item["dtype"], tuple(item["shape"]), item["offset"], item["length"])
+            for item in traced["tensors"]
+        ]
+        self.graph(tensors)
+        manifest = self.manifest(traced, tensors, None if calibration is None else calibration.record)
+        record = self.verify(manifest, verify.Bounds(**traced["eager_float32"]))
+        manifest = replace(manifest, verification=record)
+        manifest.write(self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}")
+        return manifest
+
+    def trace(self) -> dict[str, Any]:
+        return self.stage(
+            {
+                "stage": "trace",
+                "folder": str(self.folder),
+                "stem": self.request.stem,
+                "format": self.request.format,
+                "weights": source_to_json(self.request.weights),
+                "precision": self.request.precision.name,
+                "calibration": str(self.folder / _CALIBRATION),
+                "reference": str(self.folder / _REFERENCE),
+                "depths": str(self.folder / _DEPTHS),
+            }
+        )
+
+    def graph(self, tensors: list[TensorRecord]) -> None:
+        self.report.start("onnx", "writing and checking the graph")
+        path = self.folder / self.names["onnx"]
+        self.write_graph(path, self.request.config, self.request.head, tensors)
+        detail = f"{path.name}, weights by reference into {self.names['weights']}"
+        self.report.done(detail, path.stat().st_size)
+
+    def write_graph(
+        self, path: Path, config: AlbertConfig, head: Head, tensors: Sequence[TensorRecord]
+    ) -> None:
+        from ..onnx_graph import Numbers, write_onnx  # noqa: PLC0415  (not needed to refuse a bad request)
+
+        numbers = Numbers(self.request.precision, self.ranges)
+        write_onnx(path, config, head, numbers, tensors, self.names["weights"], tool_version())
+
+    def tokenizer(self) -> None:
+        """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
+        request = self.request
+        self.report.start("tokenizer", "copying")
+        if request.tokenizer_json is not None:
+            data = request.tokenizer_json
+            detail = "that of the checkpoint"
+        elif isinstance(request.weights, RandomWeights):
+            demo = resources.files("albert_export").joinpath("data", DEMO_TOKENIZER)
+            data = demo.read_bytes()
+            if len(json.loads(data)["model"]["vocab"]) > request.config.vocab_size:
+                return
+            detail = "a small one trained on this project's own text, to try strings with"
+        else:
+            return
+        self.names["tokenizer"] = f"{request.stem}{TOKENIZER_SUFFIX}"
+        (self.folder / self.names["tokenizer"]).write_bytes(data)
+        self.report.done(f"{self.names['tokenizer']}, {detail}", len(data))
+
+    def calibration(self) -> Calibration | None:
+        """What int8 is calibrated on; its rows lie in the folder, for the process that runs them."""
+        request = self.request
+        if not request.precision.quantized:
+            return None
+        self.report.start("text", "encoding the calibration text")
+        name = self.names.get("tokenizer")
+        tokenizer = None if name is None else (self.folder / name).read_bytes()
+        random = isinstance(request.weights, RandomWeights)
+        calibration = calibrate_on(request.calibration, tokenizer, request.config, random=random)
+        verify.save_answers(self.folder / _CALIBRATION, calibration.rows)
+        record = calibration.record
+        self.report.done(f"calibration on {record['text']}, {record['rows']} rows, {record['tokens']} tokens")
+        return calibration
+
+    def manifest(
+        self, traced: dict[str, Any], tensors: list[TensorRecord], calibration: dict[str, object] | None
+    ) -> Manifest:
+        files = {}
+        self.report.start("manifest", "hashing")
+        for role, name in self.names.items():
+            path = self.folder / name
+            files[role] = FileRecord(name, path.stat().st_size, file_sha256(path))
+        manifest = Manifest(
+            name=self.request.stem,
+            task=self.request.head.task,
+            precision=self.request.precision.name,
+            created_by={
+                "albert-runtime": tool_version(),
+                "paddlepaddle": traced["paddlepaddle"],
+                "onnx": metadata.version("onnx"),
+                "python": platform.python_version(),
+            },
+            weights_origin=traced["origin"],
+            config=self.request.config,
+            labels=self.request.labels,
+            inputs=INPUTS,
+            outputs=self.request.head.outputs(self.request.config),
+            files=files,
+            tensors=tuple(tensors),
+            verification={},
+            head=self.request.head,
+            calibration=calibration,
+        )
+        path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
+        manifest.write(path)
+        self.report.done(
+            f"{path.name}, {len(tensors)} tensors, sha256 of {len(files)} files", path.stat().st_size
+        )
+        return manifest
+
+    def verify(self, manifest: Manifest, eager_float32: verify.Bounds) -> dict[str, object]:
+        """Every backend against the reference; ExportError if one is off by more than the tolerance."""
+        batches = verify.make_batches(manifest.config, manifest.head)
+        reference = verify.load_answers(self.folder / _REFERENCE)
+        results: dict[str, dict[str, verify.Errors]] = {}
+        left_out: dict[str, str] = {}
+        for backend in verify.BACKENDS:
+            self.report.start("verify", backend)
+            answers = self.answers(backend, manifest)
+            if isinstance(answers, str):
+                if backend == verify.ENGINE:
+                    raise ExportError(f"{backend} cannot run this model here: {answers}")
+                left_out[backend] = answers
+                self.report.done(f"{backend} left out: {answers}")
+                continue
+            results[backend] = verify.measure(reference, answers, batches, manifest.head)
+            self.report.done(f"{backend} answered {len(batches)} batches")
+        precision = self.request.precision
+        allowed: verify.Allowed = verify.tolerance(eager_float32)
+        if precision.least_cosine is not None:
+            allowed = verify.Likeness(precision.least_cosine, precision.typical)
+        self.report.table(results, allowed)
+        for backend, outputs in results.items():
+            for name, errors in outputs.items():
+                if not allowed.hold(errors):
+                    raise ExportError(
+                        f"verification failed: {backend} differs from eager Paddle in float64 by "
+                        f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token, "
+                        f"cosine {errors.cosine:.6f}, typical {errors.typical_cosine:.6f}; "
+                        f"allowed: {allowed}; nothing was written"
+                    )
+        depths = self.verify_depths(manifest, left_out)
+        if depths:
+            self.report.depths(depths)
+        return verify.record(eager_float32, allowed, results, depths, left_out)
+
+    def verify_depths(self, manifest: Manifest, left_out: Container[str]) -> Results:
+        """Errors after each depth of rounded weights, of the backends that show one with no other program."""
+        if not self.request.precision.rounded:
+            return {}
+        reference = verify.load_answers(self.folder / _DEPTHS)
+        encoder = self.encoder(manifest)
+        rows = verify.make_batches(encoder.config, encoder.head)
+        results = {}
+        for backend in _DEPTHS_SHOWN:
+            if backend not in left_out:
+                self.report.start("depths", backend)
+                answers = self.answers(backend, encoder, [HIDDEN_STATES])
+                assert not isinstance(answers, str)  # it could run the whole model
+                results[backend] = verify.measure_depths(reference, answers, rows)
+                self.report.done(f"{backend} answered at {len(results[backend])} depths")
+        return results
+
+    def encoder(self, manifest: Manifest) -> Manifest:
+        """The encoder alone, answering its hidden states, on the same weight file; in the staging folder."""
+        config = replace(manifest.config, add_pooling_layer=False)
+        names = stored_shapes(config, verify.ENCODER, self.request.precision)
+        tensors = tuple(tensor for tensor in manifest.tensors if tensor.name in names)
+        graph = self.folder / f"{_ENCODER}{ONNX_SUFFIX}"
+        self.write_graph(graph, config, verify.ENCODER, tensors)
+        files = {
+            "weights": manifest.files["weights"],
+            "onnx": FileRecord(graph.name, graph.stat().st_size, file_sha256(graph)),
+        }
+        encoder = replace(
+            manifest,
+            name=_ENCODER,
+            task=MODEL,
+            head=verify.ENCODER,
+            labels=None,
+            config=config,
+            outputs=verify.ENCODER.outputs(config),
+            files=files,
+            tensors=tensors,
+        )
+        encoder.write(self.folder / f"{_ENCODER}{MANIFEST_SUFFIX}")
+        return encoder
+
+    def answers(
+        self, backend: str, manifest: Manifest, outputs: list[str] | None = None
+    ) -> list[dict[str, np.ndarray]] | str:
+        """What a backend answers to the verification batches: the named outputs, or all.
+
+        A text says why it cannot do here what the artifact asks of it.
+        """
+        request = {
+            "stage": "answer",
+            "backend": backend,
+            "manifest": str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}"),
+            "outputs": outputs,
+            "answers": str(self.folder / _ANSWERS),
+        }
+        result = self.stage(request, f"verify {backend}", manifest)
+        if "left_out" in result:
+            return str(result["left_out"])
+        return verify.load_answers(self.folder / _ANSWERS)
+
+    def stage(
+        self, request: dict[str, Any], process: str | None = None, model: Request | Manifest | None = None
+    ) -> dict[str, Any]:
+        """One stage in a process of its own, about the model that is exported unless another is given."""
+        model = model or self.request
+        full = {**request, "config": model.config.to_dict(), "head": model.head.to_dict()}
+        return run_stage(full, self.folder, self.report, self.flags, process or request["stage"])
+
+
+def tool_version() -> str:
+    """The version of this distribution."""
+    return metadata.version("albert-runtime")

@@ -1,0 +1,1 @@
+"""A tokenizer.json from the files that ALBERT checkpoints come with."""

@@ -1,0 +1,1 @@
+"""An exported model's files: the manifest and what it says of them."""

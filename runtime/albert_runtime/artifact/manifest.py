@@ -1,0 +1,186 @@
+"""The manifest of an artifact: what the model is and where each of its tensors lies in the weight file.
+
+A manifest may come from anywhere, so reading one trusts nothing: size, types, ranges, file names and the
+tensor table are checked, and whatever is wrong is an ArtifactError of one line that names the file and the
+field.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArtifactError
+from .config import AlbertConfig
+from .json_fields import bad, choice, clip, get, load, strings
+from .tasks import LABELLED, MODEL, TASKS, Head
+from .tensor_table import TensorRecord, check_tensors, read_tensor
+
+SCHEMA = 1
+SUFFIX = ".manifest.json"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+ROLES = ("program", "weights", "onnx", "tokenizer")
+
+_BARE = Head()
+_PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of the artifact: its name in the manifest's folder, its size in bytes, its sha256 in hex."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything STEM.manifest.json says; the fields are those of the file.
+
+    ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
+    is null in the file of a bare model without hidden states; its task is always ``task``. ``precision`` is
+    that of the program and the graph; each tensor has a dtype of its own. ``calibration`` says on what text
+    the graph's int8 ranges were found; other precisions have none.
+    """
+
+    name: str
+    task: str
+    precision: str
+    created_by: Mapping[str, Any]
+    weights_origin: Mapping[str, Any]
+    config: AlbertConfig
+    labels: tuple[str, ...] | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    files: Mapping[str, FileRecord]
+    tensors: tuple[TensorRecord, ...]
+    verification: Mapping[str, Any]
+    head: Head = _BARE
+    calibration: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read and check a manifest file; ArtifactError names the file and what is wrong with it."""
+        try:
+            return cls.from_dict(load(path))
+        except ArtifactError as error:
+            raise ArtifactError(f"{path.name}: {clip(str(error), 400)}") from None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Manifest":
+        """Check a decoded manifest; ArtifactError names the field that is wrong."""
+        schema = get(data, "schema", int)
+        if schema > SCHEMA:
+            raise ArtifactError(
+                f"written by a newer albert-runtime (schema {schema}); upgrade albert-runtime"
+            )
+        if schema < 1:
+            bad("schema", f"is {schema}, not a number from 1 to {SCHEMA}")
+        labels = data.get("labels")
+        manifest = cls(
+            name=get(data, "name", str),
+            task=choice(data, "task", TASKS),
+            precision=choice(data, "precision", PRECISIONS),
+            created_by=get(data, "created_by", dict),
+            weights_origin=get(data, "weights_origin", dict),
+            config=AlbertConfig.from_dict(get(data, "config", dict)),
+            labels=None if labels is None else strings(data, "labels"),
+            inputs=strings(data, "inputs"),
+            outputs=strings(data, "outputs"),
+            files=_files(get(data, "files", dict)),
+            tensors=tuple(read_tensor(i, item) for i, item in enumerate(get(data, "tensors", list))),
+            verification=get(data, "verification", dict),
+            head=_head(data),
+            calibration=None if data.get("calibration") is None else get(data, "calibration", dict),
+        )
+        _check_head(manifest)
+        left_out = manifest.left_out
+        if not isinstance(left_out, dict) or not all(isinstance(why, str) for why in left_out.values()):
+            bad("verification.left_out", f"must be an object of texts, not {clip(left_out)}")
+        if manifest.inputs != INPUTS:
+            bad("inputs", f"is {list(manifest.inputs)!r}, not {list(INPUTS)!r}")
+        expected = manifest.head.outputs(manifest.config)
+        if manifest.outputs != expected:
+            bad("outputs", f"is {list(manifest.outputs)!r}, not {list(expected)!r}")
+        check_tensors(manifest.tensors, manifest.config, manifest.head, manifest.files["weights"].size)
+        return manifest
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The backends that could not run this artifact where it was exported, and why."""
+        reasons: Mapping[str, str] = self.verification.get("left_out", {})
+        return reasons
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON holds it."""
+        values = {**asdict(self), "head": None if self.head == _BARE else self.head.to_dict()}
+        first = {name: values.pop(name) for name in ("name", "task", "head")}
+        if self.calibration is None:
+            del values["calibration"]
+        return {"schema": SCHEMA, **first, **values}
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as JSON (UTF-8)."""
+        path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _files(data: Mapping[str, Any]) -> dict[str, FileRecord]:
+    files = {}
+    for role, entry in data.items():
+        where = f"files.{clip(role, 40)}"
+        if role not in ROLES:
+            bad(where, f"is unknown; known are {', '.join(ROLES)}")
+        if not isinstance(entry, dict):
+            bad(where, f"must be an object, not {clip(entry)}")
+        record = FileRecord(
+            get(entry, "name", str, where),
+            get(entry, "size", int, where),
+            get(entry, "sha256", str, where),
+        )
+        if not _PLAIN_NAME.fullmatch(record.name) or record.name in (".", ".."):
+            bad(
+                f"{where}.name",
+                f"is {clip(record.name)}; it must be a plain file name in the manifest's folder",
+            )
+        if record.size < 0:
+            bad(f"{where}.size", f"is {record.size}, less than 0")
+        if not _SHA256.fullmatch(record.sha256):
+            bad(f"{where}.sha256", "is not 64 hexadecimal digits")
+        files[role] = record
+    if "weights" not in files:
+        bad("files.weights", "is missing")
+    return files
+
+
+def _head(data: Mapping[str, Any]) -> Head:
+    """The head; a bare model has null, and manifests written before there were heads have no such field."""
+    value = data.get("head")
+    if value is None:
+        return _BARE
+    if not isinstance(value, dict):
+        bad("head", f"must be an object or null, not {clip(value)}")
+    try:
+        return Head.from_dict(value)
+    except ArtifactError as error:
+        bad("head", f"is wrong: {error}")
+
+
+def _check_head(manifest: Manifest) -> None:
+    head, config, labels = manifest.head, manifest.config, manifest.labels
+    if head.task != manifest.task:
+        bad("head", f"is that of {head.task}, the task is {manifest.task}")
+    if head.task != MODEL and config.add_pooling_layer != head.reads_pooled:
+        bad("config", f"must have add_pooling_layer {str(head.reads_pooled).lower()} for {head.task}")
+    if head.task not in LABELLED:
+        if labels is not None:
+            bad("labels", f"must be null for {head.task}")
+    elif labels is None or len(labels) != head.num_labels:
+        count = "null" if labels is None else f"{len(labels)} names"
+        bad("labels", f"is {count}, the head has {head.num_labels} columns")
+    elif any("\ud800" <= letter <= "\udfff" for letter in "".join(labels)):
+        bad("labels", "holds a lone surrogate, which is no text")

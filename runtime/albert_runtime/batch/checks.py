@@ -1,0 +1,58 @@
+"""Checks that every form of a batch shares, and the messages of those that fail."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .packed import Int32, Limits
+
+
+def checked(
+    name: str, values: NDArray[Any], limit: int | None, locate: Callable[[int], tuple[int, int]]
+) -> Int32:
+    """Values as int32, all within [0, limit); the caller's ``locate`` turns an index into (row, column)."""
+    bound = 2**31 if limit is None else limit
+    if values.min() < 0 or values.max() >= bound:
+        index = int(((values < 0) | (values >= bound)).argmax())
+        row, column = locate(index)
+        table = "vocabulary" if name == "input_ids" else "token types"
+        known = "" if limit is None else f" of the model's {table}"
+        raise InputError(
+            f"row {row}, column {column}: {name} holds {int(values[index])}, "
+            f"allowed are 0 to {bound - 1}{known}; check that the ids were made for this model"
+        )
+    return values.astype(np.int32)
+
+
+def checked_types(
+    types: NDArray[Any] | None, count: int, limits: Limits, locate: Callable[[int], tuple[int, int]]
+) -> Int32:
+    """As ``checked`` for token types; zeros where there are none."""
+    if types is None:
+        return np.zeros(count, np.int32)
+    return checked("token_type_ids", types, limits.type_vocab_size, locate)
+
+
+def starts(counts: NDArray[Any]) -> Int32:
+    """Where each row starts among the packed tokens, int32 [B + 1], from the rows' numbers of tokens."""
+    firsts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=firsts[1:])
+    if firsts[-1] >= 2**31:
+        raise InputError(f"the batch has {int(firsts[-1])} tokens, more than 2147483647; split it")
+    return firsts.astype(np.int32)
+
+
+def too_long(where: str, length: int, longest: int | None) -> InputError:
+    """The error of a row longer than the model's positions."""
+    return InputError(
+        f"{where} is {length} tokens long, max_position_embeddings is {longest}; "
+        "shorten it or pass truncate=True"
+    )
+
+
+def dtype(array: NDArray[Any]) -> str:
+    """What an array holds, for messages."""
+    return "integers beyond 64 bits or mixed types" if array.dtype.kind == "O" else str(array.dtype)

@@ -1,0 +1,130 @@
+"""From a mapping of padded integer arrays to a PackedBatch, or an InputError."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .checks import checked, checked_types, dtype, starts, too_long
+from .packed import Limits, PackedBatch
+
+KEYS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def pack_padded(
+    batch: Mapping[Any, Any], limits: Limits, truncate: bool, *, choices: bool = False
+) -> PackedBatch:
+    """Pack arrays [B, T], or with ``choices`` [B, C, T], whose B * C rows follow one another."""
+    for key in batch:
+        if key not in KEYS:
+            raise InputError(f"the batch has an unknown key {key!r}; known are {', '.join(KEYS)}")
+    if batch.get("input_ids") is None:
+        raise InputError("the batch has no input_ids; give {'input_ids': [[...]]}")
+    ids = _padded_ints("input_ids", batch["input_ids"], choices)
+    if batch.get("attention_mask") is None:
+        mask = ids != limits.pad_token_id
+    else:
+        mask = _mask(batch["attention_mask"], choices, ids.shape)
+    types = None
+    if batch.get("token_type_ids") is not None:
+        types = _padded_ints("token_type_ids", batch["token_type_ids"], choices, ids.shape)
+    if choices:
+        ids, mask = ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, ids.shape[-1])
+        types = None if types is None else types.reshape(-1, ids.shape[-1])
+
+    longest = limits.max_position_embeddings
+    cut = longest is not None and ids.shape[1] > longest
+    if cut and truncate:
+        ids, mask = ids[:, :longest], mask[:, :longest]
+        types = None if types is None else types[:, :longest]
+    elif cut and mask[:, longest:].any():
+        row = int(mask[:, longest:].any(axis=1).argmax())
+        length = ids.shape[1] - int(mask[row, ::-1].argmax())
+        raise too_long(f"row {row}", length, longest)
+
+    rows, width = ids.shape
+    kept = mask
+    if mask.all():
+        counts = np.full(rows, width)
+        flat_ids, flat_types = ids.reshape(-1), None if types is None else types.reshape(-1)
+        positions = np.tile(np.arange(width, dtype=np.int32), rows)
+    else:
+        empty = ~mask.any(axis=1)
+        if empty.any():
+            end = f" within the first {longest} columns that truncate=True keeps" if cut and truncate else ""
+            raise InputError(
+                f"row {int(empty.argmax())} has no unmasked token{end}; every row needs at least one"
+            )
+        kept = mask.copy()
+        kept[:, 0] = True  # computed even where masked: the pooler reads position 0
+        counts = kept.sum(axis=1)
+        where = np.flatnonzero(kept)
+        flat_ids, flat_types = ids.reshape(-1)[where], None if types is None else types.reshape(-1)[where]
+        positions = (where % width).astype(np.int32)
+
+    def locate(index: int) -> tuple[int, int]:
+        row, column = np.argwhere(kept)[index].tolist()
+        return row, column
+
+    return PackedBatch(
+        checked("input_ids", flat_ids, limits.vocab_size, locate),
+        positions,
+        checked_types(flat_types, len(flat_ids), limits, locate),
+        starts(counts),
+        (~mask[:, 0]).astype(np.int32),
+        (rows, width),
+    )
+
+
+def _padded_ints(
+    name: str, value: object, choices: bool, shape: tuple[int, ...] | None = None
+) -> NDArray[np.integer[Any]]:
+    array = _padded(name, value, choices, shape)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name} must hold integers, not {dtype(array)}")
+    return array
+
+
+def _mask(value: object, choices: bool, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    array = _padded("attention_mask", value, choices, shape)
+    if array.dtype.kind == "b":
+        return array
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"attention_mask must hold 0 and 1, not {dtype(array)}")
+    ones: NDArray[np.bool_] = array == 1
+    good = ones | (array == 0)
+    if not good.all():
+        flat = array.reshape(-1, array.shape[-1])
+        row, column = np.argwhere(~good.reshape(flat.shape))[0].tolist()
+        raise InputError(
+            f"row {row}, column {column}: attention_mask holds {flat[row, column].item()}; "
+            "only 0 and 1 are allowed"
+        )
+    return ones
+
+
+def _padded(name: str, value: object, choices: bool, shape: tuple[int, ...] | None) -> NDArray[Any]:
+    form = "[batch, choices, sequence]" if choices else "[batch, sequence]"
+    dimensions = 3 if choices else 2
+    try:
+        array = np.asarray(value)
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RuntimeError,
+    ):  # ragged lists; tensors that are not on the CPU
+        raise InputError(
+            f"{name} is not a padded {form} array; pad its rows to one length, "
+            "or pass token ids as a list of lists"
+        ) from None
+    if array.ndim != dimensions:
+        hint = "; wrap one sequence in a list" if array.ndim == 1 else ""
+        raise InputError(f"{name} must be {dimensions}-dimensional {form}, not {array.shape}{hint}")
+    if not array.size:
+        raise InputError(f"{name} has shape {array.shape}; at least one row and one column are needed")
+    if shape is not None and array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape}, input_ids has {shape}; they must be equal")
+    return array

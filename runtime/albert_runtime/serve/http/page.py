@@ -1,0 +1,140 @@
+"""The page at / for people: what is served, how it does, and a box to try it. It works without scripts."""
+
+import html
+import json
+import secrets
+from importlib import resources
+from string import Template
+from typing import Any
+
+import numpy as np
+from starlette.responses import Response
+
+from ...artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
+from ..models import Model
+from ..service import Service
+
+_LIVE = {
+    "answers_per_second": "answers a second, last minute",
+    "p50_ms": "median, ms",
+    "p99_ms": "99th percentile, ms",
+    "unanswered": "requests waiting or running",
+}
+_HINT = "Text; for questions the context, for choices each of them, on lines of its own"
+_SHOWN_NUMBERS = 8
+
+
+def status(service: Service) -> dict[str, Any]:
+    """What the page shows of the models now, ready for JSON."""
+    return {
+        "ready": service.ready,
+        "models": [
+            {
+                "name": model.name,
+                "version": model.version,
+                "live": {**recent, "unanswered": model.predictor.batcher.unanswered},
+            }
+            for model, recent in service.metrics.recent_of(service.models)
+        ],
+    }
+
+
+def items_of(model: Model, text: str) -> list[Any]:
+    """What the box holds, as the model's method takes it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if model.manifest.task == QUESTION_ANSWERING:
+        return [(lines[0] if lines else "", "\n".join(lines[1:]))]
+    if model.manifest.task == MULTIPLE_CHOICE:
+        return [(lines[0] if lines else "", lines[1:])]
+    return [text.strip()]
+
+
+async def answer(model: Model, text: str) -> str:
+    """The model's answer to the text in the box, for people."""
+    found = (await model.answers(items_of(model, text)))[0]
+    if isinstance(found, np.ndarray):
+        numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_NUMBERS])
+        return f"[{numbers}, ...] {len(found)} numbers"
+    return json.dumps(found, ensure_ascii=False, indent=1)
+
+
+def render(
+    service: Service,
+    version: str,
+    model: str = "",
+    text: str = "",
+    answered: str = "",
+    status_code: int = 200,
+) -> Response:
+    """The page, with what was asked last, and the answer or what was wrong."""
+    nonce = secrets.token_urlsafe(16)
+    live = {(one["name"], one["version"]): one["live"] for one in status(service)["models"]}
+    models = list(service.models)
+    names = list(dict.fromkeys(one.name for one in models))
+    page = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8")).substitute(
+        title=html.escape(f"{', '.join(names)} - albert-serve"),
+        nonce=nonce,
+        version=html.escape(version),
+        state="ready" if service.ready else "not ready",
+        cards="\n".join(_card(one, live[one.name, one.version]) for one in models),
+        choices="".join(_option(name, chosen=name == model) for name in names),
+        hint=_HINT,
+        text=html.escape(text),
+        answer=f"<pre>{html.escape(answered)}</pre>" if answered else "",
+    )
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return Response(
+        page,
+        status_code,
+        media_type="text/html",
+        headers={
+            "content-security-policy": policy,
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        },
+    )
+
+
+def _option(name: str, *, chosen: bool) -> str:
+    return f"<option{' selected' if chosen else ''}>{html.escape(name)}</option>"
+
+
+def _card(model: Model, live: dict[str, Any]) -> str:
+    config, manifest, info = model.manifest.config, model.manifest, model.predictor.info()
+    origin = manifest.weights_origin
+    facts = {
+        "task": manifest.task,
+        "parameters": f"{config.parameter_count():,}",
+        "layers": f"{config.num_hidden_layers}, in {_counted(config.num_hidden_groups, 'group')}",
+        "hidden size": config.hidden_size,
+        "vocabulary": f"{config.vocab_size:,}",
+        "longest input": f"{config.max_position_embeddings} tokens",
+        "stored in": manifest.precision,
+        "backend": " ".join(str(info[key]) for key in ("backend", "computes", "isa") if key in info),
+        "threads": info.get("num_threads", ""),
+        "weights": "random, answers mean nothing"
+        if origin.get("kind") == "random"
+        else origin.get("kind", ""),
+        "labels": ", ".join((manifest.labels or ())[:12]),
+    }
+    return (
+        f'<section data-model="{html.escape(model.name, quote=True)}/{model.version}">'
+        f"<h2>{html.escape(model.name)} <small>version {model.version}</small></h2>"
+        f'<dl class="live">{"".join(_live(name, live[name]) for name in _LIVE)}</dl>'
+        f"<dl>{''.join(_fact(name, value) for name, value in facts.items() if value != '')}</dl></section>"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _live(name: str, value: Any) -> str:
+    return f'<div><dt>{_LIVE[name]}</dt><dd data-live="{name}">{"-" if value is None else value}</dd></div>'
+
+
+def _fact(name: str, value: Any) -> str:
+    return f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"

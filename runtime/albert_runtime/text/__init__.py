@@ -1,0 +1,1 @@
+"""Texts in, answers out: labels, entities, spans, words and vectors."""

@@ -1,0 +1,178 @@
+"""Texts to token ids by the artifact's tokenizer.json (package ``tokenizers``, imported on first use)."""
+
+import importlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArtifactError, BackendError, InputError
+
+Text = str | tuple[str, str]
+
+MASKS = ("[MASK]", "<mask>")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The tokens of one text or pair, special tokens included; all lists have one entry a token.
+
+    ``spans``: characters [start, end) of the text that a token stands for, without the spaces around them;
+    empty for special tokens. ``words``: number of the word within its text, None for special tokens.
+    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens.
+    """
+
+    ids: list[int]
+    types: list[int]
+    spans: list[tuple[int, int]]
+    words: list[int | None]
+    parts: list[int | None]
+
+
+class TextEncoder:
+    """Encodes texts and pairs with the tokenizer's own special tokens and token types. Thread-safe."""
+
+    def __init__(self, path: Path, max_length: int | None, *, keep_first: bool = False) -> None:
+        """``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file is read on first use.
+
+        A pair too long loses tokens of its longer text, with ``keep_first`` of its second text only.
+        """
+        self._path = path
+        self._max_length = max_length
+        self._strategy = "only_second" if keep_first else "longest_first"
+        self._lock = threading.Lock()
+        # Truncation is a state of a tokenizer, so each of the two modes has its own: threads may mix them.
+        self._tokenizers: dict[bool, Any] = {}
+
+    def __call__(self, texts: Sequence[Text], truncate: bool) -> tuple[list[list[int]], list[list[int]]]:
+        """(token ids, token type ids) of each row; too long texts are cut only with ``truncate``.
+
+        Cutting drops tokens of the text and keeps the final [SEP].
+        """
+        tokenizer = self._tokenizer(truncate)
+        try:
+            encodings = tokenizer.encode_batch_fast(texts)
+        except Exception as error:
+            raise InputError(_refusal(tokenizer, texts, 0, error)) from None
+        return [item.ids for item in encodings], [item.type_ids for item in encodings]
+
+    def encode(self, texts: Sequence[Text], truncate: bool, first_row: int = 0) -> list[Encoded]:
+        """As calling, with what each token stands for; ``first_row`` is the first text's number in errors."""
+        tokenizer = self._tokenizer(truncate)
+        try:
+            encodings = tokenizer.encode_batch(texts)
+        except Exception as error:
+            raise InputError(_refusal(tokenizer, texts, first_row, error)) from None
+        return [_encoded(item, text) for item, text in zip(encodings, texts, strict=True)]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without special ones."""
+        encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
+        return [len(item.ids) for item in encodings]
+
+    def windows(self, question: str, context: str, stride: int, row: int = 0) -> list[Encoded]:
+        """The question with every stretch of the context that fits; neighbours share ``stride`` tokens.
+
+        InputError if the question leaves no room for the context.
+        """
+        tokenizer = self._tokenizer(False)
+        try:
+            first, second = (tokenizer.encode(text, add_special_tokens=False) for text in (question, context))
+        except Exception as error:
+            raise InputError(_refusal(tokenizer, [(question, context)], row, error)) from None
+        if self._max_length is not None:
+            room = self._max_length - len(first.ids) - tokenizer.num_special_tokens_to_add(True)
+            if room < 1:
+                raise InputError(
+                    f"row {row}: the question is {len(first.ids)} tokens long and leaves no room for the "
+                    f"context within the model's {self._max_length} positions; shorten it"
+                )
+            if len(second.ids) > room:
+                second.truncate(room, stride=min(stride, room // 2))
+        whole = tokenizer.post_process(first, second, True)
+        # The library sets the types of special tokens in every window, those of the texts in the first only.
+        types = dict(zip(whole.sequence_ids, whole.type_ids, strict=True))
+        windows = [_encoded(item, (question, context)) for item in (whole, *whole.overflowing)]
+        for window in windows:
+            pairs = zip(window.parts, window.types, strict=True)
+            window.types[:] = [given if part is None else types[part] for part, given in pairs]
+        return windows
+
+    def mask(self) -> tuple[int, str]:
+        """Id and spelling of the mask token; InputError if the tokenizer has none."""
+        tokenizer = self._tokenizer(False)
+        for text in MASKS:
+            token = tokenizer.token_to_id(text)
+            if token is not None:
+                return int(token), text
+        raise InputError(f"{self._path.name} has no mask token ({' or '.join(MASKS)})")
+
+    def piece(self, token: int) -> tuple[str, bool]:
+        """What a token adds to a text, and whether it continues the word before it."""
+        tokenizer = self._tokenizer(False)
+        text = tokenizer.id_to_token(token) or ""
+        if tokenizer.token_to_id("▁") is not None:  # SentencePiece marks the pieces that begin a word
+            return (text[1:], False) if text.startswith("▁") else (text, True)
+        return (text[2:], True) if text.startswith("##") else (text, False)
+
+    def _tokenizer(self, truncate: bool) -> Any:
+        truncate = truncate and self._max_length is not None
+        with self._lock:
+            if truncate not in self._tokenizers:
+                self._tokenizers[truncate] = self._load(truncate)
+            return self._tokenizers[truncate]
+
+    def _load(self, truncate: bool) -> Any:
+        try:
+            tokenizers = importlib.import_module("tokenizers")
+        except ImportError:
+            raise BackendError(
+                "texts need the package tokenizers; pip install 'albert-runtime[text]', or pass token ids"
+            ) from None
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(self._path))
+        except Exception as error:
+            raise ArtifactError(
+                f"{self._path} is no tokenizer ({error}); restore it or export again"
+            ) from None
+        # The file may bring modes of its own; padding would become tokens, and cutting is the caller's
+        # decision.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        if truncate:
+            tokenizer.enable_truncation(self._max_length, strategy=self._strategy)
+        return tokenizer
+
+
+def _encoded(item: Any, text: Text) -> Encoded:
+    texts = (text,) if isinstance(text, str) else text
+    parts: list[int | None] = item.sequence_ids
+    spans = [
+        (0, 0) if part is None else _trimmed(texts[part], start, end)
+        for part, (start, end) in zip(parts, item.offsets, strict=True)
+    ]
+    return Encoded(item.ids, item.type_ids, spans, item.word_ids, parts)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """SentencePiece counts the space before a word to its first piece; users do not."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _refusal(tokenizer: Any, texts: Sequence[Text], first_row: int, error: Exception) -> str:
+    for row, text in enumerate(texts, first_row):
+        try:
+            "".join(text).encode()
+        except UnicodeEncodeError as reason:
+            return f"row {row} is no valid Unicode ({reason.reason}); repair how the text was decoded"
+    for row, text in enumerate(texts, first_row):
+        try:
+            tokenizer.encode_batch_fast([text])
+        except Exception as reason:
+            return f"row {row} cannot be tokenized ({reason})"
+    return f"the texts cannot be tokenized ({error})"

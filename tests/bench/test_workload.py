@@ -1,0 +1,47 @@
+"""The work: the same every time, within the model's limits, and what it costs."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from albert_bench.compare import manifest_of
+from albert_bench.workload import NAMES, QUICK, mixed, uniform, works
+from albert_export.variants import VARIANTS
+
+BASE = VARIANTS["albert-base-v2"]
+
+
+def test_rows_follow_from_the_seed_alone():
+    for work in works(NAMES, BASE):
+        first, second = work.rows(BASE), work.rows(BASE)
+        assert [len(row) for row in first] == list(work.lengths)
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_ids_are_words_of_the_model(tiny):
+    for config in (BASE, manifest_of(tiny).config, replace(BASE, vocab_size=3)):
+        for work in works(QUICK, config):
+            ids = np.concatenate(work.rows(config))
+            assert ids.min() >= min(5, config.vocab_size - 1)
+            assert ids.max() < config.vocab_size
+
+
+def test_mixed_lengths_are_clipped():
+    lengths = np.array(mixed(50_000).lengths)
+    assert (lengths.min(), lengths.max()) == (5, 384)
+    assert 30 < np.median(lengths) < 36
+    assert max(mixed(5000, 16).lengths) == 16
+    assert set(mixed(20, 3).lengths) == {3}
+
+
+def test_rows_too_long_for_the_model_are_left_out(tiny):
+    assert [work.name for work in works(NAMES, BASE)] == list(NAMES)
+    assert [work.name for work in works(NAMES, manifest_of(tiny).config)] == ["1x16", "mixed 32", "mixed 128"]
+
+
+def test_flops_are_those_of_the_matrix_products():
+    hidden, inner, tokens = 768, 3072, 16
+    layer = 2 * tokens * (4 * hidden * hidden + 2 * hidden * inner) + 2 * 2 * tokens * tokens * hidden
+    assert uniform(1, tokens).flops(BASE) == 12 * layer
+    assert uniform(3, tokens).flops(BASE) == 3 * 12 * layer

@@ -1,0 +1,112 @@
+"""Masks filled by what a model scores best, in the text as it was given."""
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from albert_runtime import InputError
+
+from ..scripted import answer_one, setting
+
+
+@pytest.fixture
+def fill(piece_tokenizer):
+    tokenizer = Tokenizer.from_file(str(piece_tokenizer))
+
+    def fill(text, *ranked, **options):
+        """Fill a text where mask number i has the pieces of ``ranked[i]``, the likeliest first."""
+
+        def run(batch, outputs, positions):
+            assert outputs == ("prediction_scores",)
+            masks = [batch["input_ids"][0, column] for column in positions[0]]
+            assert masks == [4] * len(ranked)
+            scores = np.zeros((len(masks), 50), np.float32)
+            for row, pieces in enumerate(ranked):
+                for place, piece in enumerate(pieces):
+                    scores[row, tokenizer.token_to_id(piece)] = 20 - 2 * place
+            return {"prediction_scores": scores}
+
+        return answer_one(setting(piece_tokenizer, "masked-lm", run), "fill_mask", text, **options)
+
+    return fill
+
+
+def test_one_mask(fill):
+    answer = fill("Anna lives in [MASK].", ["▁paris", "▁a"], top_k=2)
+    assert answer["text"] == "Anna lives in paris."
+    (mask,) = answer["masks"]
+    assert (mask["start"], mask["end"]) == (14, 20)
+    assert [(item["token"], item["text"]) for item in mask["candidates"]] == [
+        ("paris", "Anna lives in paris."),
+        ("a", "Anna lives in a."),
+    ]
+    total = np.exp(20) + np.exp(18) + 48
+    shares = [item["score"] for item in mask["candidates"]]
+    np.testing.assert_allclose(shares, [np.exp(20) / total, np.exp(18) / total], rtol=1e-12)
+
+
+def test_several_masks(fill):
+    answer = fill("[MASK] lives [MASK] [MASK]", ["▁anna", "▁who"], ["▁in"], ["▁paris"], top_k=2)
+    assert answer["text"] == "anna lives in paris"
+    assert answer["masks"][0]["candidates"][1]["text"] == "who lives in paris"
+    assert [mask["start"] for mask in answer["masks"]] == [0, 13, 20]
+
+
+def test_a_piece_that_continues_a_word_joins_it(fill):
+    assert fill("Ann [MASK] lives", ["a"])["text"] == "Anna lives"
+    assert fill("Ann[MASK] lives", ["a"])["text"] == "Anna lives"
+    assert fill("[MASK] lives", ["a"])["text"] == "a lives"
+
+
+def test_a_piece_that_begins_a_word_stands_apart(fill):
+    assert fill("Anna[MASK].", ["▁smith"])["text"] == "Anna smith."
+    assert fill("([MASK])", ["▁smith"])["text"] == "(smith)"
+
+
+def test_word_pieces(tmp_path):
+    from tokenizers import AddedToken, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "巴", "黎", "go", "##ing"]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.add_special_tokens([AddedToken("[MASK]", normalized=False)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    def fill(text, token):
+        def run(batch, outputs, positions):
+            return {"prediction_scores": np.eye(1, 9, token, dtype=np.float32) * 9}
+
+        return answer_one(setting(tmp_path / "tokenizer.json", "masked-lm", run), "fill_mask", text)["text"]
+
+    assert fill("巴[MASK]", 6) == "巴黎"
+    assert fill("go [MASK] go", 8) == "going go"
+    assert fill("go[MASK]", 7) == "go go"
+
+
+def test_more_candidates_than_words(fill):
+    assert len(fill("[MASK]", ["▁a"], top_k=10**6)["masks"][0]["candidates"]) == 50
+
+
+def test_the_order_of_equal_scores_is_the_vocabularys(fill):
+    candidates = fill("[MASK]", [], top_k=3)["masks"][0]["candidates"]
+    assert [item["token"] for item in candidates] == ["<pad>", "<unk>", "[CLS]"]
+
+
+@pytest.mark.parametrize("text", ["Anna", "[mask]", "<mask>", "[ MASK ]"])
+def test_no_mask(fill, text):
+    with pytest.raises(InputError, match=r"row 0 has no \[MASK\] to fill; write it where a word is wanted"):
+        fill(text)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1.5, True, "3", None])
+def test_bad_numbers_of_candidates(fill, top_k):
+    with pytest.raises(InputError, match="top_k must be a whole number of at least 1"):
+        fill("[MASK]", ["▁a"], top_k=top_k)
+
+
+def test_a_tokenizer_without_mask(tmp_path, piece_tokenizer):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(piece_tokenizer.read_text().replace("[MASK]", "[HIDE]"))
+    with pytest.raises(InputError, match=r"tokenizer\.json has no mask token"):
+        answer_one(setting(path, "masked-lm", None), "fill_mask", "[MASK]")
