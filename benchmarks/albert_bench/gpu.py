@@ -29,7 +29,7 @@ from .workload import Rows, Work, mixed, uniform
 
 VARIANT = "albert-base-v2"
 WORK = (uniform(1, 32), uniform(32, 128), uniform(256, 128), uniform(32, 512), mixed(256))
-_MOST_ROWS, _TURN_SECONDS, _ROUNDS = 256, 0.4, 5
+_MAX_ROWS, _TURN_SECONDS, _ROUNDS = 256, 0.4, 5
 _ORT = (
     ("tensorrt", "fp16"),
     ("tensorrt", "int8"),
@@ -109,7 +109,7 @@ def _calls(models: Path, reference: Artifact, config: AlbertConfig) -> tuple[dic
         say(f"{name}: starting")
         try:
             path = models / _artifact(models, precision).stem
-            predictor = Predictor(path, backend=backend, max_batch=_MOST_ROWS)
+            predictor = Predictor(path, backend=backend, max_batch=_MAX_ROWS)
         except AlbertError as error:
             absent[name] = str(error)
             say(f"{name}: {error}")

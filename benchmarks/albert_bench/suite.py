@@ -15,7 +15,7 @@ from .workload import NAMES, QUICK
 
 _PROGRAM = "python -m albert_bench.suite"
 _FAILED, _USAGE = 1, 2
-_MOST_THREADS = 16
+_MAX_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def counts(cpus: int) -> tuple[int, ...]:
     """Numbers of threads to measure: powers of two below the number of CPUs, and that, at most 16."""
-    most = min(cpus, _MOST_THREADS)
+    most = min(cpus, _MAX_THREADS)
     return (*(2**power for power in range(5) if 2**power < most), most)
 
 

@@ -17,13 +17,13 @@ from .verify import ENCODER, Batch, make_batches
 
 # One of these is taken, by the vocabulary that it suits.
 SHIPPED = ("calibration-en.txt", "calibration-zh.txt")
-MOST_UNKNOWN = 0.05
+MAX_UNKNOWN = 0.05
 # So much settles the greatest values.
-MOST_TOKENS = 4096
+MAX_TOKENS = 4096
 # Of rows that run together, padding counted: more no longer lie in a cache.
 _TOKENS_PER_BATCH = 512
-_MOST_BYTES = 16 * 2**20
-_MOST_TOKENS_PER_ROW = 128
+_MAX_BYTES = 16 * 2**20
+_MAX_TOKENS_PER_ROW = 128
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > _MOST_BYTES:
+        if file.stat().st_size > _MAX_BYTES:
             raise ExportError(
-                f"--calibration {file} is larger than {_MOST_BYTES >> 20} MiB; a few pages of text suffice"
+                f"--calibration {file} is larger than {_MAX_BYTES >> 20} MiB; a few pages of text suffice"
             )
         return file.read_text("utf-8")
     except OSError as error:
@@ -100,7 +100,7 @@ def _encode(
 
     tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(min(_MOST_TOKENS_PER_ROW, config.max_position_embeddings))
+    tokenizer.enable_truncation(min(_MAX_TOKENS_PER_ROW, config.max_position_embeddings))
     unknown = _unknown_id(json.loads(tokenizer_json)["model"], tokenizer)
     rows: list[Batch] = []
     tokens = strange = 0
@@ -113,7 +113,7 @@ def _encode(
         ]
         tokens += len(words)
         strange += words.count(unknown)
-        if tokens >= MOST_TOKENS:
+        if tokens >= MAX_TOKENS:
             break
     if not tokens:
         raise ExportError(f"the calibration text {name} has no words; give one with --calibration FILE")
@@ -137,10 +137,10 @@ def _unknown_id(model: dict[str, Any], tokenizer: Any) -> int | None:
 
 def _refuse_unknown(record: dict[str, object]) -> None:
     share = float(str(record["unknown"]))
-    if share > MOST_UNKNOWN:
+    if share > MAX_UNKNOWN:
         raise ExportError(
             f"{share:.0%} of the tokens of the calibration text {record['text']} are unknown to the "
-            f"vocabulary, more than {MOST_UNKNOWN:.0%}; give text of the model's language with "
+            f"vocabulary, more than {MAX_UNKNOWN:.0%}; give text of the model's language with "
             "--calibration FILE"
         )
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
-_MOST_LETTERS = 100
+_MAX_LETTERS = 100
 
 
 def cache_folder(kind: str) -> Path | None:
@@ -19,4 +19,4 @@ def cache_folder(kind: str) -> Path | None:
 
 def cache_name(model: str, digest: str) -> str:
     """NAME-HASH; of the name only plain letters, since a manifest may come from anywhere."""
-    return f"{_NOT_PLAIN.sub('_', model)[:_MOST_LETTERS]}-{digest[:16]}"
+    return f"{_NOT_PLAIN.sub('_', model)[:_MAX_LETTERS]}-{digest[:16]}"

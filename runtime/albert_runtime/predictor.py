@@ -29,10 +29,10 @@ from .text.task_method import Setting
 from .text.tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
-_MOST_THREADS = 1024
-_MOST_PACKED_AT_ONCE = 4096  # tokens, in an array: 0.1 ms
-_MOST_QUEUED = 2**31 - 1
-_MOST_DELAY = 60.0
+_MAX_THREADS = 1024
+_MAX_PACKED_AT_ONCE = 4096  # tokens, in an array: 0.1 ms
+_MAX_QUEUED = 2**31 - 1
+_MAX_DELAY = 60.0
 
 
 class Predictor(TextAnswers):
@@ -76,13 +76,11 @@ class Predictor(TextAnswers):
         verify: bool = False,
     ) -> None:
         threads = available_cpus() if num_threads is None else num_threads
-        _check_whole("num_threads", threads, _MOST_THREADS)
-        _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MOST_QUEUED)
-        _check_whole("max_queue", max_queue, _MOST_QUEUED)
-        if not 0 <= max_queue_delay <= _MOST_DELAY:
-            raise BackendError(
-                f"max_queue_delay is {max_queue_delay!r}; give seconds from 0 to {_MOST_DELAY}"
-            )
+        _check_whole("num_threads", threads, _MAX_THREADS)
+        _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
+        _check_whole("max_queue", max_queue, _MAX_QUEUED)
+        if not 0 <= max_queue_delay <= _MAX_DELAY:
+            raise BackendError(f"max_queue_delay is {max_queue_delay!r}; give seconds from 0 to {_MAX_DELAY}")
         self._artifact = Artifact.open(path)
         manifest = self._artifact.manifest
         stored = "fp32" if manifest is None else manifest.precision
@@ -182,7 +180,7 @@ class Predictor(TextAnswers):
 
     async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Results:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        if isinstance(ids, np.ndarray) and ids.size <= _MOST_PACKED_AT_ONCE:
+        if isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE:
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
         submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
         try:

@@ -89,7 +89,7 @@ def test_an_open_loop_offers_its_rate_whatever_comes_back():
 @pytest.mark.alone  # which answers come within 0.1 s
 def test_latency_counts_from_when_a_request_was_due(monkeypatch):
     """One connection, one stall: those that had to wait for it are late, though they were sent after it."""
-    monkeypatch.setattr(generators, "_MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(generators, "_MAX_CONNECTIONS", 1)
 
     async def stall_once(number, body):
         await asyncio.sleep(0.4 if number == 0 else 0)

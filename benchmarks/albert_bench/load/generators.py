@@ -15,7 +15,7 @@ import numpy as np
 from .client import Connection
 
 ID = "@@@@@@@@@@@@"  # stands in a request for its number, which has as many digits
-_MOST_CONNECTIONS = 1024
+_MAX_CONNECTIONS = 1024
 _PATIENCE = 120.0  # seconds for one answer
 
 
@@ -81,7 +81,7 @@ async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) 
         wait = began + moment - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        while len(running) >= _MOST_CONNECTIONS:
+        while len(running) >= _MAX_CONNECTIONS:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.ensure_future(request(number, began + moment))
         running.add(task)

@@ -25,7 +25,7 @@ from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
 
 _DELAY = 0.005  # seconds, of which Triton's examples have 0 to 5
-_MOST_WAITING = 1024
+_MAX_WAITING = 1024
 
 
 class PaddedBatcher:
@@ -43,7 +43,7 @@ class PaddedBatcher:
     def submit(self, request: Request) -> "Future[Results]":
         """Queue a request."""
         with self._lock:
-            if self.unanswered >= _MOST_WAITING:
+            if self.unanswered >= _MAX_WAITING:
                 raise Overloaded("too many requests wait")
             self.unanswered += 1
         self._waiting.put(request)

@@ -19,7 +19,7 @@ PADDLENLP_DECODER_NORM_EPS = 1e-5
 
 _MAX_CONFIG_BYTES = 1 << 24  # id2label of a million labels
 _DEFAULT_LABELS = 2
-_MOST_LABELS = 1 << 20
+_MAX_LABELS = 1 << 20
 
 # A field that a config leaves out has the default of the library that wrote it; these differ.
 _COMMON_DEFAULTS: dict[str, object] = {
@@ -167,13 +167,13 @@ def _labels(values: Mapping[str, object], count: int | None) -> tuple[str, ...]:
         said = values.get(field)
         if said is None:
             continue
-        if type(said) is not int or not 1 <= said <= _MOST_LABELS:
-            raise ArtifactError(f"{field} must be a whole number from 1 to {_MOST_LABELS}")
+        if type(said) is not int or not 1 <= said <= _MAX_LABELS:
+            raise ArtifactError(f"{field} must be a whole number from 1 to {_MAX_LABELS}")
         count = said
     names = _named_columns(values)
     if names is None:
-        if count is not None and not 1 <= count <= _MOST_LABELS:
-            raise ArtifactError(f"the number of classes must lie between 1 and {_MOST_LABELS}")
+        if count is not None and not 1 <= count <= _MAX_LABELS:
+            raise ArtifactError(f"the number of classes must lie between 1 and {_MAX_LABELS}")
         return default_labels(_DEFAULT_LABELS if count is None else count)
     if count is not None and count != len(names):
         raise ArtifactError(f"id2label names {len(names)} labels, but num_labels is {count}")

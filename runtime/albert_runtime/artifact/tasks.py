@@ -26,7 +26,7 @@ TASKS = tuple(_OUTPUTS)
 # Tasks whose labels are the user's own; the others have a fixed number of columns.
 LABELLED = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
 _FIXED_COLUMNS = {QUESTION_ANSWERING: 2, MULTIPLE_CHOICE: 1, PRETRAINING: 2}
-_MOST_LABELS = 1 << 20
+_MAX_LABELS = 1 << 20
 _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
 HIDDEN_STATES = "hidden_states"
@@ -59,7 +59,7 @@ class Head:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ArtifactError(f"task {self.task!r} is unknown; known are {', '.join(TASKS)}")
-        low, high = (1, _MOST_LABELS) if self.task in LABELLED else (0, 0)
+        low, high = (1, _MAX_LABELS) if self.task in LABELLED else (0, 0)
         fixed = _FIXED_COLUMNS.get(self.task)
         low, high = (low, high) if fixed is None else (fixed, fixed)
         if isinstance(self.num_labels, bool) or not isinstance(self.num_labels, int):

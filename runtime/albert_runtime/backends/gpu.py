@@ -13,7 +13,7 @@ DRIVER = "libcuda.so.1"
 # What ONNX Runtime's GPU builds of 1.21 and later need.
 OLDEST_CUDA = (12, 0)
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
-_MOST_NAME = 256
+_MAX_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def find_gpu() -> Gpu:
         )
     device = ctypes.c_int()
     driver.cuDeviceGet(ctypes.byref(device), 0)
-    name = ctypes.create_string_buffer(_MOST_NAME)
-    driver.cuDeviceGetName(name, _MOST_NAME, device)
+    name = ctypes.create_string_buffer(_MAX_NAME)
+    driver.cuDeviceGetName(name, _MAX_NAME, device)
     major, minor = (_attribute(driver, which, device) for which in _CAPABILITY)
     return Gpu(name.value.decode("utf-8", "replace"), (major, minor), cuda)
 

@@ -37,7 +37,7 @@ DEFAULT_BATCH = 32
 # next costs less than half of a pass.
 LEAST_WIDTH = 16
 # Of a question: RACE and SWAG have 4 choices, CommonsenseQA 5.
-MOST_CHOICES, USUAL_CHOICES = 8, 4
+MAX_CHOICES, USUAL_CHOICES = 8, 4
 # cosine of every vector, against the CPU engine in the same precision; fp32 is TF32 on the GPU.
 _LEAST_COSINE = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.999, "int8": 0.98}
 _CHECKED_ROWS = 5
@@ -67,7 +67,7 @@ class Profile:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise BackendError(f"{name} is {value!r}; give a whole number from 1 to {most}")
         if manifest.task == MULTIPLE_CHOICE:
-            return cls(max(1, rows // MOST_CHOICES), columns, MOST_CHOICES)
+            return cls(max(1, rows // MAX_CHOICES), columns, MAX_CHOICES)
         return cls(rows, columns)
 
     def width(self, columns: int) -> int:

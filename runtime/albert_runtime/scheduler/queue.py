@@ -13,7 +13,7 @@ from ..errors import Overloaded
 from .requests import Part, Request
 
 _NEW_PASS = 0.1  # its share in what is known of the pace
-_MOST_FORGOTTEN = 32
+_MAX_FORGOTTEN = 32
 
 _Entry = tuple[float, int, Part]  # priority, order of arrival
 
@@ -75,7 +75,7 @@ class Waiting:
         if self._unanswered.pop(key, None) is None:
             return
         self._forgotten += 1
-        if self._forgotten > _MOST_FORGOTTEN + self.unanswered:
+        if self._forgotten > _MAX_FORGOTTEN + self.unanswered:
             for kind, heap in list(self._heaps.items()):
                 heap[:] = [entry for entry in heap if entry[2].request.key in self._unanswered]
                 heapq.heapify(heap)

@@ -12,7 +12,7 @@ from ..errors import AlbertError
 from .limits import Limits
 
 # Half of what the server takes at once: one model that is asked too much leaves room for the others.
-_MOST_OWED = Limits().concurrency // 2
+_MAX_OWED = Limits().concurrency // 2
 _INSTALL = "pip install 'albert-runtime[serve]'"
 
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_count, default=None, help="of a pass; None = the CPUs of this process"
     )
     how.add_argument("--max-batch-tokens", type=_count, default=None, help="of a pass; None = the backend's")
-    how.add_argument("--max-queue", type=_count, default=_MOST_OWED, help="requests a model may owe")
+    how.add_argument("--max-queue", type=_count, default=_MAX_OWED, help="requests a model may owe")
     how.add_argument("--max-queue-delay", type=_seconds, default=0.0, help="seconds a pass waits to fill")
     bounds = parser.add_argument_group("bounds")
     bounds.add_argument(

@@ -20,8 +20,8 @@ _DTYPES: "dict[str, np.dtype[Any]]" = {
     "INT64": np.dtype("<i8"),
     "INT32": np.dtype("<i4"),
 }
-_MOST_DIMENSIONS = 3
-_MOST_ELEMENTS = 2**31
+_MAX_DIMENSIONS = 3
+_MAX_ELEMENTS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Tensor:
 def checked_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape; Malformed if it is none of up to 3 dimensions."""
     dimensions = tuple(shape)
-    if not 1 <= len(dimensions) <= _MOST_DIMENSIONS or any(size < 0 for size in dimensions):
+    if not 1 <= len(dimensions) <= _MAX_DIMENSIONS or any(size < 0 for size in dimensions):
         raise Malformed(f"input {name!r} has shape {list(dimensions)[:8]}; one to three sizes are needed")
     # numpy multiplies the sizes beside a zero too.
-    if _elements(tuple(max(1, size) for size in dimensions)) > _MOST_ELEMENTS:
+    if _elements(tuple(max(1, size) for size in dimensions)) > _MAX_ELEMENTS:
         raise Malformed(f"input {name!r} has shape {list(dimensions)}, which is too large")
     return dimensions
 
@@ -137,11 +137,11 @@ def _whole(name: str, datatype: str, values: Iterable[Any]) -> Iterator[int]:
         yield value
 
 
-def _flat(name: str, data: Iterable[Any], dimensions: int = _MOST_DIMENSIONS) -> Iterator[Any]:
+def _flat(name: str, data: Iterable[Any], dimensions: int = _MAX_DIMENSIONS) -> Iterator[Any]:
     for value in data:
         if not isinstance(value, list):
             yield value
         elif dimensions > 1:
             yield from _flat(name, value, dimensions - 1)
         else:
-            raise Malformed(f"the data of input {name!r} are nested deeper than {_MOST_DIMENSIONS} lists")
+            raise Malformed(f"the data of input {name!r} are nested deeper than {_MAX_DIMENSIONS} lists")

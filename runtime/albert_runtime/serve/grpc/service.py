@@ -16,7 +16,7 @@ from ..tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
 from .messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
 
 API = "grpc"
-_MOST_PROBES = 64
+_MAX_PROBES = 64
 _CONTENTS = {
     "INT64": "int64_contents",
     "INT32": "int_contents",
@@ -44,7 +44,7 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
         ],
         # Messages are read before they are let in; the rest is for health.
-        maximum_concurrent_rpcs=service.limits.concurrency + _MOST_PROBES,
+        maximum_concurrent_rpcs=service.limits.concurrency + _MAX_PROBES,
     )
     inference = {name: _method(f"{name}Request", handler) for name, handler in methods.items()}
     health = {"Check": _method("HealthCheckRequest", handlers.health)}

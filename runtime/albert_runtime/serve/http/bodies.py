@@ -11,7 +11,7 @@ from starlette.types import Send
 
 from ..errors import Gone, Malformed, TooLarge, TooSlow
 
-_MOST_FIELDS = 8
+_MAX_FIELDS = 8
 _SLICE = 2**18
 
 
@@ -62,9 +62,9 @@ def _decompressed(body: bytes, most: int) -> bytes:
 def form_of(body: bytes, fields: Sequence[str]) -> list[str]:
     """Fields of a form, "" for those that are not in it."""
     try:
-        found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
+        found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MAX_FIELDS)
     except ValueError:
-        raise Malformed(f"the form has more than {_MOST_FIELDS} fields") from None
+        raise Malformed(f"the form has more than {_MAX_FIELDS} fields") from None
     return [found.get(field, [""])[0] for field in fields]
 
 

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..limits import Limits
 
-_MOST_BYTES = 65536  # of a request's line and headers
+_MAX_BYTES = 65536  # of a request's line and headers
 
 
 class Connection(HttpToolsProtocol):
@@ -41,7 +41,7 @@ class Connection(HttpToolsProtocol):
             self._size += len(data)
             self._watch()
         super().data_received(data)
-        if self._in_head and self._size > _MOST_BYTES and not self.transport.is_closing():
+        if self._in_head and self._size > _MAX_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's headers are too long.")
         elif self.cycle is not None and self.cycle.response_complete:
             self._watch()  # of a body that was answered before its end: uvicorn has stopped its own timer
