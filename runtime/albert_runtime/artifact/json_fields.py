@@ -63,11 +63,11 @@ def get(data: Mapping[str, Any], key: str, kind: type, where: str = "") -> Any:
     """The value of a field that must be there and of that type."""
     field = f"{where}.{key}" if where else key
     if key not in data:
-        bad(field, "is missing")
+        fail_field(field, "is missing")
     value = data[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         name = {int: "a whole number", str: "a string", dict: "an object", list: "a list"}[kind]
-        bad(field, f"must be {name}, not {clip(value)}")
+        fail_field(field, f"must be {name}, not {clip(value)}")
     return value
 
 
@@ -75,7 +75,7 @@ def choice(data: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
     """A string that must be one of those known."""
     value: str = get(data, key, str)
     if value not in known:
-        bad(
+        fail_field(
             key,
             f"is {clip(value)}; this albert-runtime knows {', '.join(known)}; upgrade it or export again",
         )
@@ -86,11 +86,11 @@ def strings(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """A list of strings."""
     values = get(data, key, list)
     if not all(isinstance(value, str) for value in values):
-        bad(key, f"must hold strings, not {clip(values)}")
+        fail_field(key, f"must hold strings, not {clip(values)}")
     return tuple(values)
 
 
-def bad(field: str, what: str) -> NoReturn:
+def fail_field(field: str, what: str) -> NoReturn:
     """ArtifactError of a field."""
     raise ArtifactError(f"{field} {what}")
 

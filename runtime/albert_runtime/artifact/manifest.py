@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ArtifactError
 from .config import AlbertConfig
-from .json_fields import bad, choice, clip, get, load, strings
+from .json_fields import choice, clip, fail_field, get, load, strings
 from .tasks import LABELLED, MODEL, TASKS, Head
 from .tensor_table import TensorRecord, check_tensors, read_tensor
 
@@ -80,7 +80,7 @@ class Manifest:
                 f"written by a newer albert-runtime (schema {schema}); upgrade albert-runtime"
             )
         if schema < 1:
-            bad("schema", f"is {schema}, not a number from 1 to {SCHEMA}")
+            fail_field("schema", f"is {schema}, not a number from 1 to {SCHEMA}")
         labels = data.get("labels")
         manifest = cls(
             name=get(data, "name", str),
@@ -101,12 +101,12 @@ class Manifest:
         _check_head(manifest)
         left_out = manifest.left_out
         if not isinstance(left_out, dict) or not all(isinstance(why, str) for why in left_out.values()):
-            bad("verification.left_out", f"must be an object of texts, not {clip(left_out)}")
+            fail_field("verification.left_out", f"must be an object of texts, not {clip(left_out)}")
         if manifest.inputs != INPUTS:
-            bad("inputs", f"is {list(manifest.inputs)!r}, not {list(INPUTS)!r}")
+            fail_field("inputs", f"is {list(manifest.inputs)!r}, not {list(INPUTS)!r}")
         expected = manifest.head.outputs(manifest.config)
         if manifest.outputs != expected:
-            bad("outputs", f"is {list(manifest.outputs)!r}, not {list(expected)!r}")
+            fail_field("outputs", f"is {list(manifest.outputs)!r}, not {list(expected)!r}")
         check_tensors(manifest.tensors, manifest.config, manifest.head, manifest.files["weights"].size)
         return manifest
 
@@ -134,26 +134,26 @@ def _files(data: Mapping[str, Any]) -> dict[str, FileRecord]:
     for role, entry in data.items():
         where = f"files.{clip(role, 40)}"
         if role not in ROLES:
-            bad(where, f"is unknown; known are {', '.join(ROLES)}")
+            fail_field(where, f"is unknown; known are {', '.join(ROLES)}")
         if not isinstance(entry, dict):
-            bad(where, f"must be an object, not {clip(entry)}")
+            fail_field(where, f"must be an object, not {clip(entry)}")
         record = FileRecord(
             get(entry, "name", str, where),
             get(entry, "size", int, where),
             get(entry, "sha256", str, where),
         )
         if not _PLAIN_NAME.fullmatch(record.name) or record.name in (".", ".."):
-            bad(
+            fail_field(
                 f"{where}.name",
                 f"is {clip(record.name)}; it must be a plain file name in the manifest's folder",
             )
         if record.size < 0:
-            bad(f"{where}.size", f"is {record.size}, less than 0")
+            fail_field(f"{where}.size", f"is {record.size}, less than 0")
         if not _SHA256.fullmatch(record.sha256):
-            bad(f"{where}.sha256", "is not 64 hexadecimal digits")
+            fail_field(f"{where}.sha256", "is not 64 hexadecimal digits")
         files[role] = record
     if "weights" not in files:
-        bad("files.weights", "is missing")
+        fail_field("files.weights", "is missing")
     return files
 
 
@@ -163,24 +163,24 @@ def _head(data: Mapping[str, Any]) -> Head:
     if value is None:
         return _BARE
     if not isinstance(value, dict):
-        bad("head", f"must be an object or null, not {clip(value)}")
+        fail_field("head", f"must be an object or null, not {clip(value)}")
     try:
         return Head.from_dict(value)
     except ArtifactError as error:
-        bad("head", f"is wrong: {error}")
+        fail_field("head", f"is wrong: {error}")
 
 
 def _check_head(manifest: Manifest) -> None:
     head, config, labels = manifest.head, manifest.config, manifest.labels
     if head.task != manifest.task:
-        bad("head", f"is that of {head.task}, the task is {manifest.task}")
+        fail_field("head", f"is that of {head.task}, the task is {manifest.task}")
     if head.task != MODEL and config.add_pooling_layer != head.reads_pooled:
-        bad("config", f"must have add_pooling_layer {str(head.reads_pooled).lower()} for {head.task}")
+        fail_field("config", f"must have add_pooling_layer {str(head.reads_pooled).lower()} for {head.task}")
     if head.task not in LABELLED:
         if labels is not None:
-            bad("labels", f"must be null for {head.task}")
+            fail_field("labels", f"must be null for {head.task}")
     elif labels is None or len(labels) != head.num_labels:
         count = "null" if labels is None else f"{len(labels)} names"
-        bad("labels", f"is {count}, the head has {head.num_labels} columns")
+        fail_field("labels", f"is {count}, the head has {head.num_labels} columns")
     elif any("\ud800" <= letter <= "\udfff" for letter in "".join(labels)):
-        bad("labels", "holds a lone surrogate, which is no text")
+        fail_field("labels", "holds a lone surrogate, which is no text")

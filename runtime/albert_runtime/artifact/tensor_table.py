@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import AlbertConfig
-from .json_fields import bad, clip, get
+from .json_fields import clip, fail_field, get
 from .tasks import Head
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
@@ -53,10 +53,10 @@ def read_tensor(index: int, data: Any) -> TensorRecord:
     """One entry of the table."""
     where = f"tensors[{index}]"
     if not isinstance(data, dict):
-        bad(where, f"must be an object, not {clip(data)}")
+        fail_field(where, f"must be an object, not {clip(data)}")
     shape = get(data, "shape", list, where)
     if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
-        bad(f"{where}.shape", f"must hold whole numbers, not {clip(shape)}")
+        fail_field(f"{where}.shape", f"must hold whole numbers, not {clip(shape)}")
     return TensorRecord(
         get(data, "name", str, where),
         get(data, "dtype", str, where),
@@ -70,7 +70,7 @@ def check_tensors(tensors: Sequence[TensorRecord], config: AlbertConfig, head: H
     """ArtifactError unless these are the model's tensors, each in its place in a file of ``size`` bytes."""
     # Ahead of building the table of names, which a hostile config could make huge.
     if config.num_hidden_groups * config.inner_group_num > len(tensors):
-        bad("tensors", f"holds {len(tensors)} tensors, fewer than the config's layer groups need")
+        fail_field("tensors", f"holds {len(tensors)} tensors, fewer than the config's layer groups need")
     expected = tensor_shapes(config, head)
     dtypes = {tensor.name: tensor.dtype for tensor in tensors}
     missing = expected.keys() - dtypes.keys()
@@ -78,29 +78,31 @@ def check_tensors(tensors: Sequence[TensorRecord], config: AlbertConfig, head: H
         expected = with_scales(expected, dtypes)
         missing = expected.keys() - dtypes.keys()
     if missing:
-        bad("tensors", f"lacks {min(missing)}")
+        fail_field("tensors", f"lacks {min(missing)}")
     if len(tensors) > len(expected):
         names = [tensor.name for tensor in tensors]
         extra = next((name for name in names if name not in expected), None)
-        bad("tensors", "names a tensor twice" if extra is None else f"has an unknown tensor {clip(extra)}")
+        fail_field(
+            "tensors", "names a tensor twice" if extra is None else f"has an unknown tensor {clip(extra)}"
+        )
     end, previous = 0, ""
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
         name, shape = tensor.name, expected[tensor.name]
         if tensor.shape != shape:
-            bad(name, f"has shape {list(tensor.shape)}, the config asks for {list(shape)}")
+            fail_field(name, f"has shape {list(tensor.shape)}, the config asks for {list(shape)}")
         if tensor.dtype not in ITEM_SIZES:
-            bad(name, f"has dtype {clip(tensor.dtype)}; known are {', '.join(ITEM_SIZES)}")
+            fail_field(name, f"has dtype {clip(tensor.dtype)}; known are {', '.join(ITEM_SIZES)}")
         if name.endswith(SCALE) and tensor.dtype != "float32":
-            bad(name, f"has dtype {tensor.dtype}, scales are float32")
+            fail_field(name, f"has dtype {tensor.dtype}, scales are float32")
         if tensor.dtype == "int8" and len(shape) != 2:
-            bad(name, "has dtype int8, which only a matrix can have")
+            fail_field(name, "has dtype int8, which only a matrix can have")
         needed = math.prod(shape) * ITEM_SIZES[tensor.dtype]
         if tensor.length != needed:
-            bad(name, f"has length {tensor.length}, its shape and dtype need {needed}")
+            fail_field(name, f"has length {tensor.length}, its shape and dtype need {needed}")
         if tensor.offset < 0 or tensor.offset + tensor.length > size:
-            bad(
+            fail_field(
                 name, f"ends at byte {tensor.offset + tensor.length}, outside the weight file of {size} bytes"
             )
         if tensor.offset < end:
-            bad(name, f"overlaps {previous} in the weight file")
+            fail_field(name, f"overlaps {previous} in the weight file")
         end, previous = tensor.offset + tensor.length, name

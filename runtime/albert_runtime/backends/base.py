@@ -160,7 +160,7 @@ class Results:
         target = self.values[name]
         if per_token:
             masked = np.ones(count * width, np.bool_)
-            masked[part.cells(width)[part.answered()]] = False
+            masked[part.padded_indices(width)[part.unmasked()]] = False
             values[masked.reshape(count, width)] = MASKED_SPAN_LOGIT if span else 0
             # A pass may be wider than the batch: rounded up, with nothing but padding there.
             columns = min(width, target.shape[1])
@@ -181,7 +181,7 @@ class Results:
             self.values[SCORES] = np.empty((len(wanted), values.shape[1]), np.float32)
         token = wanted - self._batch.row_starts[start]
         here = np.flatnonzero((token >= 0) & (token < part.tokens))
-        self.values[SCORES][here] = values[part.cells(width)[token[here]]]
+        self.values[SCORES][here] = values[part.padded_indices(width)[token[here]]]
 
 
 def import_package(name: str, extra: str) -> ModuleType:

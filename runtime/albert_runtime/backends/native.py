@@ -87,7 +87,7 @@ class NativeBackend:
             batch.positions,
             batch.token_type_ids,
             batch.row_starts,
-            batch.first_key,
+            batch.masked_first,
             hidden,
             pooled,
             self._threads,
@@ -119,8 +119,8 @@ class NativeBackend:
         """Room for the scores, the packed tokens in ascending order and the row of each in that room."""
         vocabulary = self._config.vocab_size
         if score_tokens is None:
-            kept = batch.answered()
-            cells = batch.cells(batch.shape[1])[kept].astype(np.int32)
+            kept = batch.unmasked()
+            cells = batch.padded_indices(batch.shape[1])[kept].astype(np.int32)
             scores = np.zeros((batch.shape[0] * batch.shape[1], vocabulary), np.float32)
             return scores, np.flatnonzero(kept).astype(np.int32), cells
         order = np.argsort(score_tokens, kind="stable")

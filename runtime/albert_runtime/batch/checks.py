@@ -10,7 +10,7 @@ from ..errors import InputError
 from .packed import Int32, Limits
 
 
-def checked(
+def validate_ids(
     name: str, values: NDArray[Any], limit: int | None, locate: Callable[[int], tuple[int, int]]
 ) -> Int32:
     """Values as int32, all within [0, limit); the caller's ``locate`` turns an index into (row, column)."""
@@ -27,13 +27,13 @@ def checked(
     return values.astype(np.int32)
 
 
-def checked_types(
+def validate_types(
     types: NDArray[Any] | None, count: int, limits: Limits, locate: Callable[[int], tuple[int, int]]
 ) -> Int32:
-    """As ``checked`` for token types; zeros where there are none."""
+    """As ``validate_ids`` for token types; zeros where there are none."""
     if types is None:
         return np.zeros(count, np.int32)
-    return checked("token_type_ids", types, limits.type_vocab_size, locate)
+    return validate_ids("token_type_ids", types, limits.type_vocab_size, locate)
 
 
 def starts(counts: NDArray[Any]) -> Int32:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .checks import checked, checked_types, dtype, starts, too_long
+from .checks import dtype, starts, too_long, validate_ids, validate_types
 from .packed import Limits, PackedBatch
 
 KEYS = ("input_ids", "attention_mask", "token_type_ids")
@@ -69,9 +69,9 @@ def pack_padded(
         return row, column
 
     return PackedBatch(
-        checked("input_ids", flat_ids, limits.vocab_size, locate),
+        validate_ids("input_ids", flat_ids, limits.vocab_size, locate),
         positions,
-        checked_types(flat_types, len(flat_ids), limits, locate),
+        validate_types(flat_types, len(flat_ids), limits, locate),
         starts(counts),
         (~mask[:, 0]).astype(np.int32),
         (rows, width),

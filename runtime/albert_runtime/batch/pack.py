@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .checks import checked, checked_types, dtype, starts, too_long
+from .checks import dtype, starts, too_long, validate_ids, validate_types
 from .from_padded import pack_padded
 from .packed import Limits, PackedBatch
 
@@ -173,9 +173,9 @@ def _pack_ragged(
     ids = np.concatenate(arrays)
     positions = np.arange(len(ids), dtype=np.int32) - np.repeat(row_starts[:-1], counts)
     return PackedBatch(
-        checked("input_ids", ids, limits.vocab_size, locate),
+        validate_ids("input_ids", ids, limits.vocab_size, locate),
         positions,
-        checked_types(flat_types, len(ids), limits, locate),
+        validate_types(flat_types, len(ids), limits, locate),
         row_starts,
         np.zeros(len(arrays), np.int32),
         (len(arrays), width),

@@ -35,7 +35,7 @@ class PackedBatch:
 
     ``input_ids``, ``positions``, ``token_type_ids``: int32 [N], all rows one after another; a position is the
     column in the padded array. ``row_starts``: int32 [B + 1], row b holds tokens ``row_starts[b]:row_starts[b
-    + 1]``. ``first_key``: int32 [B], 0, or 1 where position 0 is masked: the row's first token is then a
+    + 1]``. ``masked_first``: int32 [B], 0, or 1 where position 0 is masked: the row's first token is then a
     query only, nobody attends to it and its hidden state is not returned. ``shape``: (B, T) of the padded
     outputs. ``choices``: C where every C rows after one another are the choices of one question, so that the
     padded form is [B / C, C, T]; None elsewhere.
@@ -45,7 +45,7 @@ class PackedBatch:
     positions: Int32
     token_type_ids: Int32
     row_starts: Int32
-    first_key: Int32
+    masked_first: Int32
     shape: tuple[int, int]
     choices: int | None = None
 
@@ -67,19 +67,19 @@ class PackedBatch:
             self.positions[first:last],
             self.token_type_ids[first:last],
             self.row_starts[start : stop + 1] - first,
-            self.first_key[start:stop],
+            self.masked_first[start:stop],
             (stop - start, self.shape[1]),
             self.choices,
         )
 
-    def cells(self, width: int) -> Int64:
+    def padded_indices(self, width: int) -> Int64:
         """Of each packed token, its place in a flattened padded array of ``width`` columns; int64 [N]."""
         return np.repeat(np.arange(self.shape[0]) * width, np.diff(self.row_starts)) + self.positions
 
-    def answered(self) -> NDArray[np.bool_]:
+    def unmasked(self) -> NDArray[np.bool_]:
         """Of each packed token, whether it is unmasked, so that its state is returned; bool [N]."""
         kept = np.ones(self.tokens, np.bool_)
-        kept[self.row_starts[:-1][self.first_key != 0]] = False
+        kept[self.row_starts[:-1][self.masked_first != 0]] = False
         return kept
 
     def to_padded(self, width: int | None = None) -> tuple[Int64, Int64, Int64]:
@@ -91,7 +91,7 @@ class PackedBatch:
         count = self.shape[0]
         width = self.shape[1] if width is None else width
         shape = (count, width)
-        masked_first = self.first_key != 0
+        masked = self.masked_first != 0
         ids, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         mask = np.zeros(shape, np.int64)
         if self.tokens == count * width:
@@ -99,11 +99,11 @@ class PackedBatch:
             types.reshape(-1)[:] = self.token_type_ids
             mask[:] = 1
         else:
-            flat = self.cells(width)
+            flat = self.padded_indices(width)
             ids.reshape(-1)[flat] = self.input_ids
             types.reshape(-1)[flat] = self.token_type_ids
             mask.reshape(-1)[flat] = 1
-        mask[masked_first, 0] = 0
+        mask[masked, 0] = 0
         return ids, mask, types
 
 
@@ -117,7 +117,7 @@ def join(batches: Sequence[PackedBatch]) -> PackedBatch:
         np.concatenate([batch.positions for batch in batches]),
         np.concatenate([batch.token_type_ids for batch in batches]),
         np.concatenate([*starts, [tokens]]).astype(np.int32),
-        np.concatenate([batch.first_key for batch in batches]),
+        np.concatenate([batch.masked_first for batch in batches]),
         (sum(batch.shape[0] for batch in batches), max(batch.shape[1] for batch in batches)),
         batches[0].choices,
     )

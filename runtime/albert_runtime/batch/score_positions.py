@@ -25,8 +25,8 @@ def tokens_at(batch: PackedBatch, positions: object) -> Int32:
     if not len(column_of):
         raise InputError("positions names no column; give at least one")
     place = np.full(rows * width, -1, np.int64)
-    kept = batch.answered()
-    place[batch.cells(width)[kept]] = np.flatnonzero(kept)
+    kept = batch.unmasked()
+    place[batch.padded_indices(width)[kept]] = np.flatnonzero(kept)
     tokens = place[row_of * width + column_of]
     if tokens.min() < 0:
         index = int((tokens < 0).argmax())

@@ -24,14 +24,14 @@ _keys = itertools.count()
 class Waiting:
     """Requests in parts. Not safe for threads: its owner locks, and calls nobody's callback meanwhile.
 
-    ``most_requests`` may be unanswered, ``most_tokens`` run in a pass. ``padded`` says that a pass costs its
+    ``max_requests`` may be unanswered, ``max_tokens`` run in a pass. ``padded`` says that a pass costs its
     rows times the longest of them. ``pace``: seconds that a token takes, 0 as long as nothing has run.
     """
 
     pace = 0.0
 
-    def __init__(self, most_requests: int, most_tokens: int, patience: float, *, padded: bool) -> None:
-        self.most_requests, self.most_tokens = most_requests, most_tokens
+    def __init__(self, max_requests: int, max_tokens: int, patience: float, *, padded: bool) -> None:
+        self.max_requests, self.max_tokens = max_requests, max_tokens
         self.patience, self.padded = patience, padded
         self._unanswered: dict[int, Request] = {}
         # What can run together has a heap of its own. Parts of forgotten requests stay until they come up.
@@ -57,9 +57,9 @@ class Waiting:
 
         Overloaded if too many wait.
         """
-        if self.unanswered >= self.most_requests:
+        if self.unanswered >= self.max_requests:
             raise Overloaded(f"{self.unanswered} requests wait already, as many as max_queue allows")
-        parts = request.parts(self.most_tokens)
+        parts = request.parts(self.max_tokens)
         request.parts_left, request.key = len(parts), next(_keys)
         self._unanswered[request.key] = request
         heap = self._heaps.setdefault(kind, [])
@@ -94,8 +94,7 @@ class Waiting:
     def full(self) -> bool:
         """Whether a pass could be filled."""
         return any(
-            sum(part.tokens for _, _, part in heap if part.request.key in self._unanswered)
-            >= self.most_tokens
+            sum(part.tokens for _, _, part in heap if part.request.key in self._unanswered) >= self.max_tokens
             for heap in self._heaps.values()
         )
 
@@ -118,7 +117,7 @@ class Waiting:
                 heapq.heappop(heap)
                 self.forget(part.request.key)
                 expired.append(part.request)
-            elif parts and cost > self.most_tokens:
+            elif parts and cost > self.max_tokens:
                 break
             else:
                 heapq.heappop(heap)

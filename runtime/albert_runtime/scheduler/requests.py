@@ -33,16 +33,16 @@ class Request:
     parts_left: int = 0
     key: int = -1
 
-    def parts(self, most_tokens: int) -> list["Part"]:
+    def parts(self, max_tokens: int) -> list["Part"]:
         """The request in parts of so many tokens; one row, all choices of one question, is never parted."""
         batch, step = self.batch, self.batch.choices or 1
         rows = batch.shape[0]
-        if batch.tokens <= most_tokens or self.score_tokens is not None:
+        if batch.tokens <= max_tokens or self.score_tokens is not None:
             return [Part(self, 0, rows)]
         parts, start = [], 0
         while start < rows:
             fitting = (
-                int(np.searchsorted(batch.row_starts, batch.row_starts[start] + most_tokens, "right")) - 1
+                int(np.searchsorted(batch.row_starts, batch.row_starts[start] + max_tokens, "right")) - 1
             )
             stop = min(rows, start + max(step, (fitting - start) // step * step))
             parts.append(Part(self, start, stop))

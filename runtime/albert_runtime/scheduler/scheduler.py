@@ -99,7 +99,7 @@ class Batcher:
                     thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
                     thread.start()
                     self._thread = thread
-                if self._waiting.unanswered >= self._waiting.most_requests:
+                if self._waiting.unanswered >= self._waiting.max_requests:
                     expired = self._waiting.take_expired()
                 key = self._waiting.add(request, kind if self._is_per_token is not None else id(request))
                 self._changed.notify_all()

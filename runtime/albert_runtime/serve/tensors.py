@@ -34,7 +34,7 @@ class Tensor:
     values: "NDArray[Any] | list[str]"
 
 
-def checked_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+def validate_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape; Malformed if it is none of up to 3 dimensions."""
     dimensions = tuple(shape)
     if not 1 <= len(dimensions) <= _MAX_DIMENSIONS or any(size < 0 for size in dimensions):
@@ -47,7 +47,7 @@ def checked_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Tensor:
     """A tensor from its bytes; Malformed if they do not make up the shape."""
-    dimensions = checked_shape(name, shape)
+    dimensions = validate_shape(name, shape)
     if datatype == BYTES:
         texts = list(_split(name, memoryview(data)))
         return Tensor(name, datatype, dimensions, _counted(name, dimensions, texts))
@@ -60,7 +60,7 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
 
 def from_values(name: str, datatype: str, shape: Sequence[int], data: Any) -> Tensor:
     """A tensor from values in row-major order, nested or flat; Malformed if they are not of its type."""
-    dimensions = checked_shape(name, shape)
+    dimensions = validate_shape(name, shape)
     if datatype == BYTES:
         texts = [_text(name, value) for value in _flat(name, data)]
         return Tensor(name, datatype, dimensions, _counted(name, dimensions, texts))

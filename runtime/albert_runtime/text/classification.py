@@ -15,9 +15,9 @@ from .task_method import (
     TextMethod,
     Unit,
     check_row,
-    checked_text,
     sigmoid,
     softmax,
+    validate_text,
 )
 
 POOLINGS = ("mean", "cls", "pooler")
@@ -33,7 +33,7 @@ class Classify(TextMethod):
 
     def __init__(self, setting: Setting, *, truncate: bool = False, top_k: int | None = None) -> None:
         super().__init__(setting, truncate=truncate)
-        self.top_k = checked_count("top_k", top_k) if top_k is not None else None
+        self.top_k = validate_count("top_k", top_k) if top_k is not None else None
 
     def reduce(self, results: Results, units: Sequence[Unit]) -> list[Any]:
         """See Method.reduce."""
@@ -98,15 +98,15 @@ class Choose(Method):
     options = ("truncate",)
     outputs = ("logits",)
 
-    def checked(self, item: object, row: int) -> tuple[str, list[str]]:
-        """See Method.checked."""
+    def validate(self, item: object, row: int) -> tuple[str, list[str]]:
+        """See Method.validate."""
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(f"row {row} must be a pair (prompt, choices)")
         prompt, choices = item
         if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
             raise InputError(f"row {row} must have its choices in a list, not {choices!r:.80}")
         form = "a string"
-        return checked_text(prompt, row, form), [checked_text(choice, row, form) for choice in choices]
+        return validate_text(prompt, row, form), [validate_text(choice, row, form) for choice in choices]
 
     def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
         """See Method.units."""
@@ -135,7 +135,7 @@ class Choose(Method):
         }
 
 
-def checked_count(name: str, value: object) -> int:
+def validate_count(name: str, value: object) -> int:
     """A whole number of at least 1; InputError names the option if it is none."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")

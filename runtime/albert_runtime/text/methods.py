@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..scheduler.requests import Results
 from .stream import Call, Steps, answer_all, stream
-from .task_method import Answer, Setting, checked_text
+from .task_method import Answer, Setting, validate_text
 from .tokenizer import Text
 
 
@@ -116,7 +116,7 @@ class TextAnswers(ABC):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without [CLS] and [SEP]; InputError without a tokenizer."""
-        texts = [checked_text(text, row, "a string") for row, text in enumerate(texts)]
+        texts = [validate_text(text, row, "a string") for row, text in enumerate(texts)]
         return self._setting("count_tokens").encoder.count(texts)
 
     async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ..artifact.tasks import QUESTION_ANSWERING
 from ..errors import InputError
-from .classification import checked_count
-from .task_method import Answer, Method, Results, Setting, Unit, check_row, checked_text, joined
+from .classification import validate_count
+from .task_method import Answer, Method, Results, Setting, Unit, check_row, joined, validate_text
 from .tokenizer import Encoded
 
 
@@ -29,15 +29,15 @@ class AnswerQuestion(Method):
         self, setting: Setting, *, stride: int = 128, max_tokens: int = 30, allow_no_answer: bool = False
     ) -> None:
         super().__init__(setting)
-        self.stride = checked_count("stride", stride)
-        self.max_tokens = checked_count("max_tokens", max_tokens)
+        self.stride = validate_count("stride", stride)
+        self.max_tokens = validate_count("max_tokens", max_tokens)
         self.allow_no_answer = allow_no_answer
 
-    def checked(self, item: object, row: int) -> tuple[str, ...]:
-        """See Method.checked."""
+    def validate(self, item: object, row: int) -> tuple[str, ...]:
+        """See Method.validate."""
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(f"row {row} must be a pair (question, context)")
-        return tuple(checked_text(part, row, "a string") for part in item)
+        return tuple(validate_text(part, row, "a string") for part in item)
 
     def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
         """See Method.units."""

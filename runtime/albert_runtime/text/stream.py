@@ -131,7 +131,7 @@ def _window(method: Method, items: Iterator[object], first_row: int) -> list[Any
             item = next(items)
         except StopIteration:
             break
-        window.append(method.checked(item, first_row + len(window)))
+        window.append(method.validate(item, first_row + len(window)))
         characters += _size(window[-1])
     return window
 

@@ -52,7 +52,7 @@ class Method(ABC):
         self.truncate = truncate
 
     @abstractmethod
-    def checked(self, item: object, row: int) -> Any:
+    def validate(self, item: object, row: int) -> Any:
         """The item if it can be answered; InputError that names its row if not."""
 
     @abstractmethod
@@ -77,12 +77,12 @@ class TextMethod(Method):
 
     pairs: ClassVar[bool] = True
 
-    def checked(self, item: object, row: int) -> Any:
-        """See Method.checked."""
+    def validate(self, item: object, row: int) -> Any:
+        """See Method.validate."""
         pair = isinstance(item, tuple | list) and len(item) == 2 and self.pairs
         if not pair:
-            return checked_text(item, row, "a string or a pair of strings" if self.pairs else "a string")
-        return tuple(checked_text(part, row, "a string") for part in item)  # type: ignore[attr-defined]
+            return validate_text(item, row, "a string or a pair of strings" if self.pairs else "a string")
+        return tuple(validate_text(part, row, "a string") for part in item)  # type: ignore[attr-defined]
 
     def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
         """See Method.units."""
@@ -92,7 +92,7 @@ class TextMethod(Method):
         return [[[encoded]] for encoded in rows]
 
 
-def checked_text(text: object, row: int, form: str) -> str:
+def validate_text(text: object, row: int, form: str) -> str:
     """The text; InputError if it is none, empty or no valid Unicode."""
     if not isinstance(text, str):
         raise InputError(f"row {row} is of type {type(text).__name__}, not {form}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..artifact.tasks import MASKED_LM, PRETRAINING, TOKEN_CLASSIFICATION
 from ..errors import InputError
-from .classification import checked_count
+from .classification import validate_count
 from .task_method import Answer, Results, Setting, TextMethod, Unit, is_mark, joined, softmax
 from .tokenizer import Encoded
 
@@ -111,7 +111,7 @@ class FillMask(TextMethod):
 
     def __init__(self, setting: Setting, *, truncate: bool = False, top_k: int = 5) -> None:
         super().__init__(setting, truncate=truncate)
-        self.top_k = checked_count("top_k", top_k)
+        self.top_k = validate_count("top_k", top_k)
         self._mask, self._spelling = setting.encoder.mask()
 
     def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:

@@ -44,7 +44,7 @@ def test_padded_round_trip(batch, mask_form):
     assert packed.shape == ids.shape
     assert packed.tokens == kept.sum() == packed.row_starts[-1]
     assert packed.width == np.nonzero(kept)[1].max() + 1
-    np.testing.assert_array_equal(packed.first_key, ~mask[:, 0])
+    np.testing.assert_array_equal(packed.masked_first, ~mask[:, 0])
     np.testing.assert_array_equal(np.diff(packed.row_starts), kept.sum(axis=1))
     np.testing.assert_array_equal(packed.positions, np.nonzero(kept)[1])
     for array in (
@@ -52,7 +52,7 @@ def test_padded_round_trip(batch, mask_form):
         packed.positions,
         packed.token_type_ids,
         packed.row_starts,
-        packed.first_key,
+        packed.masked_first,
     ):
         assert array.dtype == np.int32
         assert array.flags.c_contiguous
@@ -75,7 +75,7 @@ def test_a_range_of_rows_is_the_batch_of_those_rows(batch, data):
         {"input_ids": ids[rows], "attention_mask": mask[rows], "token_type_ids": types[rows]}, LIMITS
     )
     assert part.shape == alone.shape
-    for name in ("input_ids", "positions", "token_type_ids", "row_starts", "first_key"):
+    for name in ("input_ids", "positions", "token_type_ids", "row_starts", "masked_first"):
         np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
 
 
@@ -88,7 +88,7 @@ def test_ragged_equals_padded_with_its_mask(rows):
     for form in (rows, [tuple(row) for row in rows], tuple(np.array(row, np.uint16) for row in rows)):
         ragged = pack(form, LIMITS)
         assert ragged.shape == padded.shape
-        for name in ("input_ids", "positions", "token_type_ids", "row_starts", "first_key"):
+        for name in ("input_ids", "positions", "token_type_ids", "row_starts", "masked_first"):
             np.testing.assert_array_equal(getattr(ragged, name), getattr(padded, name))
 
 
@@ -110,7 +110,7 @@ def test_missing_mask_comes_from_the_pad_id(given_mask):
     packed = pack({"input_ids": [[3, 7, 3, 0], [5, 6, 7, 3]], **given_mask}, limits)
     assert packed.to_padded()[1].tolist() == [[0, 1, 0, 1], [1, 1, 1, 0]]
     assert packed.input_ids.tolist() == [3, 7, 0, 5, 6, 7]  # position 0 stays, as a query nobody attends to
-    assert packed.first_key.tolist() == [1, 0]
+    assert packed.masked_first.tolist() == [1, 0]
 
 
 def test_a_ragged_pad_id_is_a_token():
