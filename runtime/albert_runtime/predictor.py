@@ -26,7 +26,8 @@ from .errors import BackendError, DeadlineExceeded, InputError
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from .text.methods import TextAnswers
-from .text.task_method import Setting
+from .text.stream import ModelCall
+from .text.task_method import TextModel
 from .text.tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
@@ -332,7 +333,10 @@ class Predictor(TextAnswers):
             raise InputError(f"{what}; this model has {', '.join(known)}")
         return tuple(dict.fromkeys(names))
 
-    def _setting(self, method: str) -> Setting:
+    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
+        return self._scheduler.submit(Request(call.batch, call.outputs, call.score_tokens))
+
+    def _text_model(self, method: str) -> TextModel:
         manifest = self.manifest
         if manifest is None:
             raise InputError(
@@ -342,7 +346,7 @@ class Predictor(TextAnswers):
         if self._encoder is None:
             raise InputError(NO_TOKENIZER)
         labels = manifest.labels or ()
-        return Setting(
+        return TextModel(
             manifest.name,
             manifest.task,
             labels,
@@ -350,7 +354,7 @@ class Predictor(TextAnswers):
             manifest.config.hidden_size,
             self._limits,
             self._encoder,
-            self.run,
+            self._backend.run,
             manifest.head.multi_label,
         )
 

@@ -147,6 +147,13 @@ def _pack_texts(batch: Sequence[Any], limits: Limits, encoder: Encoder | None, t
     return _pack_ragged(ids, types, limits, truncate=False)
 
 
+def pack_rows(
+    ids: Sequence[Any], types: Sequence[Any], limits: Limits, *, choices: int | None = None
+) -> PackedBatch:
+    """Pack rows of token ids and token types that a tokenizer made; ``choices``: see PackedBatch."""
+    return replace(_pack_ragged(ids, types, limits, truncate=False), choices=choices)
+
+
 def _pack_ragged(
     rows: Sequence[Any], types: Sequence[Any] | None, limits: Limits, truncate: bool
 ) -> PackedBatch:

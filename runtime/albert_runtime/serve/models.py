@@ -13,7 +13,7 @@ from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
 from ..backends.base import Outputs
 from ..errors import ArtifactError, InputError
 from ..predictor import Predictor
-from ..text.stream import method_of_task
+from ..text.registry import method_of_task
 from ..text.tokenizer import MASKS
 from .errors import Malformed, NotFound
 from .limits import Limits

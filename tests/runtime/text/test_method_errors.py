@@ -5,7 +5,7 @@ import pytest
 from albert_runtime import AlbertError, InputError, Predictor
 from albert_runtime.artifact.tasks import TASKS
 from albert_runtime.batch.packed import Limits
-from albert_runtime.text.stream import METHODS
+from albert_runtime.text.registry import METHODS
 
 from ..scripted import answer_one, setting
 
