@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import SUFFIX, Manifest
-from .artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from .backends.base import SCORES, Options, Outputs, PaddedBackend
+from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERING
+from .backends.base import Options, Outputs
+from .backends.padded import PaddedBackend
 from .backends.registry import available_cpus, choose
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import NO_TOKENIZER, pack
-from .batch.packed import Int32, Limits, PackedBatch
+from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
 from .scheduler.requests import Request
@@ -96,7 +97,7 @@ class Predictor(TextAnswers):
         self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
-        self._limits = Limits() if manifest is None else Limits.of(manifest.config)
+        self._limits = ModelLimits() if manifest is None else ModelLimits.of(manifest.config)
         self._max_batch_tokens = max_batch_tokens
         self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
         self._scheduler = self._new_scheduler()
@@ -313,8 +314,8 @@ class Predictor(TextAnswers):
     ) -> tuple[PackedBatch, tuple[str, ...], Int32 | None]:
         """The arguments of Backend.run."""
         names = self._names(outputs)
-        if positions is not None and SCORES not in names:
-            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
+        if positions is not None and PREDICTION_SCORES not in names:
+            raise InputError(f"positions is for {PREDICTION_SCORES}, which is not among {', '.join(names)}")
         packed = batch if isinstance(batch, PackedBatch) else self.pack(batch, truncate=truncate)
         return packed, names, None if positions is None else tokens_at(packed, positions)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS, FileRecord, Manifest
-from albert_runtime.artifact.tasks import LABELLED, Head
+from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.tasks import INPUTS, LABELLED, Head
 from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes
 from albert_runtime.backends import gpu
 from albert_runtime.files import sha256_file

@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime.artifact.manifest import INPUTS
-from albert_runtime.batch.packed import Limits, PackedBatch
+from albert_runtime.artifact.tasks import INPUTS
+from albert_runtime.batch.packed import ModelLimits, PackedBatch
 from albert_runtime.text import stream
 from albert_runtime.text.registry import METHODS
 from albert_runtime.text.task_method import TextModel
 from albert_runtime.text.tokenizer import TextEncoder
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
 
 
 def setting(
-    tokenizer: Path, task: str, run: Callable[..., Any], labels: Sequence[str] = (), limits: Limits = LIMITS
+    tokenizer: Path,
+    task: str,
+    run: Callable[..., Any],
+    labels: Sequence[str] = (),
+    limits: ModelLimits = LIMITS,
 ) -> TextModel:
     """A text model whose ``run(batch, outputs, positions)``, on padded arrays, the test gives."""
     encoder = TextEncoder(tokenizer, limits.max_position_embeddings, keep_first=task == "question-answering")

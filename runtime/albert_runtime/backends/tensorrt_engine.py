@@ -21,11 +21,12 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import Manifest
 from ..artifact.tasks import MULTIPLE_CHOICE
 from ..batch.pack import pack
-from ..batch.packed import Limits, PackedBatch
+from ..batch.packed import ModelLimits, PackedBatch
 from ..errors import BackendError
 from ..files import cache_folder, cache_name, write_atomically
-from .base import Options, PaddedBackend
+from .base import Options
 from .gpu import Gpu
+from .padded import PaddedBackend
 
 _log = logging.getLogger("albert_runtime")
 
@@ -164,7 +165,7 @@ class EngineFolder:
 
         assert artifact.manifest is not None
         reference = NativeBackend(artifact, replace(options, precision=self._precision))
-        batch = check_batch(Limits.of(artifact.manifest.config), self._profile)
+        batch = check_batch(ModelLimits.of(artifact.manifest.config), self._profile)
         return difference(
             reference.run(batch, backend.outputs),
             backend.run(batch, backend.outputs),
@@ -198,7 +199,7 @@ def tensorrt_version() -> str:
     return "unknown"
 
 
-def check_batch(limits: Limits, profile: Profile) -> PackedBatch:
+def check_batch(limits: ModelLimits, profile: Profile) -> PackedBatch:
     """Rows of random ids whose lengths differ, as many as the profile takes up to five."""
     generator = np.random.default_rng(0)
     choices = None if profile.choices is None else min(USUAL_CHOICES, profile.choices)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import SCORES, Outputs
+from ..artifact.tasks import PREDICTION_SCORES
+from ..backends.base import Outputs
 from ..batch.packed import Int32, PackedBatch, join
 
 # Backend.run: batch, names of the outputs, tokens to score.
@@ -108,7 +109,7 @@ def run_parts(run: RunBatch, parts: Sequence[Part], is_per_token: Callable[[str]
         rows = part.rows // choices
         scores = 0 if request.score_tokens is None else len(request.score_tokens)
         for name, values in results.items():
-            if name == SCORES and request.score_tokens is not None:
+            if name == PREDICTION_SCORES and request.score_tokens is not None:
                 request.results[name] = values[score : score + scores].copy()
             else:
                 _place(request, name, values[row : row + rows], part.start // choices, is_per_token(name))

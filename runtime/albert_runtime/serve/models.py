@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact.manifest import INPUTS, Manifest
-from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
+from ..artifact.manifest import Manifest
+from ..artifact.tasks import HIDDEN_STATES, INPUTS, MULTIPLE_CHOICE
 from ..backends.base import Outputs
 from ..errors import ArtifactError, InputError
 from ..predictor import Predictor

@@ -1,7 +1,7 @@
 """Checks that several text methods share."""
 
 from ..batch.checks import too_long
-from ..batch.packed import Limits
+from ..batch.packed import ModelLimits
 from ..errors import InputError
 from .tokenizer import Encoded
 
@@ -21,7 +21,7 @@ def validate_text(text: object, row: int, form: str) -> str:
     return text
 
 
-def validate_row(encoded: Encoded, where: str, limits: Limits) -> None:
+def validate_row(encoded: Encoded, where: str, limits: ModelLimits) -> None:
     """InputError, which begins with ``where``, if a row does not fit the model."""
     longest, vocabulary = limits.max_position_embeddings, limits.vocab_size
     if longest is not None and len(encoded.ids) > longest:

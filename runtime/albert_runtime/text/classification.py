@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact.tasks import SEQUENCE_CLASSIFICATION
+from ..artifact.tasks import LOGITS, SEQUENCE_CLASSIFICATION
 from ..backends.base import Outputs
 from .checks import validate_count
 from .scores import sigmoid, softmax
@@ -18,7 +18,7 @@ class Classify(TextMethod):
     tasks = (SEQUENCE_CLASSIFICATION,)
     usage = "classify(texts)"
     options = ("truncate", "top_k")
-    outputs = ("logits",)
+    outputs = (LOGITS,)
 
     def __init__(self, model: TextModel, *, truncate: bool = False, top_k: int | None = None) -> None:
         super().__init__(model, truncate=truncate)
@@ -26,7 +26,7 @@ class Classify(TextMethod):
 
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
-        return list(outputs["logits"])
+        return list(outputs[LOGITS])
 
     def answer(self, item: Any, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
         """See TaskMethod.answer."""

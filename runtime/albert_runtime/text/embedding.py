@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact.tasks import MODEL
+from ..artifact.tasks import LAST_HIDDEN_STATE, MODEL, POOLED_OUTPUT
 from ..backends.base import Outputs
 from ..errors import InputError
 from .task_method import RowGroup, TextMethod, TextModel
@@ -26,7 +26,7 @@ class Embed(TextMethod):
         super().__init__(model, truncate=truncate)
         if pooling not in POOLINGS:
             raise InputError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
-        self.outputs = ("pooled_output",) if pooling == "pooler" else ("last_hidden_state",)
+        self.outputs = (POOLED_OUTPUT,) if pooling == "pooler" else (LAST_HIDDEN_STATE,)
         if self.outputs[0] not in model.outputs:
             raise InputError(f"{model.name} has no pooler; choose pooling='mean' or 'cls'")
         self.pooling, self.normalize = pooling, normalize

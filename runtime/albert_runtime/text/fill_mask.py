@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact.tasks import MASKED_LM, PRETRAINING
+from ..artifact.tasks import MASKED_LM, PREDICTION_SCORES, PRETRAINING
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_count
@@ -21,7 +21,7 @@ class FillMask(TextMethod):
     tasks = (MASKED_LM, PRETRAINING)
     usage = "fill_mask(text)"
     options = ("truncate", "top_k")
-    outputs = ("prediction_scores",)
+    outputs = (PREDICTION_SCORES,)
     pairs = False
 
     def __init__(self, model: TextModel, *, truncate: bool = False, top_k: int = 5) -> None:
@@ -45,7 +45,7 @@ class FillMask(TextMethod):
 
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
-        rows = iter(outputs["prediction_scores"])
+        rows = iter(outputs[PREDICTION_SCORES])
         return [[self._best(next(rows)) for _ in self.score_columns(group[0])] for group in groups]
 
     def _best(self, scores: Any) -> list[tuple[int, float]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..artifact.tasks import MULTIPLE_CHOICE
+from ..artifact.tasks import LOGITS, MULTIPLE_CHOICE
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_row, validate_text
@@ -18,7 +18,7 @@ class Choose(TaskMethod):
     usage = "choose(prompt, choices)"
     options = ("truncate",)
     has_choices = True
-    outputs = ("logits",)
+    outputs = (LOGITS,)
 
     def validate(self, item: object, row: int) -> tuple[str, list[str]]:
         """See TaskMethod.validate."""
@@ -43,7 +43,7 @@ class Choose(TaskMethod):
 
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
-        return list(outputs["logits"])
+        return list(outputs[LOGITS])
 
     def answer(self, item: Any, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
         """See TaskMethod.answer."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact.tasks import QUESTION_ANSWERING
+from ..artifact.tasks import QUESTION_ANSWERING, SPAN_LOGITS
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_count, validate_row, validate_text
@@ -25,7 +25,7 @@ class AnswerQuestion(TaskMethod):
     tasks = (QUESTION_ANSWERING,)
     usage = "answer(question, context)"
     options = ("stride", "max_tokens", "allow_no_answer")
-    outputs = ("start_logits", "end_logits")
+    outputs = SPAN_LOGITS
 
     def __init__(
         self, model: TextModel, *, stride: int = 128, max_tokens: int = 30, allow_no_answer: bool = False

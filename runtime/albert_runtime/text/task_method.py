@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..backends.base import Outputs
-from ..batch.packed import Int32, Limits, PackedBatch
+from ..batch.packed import Int32, ModelLimits, PackedBatch
 from .checks import validate_row, validate_text
 from .tokenizer import Encoded, TextEncoder
 
@@ -24,7 +24,7 @@ class TextModel:
     labels: tuple[str, ...]
     outputs: tuple[str, ...]
     hidden_size: int
-    limits: Limits
+    limits: ModelLimits
     encoder: TextEncoder
     run: Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
     multi_label: bool = False

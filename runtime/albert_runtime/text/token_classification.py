@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..artifact.tasks import TOKEN_CLASSIFICATION
+from ..artifact.tasks import LOGITS, TOKEN_CLASSIFICATION
 from ..backends.base import Outputs
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
@@ -21,7 +21,7 @@ class Tag(TextMethod):
     tasks = (TOKEN_CLASSIFICATION,)
     usage = "tag(texts)"
     options = ("truncate",)
-    outputs = ("logits",)
+    outputs = (LOGITS,)
     pairs = False
 
     def __init__(self, model: TextModel, *, truncate: bool = False) -> None:
@@ -32,7 +32,7 @@ class Tag(TextMethod):
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
         partials = []
-        for logits, group in zip(outputs["logits"], groups, strict=True):
+        for logits, group in zip(outputs[LOGITS], groups, strict=True):
             probabilities = softmax(logits[: len(group[0].ids)])
             partials.append((probabilities.argmax(axis=-1), probabilities.max(axis=-1)))
         return partials

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
 
 
 @pytest.fixture
