@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "bindings/bindings.h"
-#include "engine/default_floats.h"
+#include "engine/default_float_env.h"
 #include "engine/linear.h"
 
 namespace py = pybind11;

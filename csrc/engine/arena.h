@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "engine/team.h"
-#include "engine/workspace.h"
+#include "engine/memory.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 

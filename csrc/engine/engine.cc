@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "engine/pass.h"
-#include "engine/team.h"
+#include "engine/forward.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 namespace {

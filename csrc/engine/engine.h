@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/model.h"
+#include "engine/config.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 

@@ -9,8 +9,8 @@ namespace {
 constexpr int kLeastRowsPerChunk = 24;
 // So many tasks for each thread even out what the threads are given.
 constexpr int kTasksPerThread = 3;
-// From so many rows a thread on, threads share out the rows rather than the panels, as the other steps do (team.h): the weights
-// come from the third-level cache once for each thread, but the activations stay in its second.
+// From so many rows a thread on, threads share out the rows rather than the panels, as the other steps do (thread_team.h): the
+// weights come from the third-level cache once for each thread, but the activations stay in its second.
 constexpr int kLeastRowsPerShare = 96;
 
 }  // namespace

@@ -1,7 +1,7 @@
 // A whole matrix product, cut into tasks for a team.
 #pragma once
 
-#include "engine/team.h"
+#include "engine/thread_team.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 

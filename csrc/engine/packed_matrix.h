@@ -4,8 +4,8 @@
 #include <cstddef>
 
 #include "engine/arena.h"
-#include "engine/stored.h"
-#include "engine/team.h"
+#include "engine/dtype.h"
+#include "engine/thread_team.h"
 #include "kernels/gemm.h"
 
 namespace albert {

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <stdexcept>
 
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "engine/arena.h"
+#include "engine/config.h"
 #include "engine/mapped_file.h"
-#include "engine/model.h"
 #include "engine/packed_matrix.h"
 
 namespace albert {

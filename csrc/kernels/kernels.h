@@ -9,7 +9,7 @@
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/layer_norm.h"
-#include "kernels/operand.h"
+#include "kernels/quantize_rows.h"
 
 namespace albert {
 

@@ -21,7 +21,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/workspace.h"
+#include "engine/memory.h"
 
 namespace albert {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "engine/engine.h"
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 

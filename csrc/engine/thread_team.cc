@@ -1,4 +1,4 @@
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 #include <pthread.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "engine/cpu.h"
-#include "engine/default_floats.h"
+#include "engine/default_float_env.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

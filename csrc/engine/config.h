@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/stored.h"
+#include "engine/dtype.h"
 #include "kernels/activation.h"
 
 namespace albert {

@@ -1,6 +1,6 @@
 // ALBERT over packed tokens: embeddings, the layer in a loop, the heads. Every thread of the team runs the same steps; a step is a
 // set of tasks and ends when all of them are done.
-#include "engine/pass.h"
+#include "engine/forward.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "engine/stored.h"
+#include "engine/dtype.h"
 
 #include <bit>
 #include <cstring>

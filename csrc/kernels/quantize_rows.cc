@@ -1,4 +1,4 @@
-#include "kernels/operand.h"
+#include "kernels/quantize_rows.h"
 
 #include "kernels/simd.h"
 
