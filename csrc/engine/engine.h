@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/model.h"
+#include "engine/config.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 
@@ -15,14 +15,14 @@ struct PackedTokens {
   const int32_t* input_ids;
   const int32_t* positions;  // a token's column in the padded array
   const int32_t* token_type_ids;
-  const int32_t* row_starts;  // [rows + 1]
-  const int32_t* first_key;   // [rows]: 0, or 1 if the row's token 0 is a query that nobody attends to (position 0 is masked)
+  const int32_t* row_starts;    // [rows + 1]
+  const int32_t* masked_first;  // [rows]: how many leading tokens of a row are masked as keys, 0 or 1
   int rows;
 };
 
 struct Outputs {
-  float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
-  // [rows, width, layers + 1, H], or null: what comes after each depth, the embeddings mapped to H first. Written as `hidden`.
+  float* hidden;  // [rows, width, H], or null. Written where a token is, masked first tokens excepted.
+  // [rows, width, layers + 1, H], or null: the embeddings mapped to H, then what each layer puts out. Written as `hidden`.
   float* states;
   int width;
   float* pooled;         // [rows, H], or null

@@ -32,12 +32,12 @@ void project(const PassView& p, const PackedMatrix& w, const float* from, size_t
   }
 }
 
-// work(token, place): for every token but the queries of first_key, its index within the pass and its row of [rows, width].
+// work(token, place): for every token but a masked first one, its index within the pass and its row of [rows, width].
 template <typename Work>
 void for_outputs(const PassView& p, Work&& work) {
   p.team.for_each(p.rows, [&](int row) {
     const int* starts = p.tokens.row_starts + p.first_row + row;
-    for (int token = starts[0] + p.tokens.first_key[p.first_row + row]; token < starts[1]; ++token)
+    for (int token = starts[0] + p.tokens.masked_first[p.first_row + row]; token < starts[1]; ++token)
       work(token - p.first_token, static_cast<size_t>(p.first_row + row) * static_cast<size_t>(p.outputs.width) +
                                       static_cast<size_t>(p.tokens.positions[token]));
   });
@@ -143,9 +143,9 @@ size_t logit_floats(const Weights& weights, int count) {
   return floats;
 }
 
-void write_states(const PassView& p, int depth) {
-  const auto h = static_cast<size_t>(p.config.hidden_size), depths = static_cast<size_t>(p.config.num_hidden_layers) + 1;
-  if (p.outputs.states != nullptr) write_hidden(p, p.outputs.states + static_cast<size_t>(depth) * h, depths * h);
+void write_states(const PassView& p, int layer) {
+  const auto h = static_cast<size_t>(p.config.hidden_size), states = static_cast<size_t>(p.config.num_hidden_layers) + 1;
+  if (p.outputs.states != nullptr) write_hidden(p, p.outputs.states + static_cast<size_t>(layer) * h, states * h);
 }
 
 void run_heads(const PassView& p) {

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "engine/engine.h"
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 
 // A pass: which rows it covers and where its activations lie. A buffer is [tokens of the pass, its size].
 struct PassView {
-  Team& team;
+  ThreadTeam& team;
   const Kernels& kernels;
   const ModelConfig& config;
   const HeadConfig& heads;
@@ -26,8 +26,9 @@ struct PassView {
 // The floats that the heads of a pass of `count` tokens need beside the activations.
 size_t logit_floats(const Weights& weights, int count);
 
-// Both to be called by every thread of the team. What `hidden` holds after `depth` layers, to outputs.states if that is asked for.
-void write_states(const PassView& pass, int depth);
+// Both to be called by every thread of the team. write_states copies `hidden`, as it is after `layer` layers, to
+// outputs.states where that is asked for.
+void write_states(const PassView& pass, int layer);
 void run_heads(const PassView& pass);
 
 }  // namespace albert

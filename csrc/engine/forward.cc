@@ -1,6 +1,6 @@
 // ALBERT over packed tokens: embeddings, the layer in a loop, the heads. Every thread of the team runs the same steps; a step is a
 // set of tasks and ends when all of them are done.
-#include "engine/pass.h"
+#include "engine/forward.h"
 
 #include <algorithm>
 #include <cmath>
@@ -36,10 +36,10 @@ struct Layout {
   size_t floats_per_token() const { return embedding + 3 * hidden + wide_floats() + operand + scales; }
 };
 
-class Pass {
+class Forward {
  public:
-  Pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
-       const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs)
+  Forward(ThreadTeam& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
+          const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs)
       : team_(team),
         kernels_(kernels),
         config_(config),
@@ -51,11 +51,11 @@ class Pass {
         rows_(end_row - first_row),
         first_token_(tokens.row_starts[first_row]),
         count_(tokens.row_starts[end_row] - first_token_),
-        stride_(config, weights.precision) {
+        layout_(config, weights.precision) {
     for (int row = first_row; row < end_row; ++row)
       longest_ = std::max(longest_, tokens.row_starts[row + 1] - tokens.row_starts[row]);
     scratch_size_ = attention_scratch(longest_, config.head_size());
-    if (stride_.reduced()) scratch_size_ = std::max(scratch_size_, kLinearScratch);
+    if (layout_.reduced()) scratch_size_ = std::max(scratch_size_, kLinearScratch);
     scratch_size_ = (scratch_size_ + 15) / 16 * 16;  // whole cache lines
     Pieces sizes;
     lay_out(sizes);
@@ -76,8 +76,8 @@ class Pass {
                         .rows = rows_,
                         .first_token = first_token_,
                         .count = count_,
-                        .embedding_stride = stride_.embedding,
-                        .hidden_stride = stride_.hidden,
+                        .embedding_stride = layout_.embedding,
+                        .hidden_stride = layout_.hidden,
                         .embedded = embedded_,
                         .hidden = hidden_,
                         .spare = spare_,
@@ -85,16 +85,16 @@ class Pass {
                         .logits = logits_};
     embed();
     write_states(view, 0);
-    for (int depth = 0; depth < config_.num_hidden_layers; ++depth) {
-      const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_at(depth))];
+    for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_of(layer))];
       for (const LayerWeights& w : group) {
-        const bool last = depth + 1 == config_.num_hidden_layers && &w == &group.back();
+        const bool last = layer + 1 == config_.num_hidden_layers && &w == &group.back();
         if (last && !outputs_.for_tokens())
-          layer_for_first_tokens(w, thread);
+          transformer_layer_for_first_tokens(w, thread);
         else
-          layer(w, thread);
+          transformer_layer(w, thread);
       }
-      write_states(view, depth + 1);
+      write_states(view, layer + 1);
     }
     run_heads(view);
   }
@@ -102,14 +102,14 @@ class Pass {
  private:
   void lay_out(Pieces& pieces) {
     const auto n = static_cast<size_t>(count_);
-    embedded_ = pieces.take<float>(n * stride_.embedding);
-    hidden_ = pieces.take<float>(n * stride_.hidden);
-    attended_ = pieces.take<float>(n * stride_.hidden);
-    spare_ = pieces.take<float>(n * stride_.hidden);
-    wide_ = pieces.take<float>(n * stride_.wide_floats());
-    operand_ = pieces.take<Word>(n * stride_.operand);
-    operand_scale_ = pieces.take<float>(n * stride_.scales / 2);
-    operand_sum_ = pieces.take<int32_t>(n * stride_.scales / 2);
+    embedded_ = pieces.take<float>(n * layout_.embedding);
+    hidden_ = pieces.take<float>(n * layout_.hidden);
+    attended_ = pieces.take<float>(n * layout_.hidden);
+    spare_ = pieces.take<float>(n * layout_.hidden);
+    wide_ = pieces.take<float>(n * layout_.wide_floats());
+    operand_ = pieces.take<Word>(n * layout_.operand);
+    operand_scale_ = pieces.take<float>(n * layout_.scales / 2);
+    operand_sum_ = pieces.take<int32_t>(n * layout_.scales / 2);
     logits_ = pieces.take<float>(logit_floats(weights_, count_));
     scratch_ = pieces.take<float>(static_cast<size_t>(team_.size()) * scratch_size_);
   }
@@ -119,7 +119,7 @@ class Pass {
     const auto e = static_cast<size_t>(config_.embedding_size);
     team_.for_rows(count_, [&](int token) {
       const int at = first_token_ + token;
-      float* out = embedded_ + static_cast<size_t>(token) * stride_.embedding;
+      float* out = embedded_ + static_cast<size_t>(token) * layout_.embedding;
       if (const int id = tokens_.input_ids[at]; id == config_.padding_idx)
         std::fill_n(out, e, 0.0f);
       else
@@ -137,54 +137,54 @@ class Pass {
                            .rows = 1,
                            .columns = config_.embedding_size});
     });
-    linear(team_, kernels_, weights_.mapping_in, floats(embedded_, stride_.embedding), count_,
-           {.c = hidden_, .stride = stride_.hidden}, true);
-    convert(hidden_, stride_.hidden, config_.hidden_size, count_);
+    linear(team_, kernels_, weights_.mapping_in, floats(embedded_, layout_.embedding), count_,
+           {.c = hidden_, .stride = layout_.hidden}, true);
+    convert(hidden_, layout_.hidden, config_.hidden_size, count_);
   }
 
-  void layer(const LayerWeights& w, int thread) {
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, rounded_result(wide_, stride_.qkv, thread), true);
-    attention(wide_, stride_.qkv, false, thread);
+  void transformer_layer(const LayerWeights& w, int thread) {
+    linear(team_, kernels_, w.qkv, operand(hidden_, layout_.hidden), count_, rounded_result(wide_, layout_.qkv, thread), true);
+    attention(wide_, layout_.qkv, false, thread);
     finish_layer(w, count_, thread);
   }
 
   // The last layer where only the pooler reads it: keys and values of all tokens, all else for the first token of each row alone.
-  void layer_for_first_tokens(const LayerWeights& w, int thread) {
+  void transformer_layer_for_first_tokens(const LayerWeights& w, int thread) {
     const int h = config_.hidden_size, columns = w.qkv.panel_columns();
-    const size_t query_stride = stride_.reduced() ? rounded_hidden() : stride_.hidden;
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), count_, rounded_result(wide_, stride_.qkv, thread), true,
+    const size_t query_stride = layout_.reduced() ? bf16_stride() : layout_.hidden;
+    linear(team_, kernels_, w.qkv, operand(hidden_, layout_.hidden), count_, rounded_result(wide_, layout_.qkv, thread), true,
            Activation::none, {h / columns, w.qkv.panels()});
     keep_first_tokens();
-    convert(hidden_, stride_.hidden, h, rows_);
-    linear(team_, kernels_, w.qkv, operand(hidden_, stride_.hidden), rows_, rounded_result(spare_, query_stride, thread), true,
+    convert(hidden_, layout_.hidden, h, rows_);
+    linear(team_, kernels_, w.qkv, operand(hidden_, layout_.hidden), rows_, rounded_result(spare_, query_stride, thread), true,
            Activation::none, {0, (h + columns - 1) / columns});
     attention(spare_, query_stride, true, thread);
     finish_layer(w, rows_, thread);
   }
 
   // H floats.
-  Result result(float* to, int thread) const {
-    return {.c = to, .stride = stride_.hidden, .scratch = stride_.reduced() ? scratch(thread) : nullptr};
+  LinearOutput result(float* to, int thread) const {
+    return {.c = to, .stride = layout_.hidden, .scratch = layout_.reduced() ? scratch(thread) : nullptr};
   }
 
   // Floats, in reduced precision bfloat16, a row every `stride` values.
-  Result rounded_result(float* to, size_t stride, int thread) const {
-    if (!stride_.reduced()) return {.c = to, .stride = stride};
-    return {.rounded = rounded(to), .rounded_stride = stride, .scratch = scratch(thread)};
+  LinearOutput rounded_result(float* to, size_t stride, int thread) const {
+    if (!layout_.reduced()) return {.c = to, .stride = stride};
+    return {.out_bf16 = as_bf16(to), .out_bf16_stride = stride, .scratch = scratch(thread)};
   }
 
-  static Bf16* rounded(float* x) { return reinterpret_cast<Bf16*>(x); }
+  static Bf16* as_bf16(float* x) { return reinterpret_cast<Bf16*>(x); }
 
   float* scratch(int thread) const { return scratch_ + static_cast<size_t>(thread) * scratch_size_; }
 
   // Values between the rows of bfloat16 in a buffer for H floats: a float has room for two.
-  size_t rounded_hidden() const { return 2 * stride_.hidden; }
+  size_t bf16_stride() const { return 2 * layout_.hidden; }
 
   // From the queries and the K|V of wide_ to attended_, which gets a row for each query: floats, in reduced precision bfloat16.
   void attention(const float* queries, size_t query_stride, bool first_tokens_only, int thread) {
     const int heads = config_.num_attention_heads, size = config_.head_size();
     const auto h = static_cast<size_t>(config_.hidden_size);
-    const size_t value_size = stride_.reduced() ? sizeof(Bf16) : sizeof(float);
+    const size_t value_size = layout_.reduced() ? sizeof(Bf16) : sizeof(float);
     const auto value_at = [&](const float* rows, int row, size_t stride, size_t column) {
       return reinterpret_cast<const std::byte*>(rows) + (static_cast<size_t>(row) * stride + column) * value_size;
     };
@@ -192,33 +192,33 @@ class Pass {
       const int row = task / heads, head = task % heads;
       const int first = tokens_.row_starts[first_row_ + row] - first_token_;
       const int end = tokens_.row_starts[first_row_ + row + 1] - first_token_;
-      const int first_key = first + tokens_.first_key[first_row_ + row];
+      const int masked_first = first + tokens_.masked_first[first_row_ + row];
       const int first_query = first_tokens_only ? row : first;
       const auto column = static_cast<size_t>(head) * static_cast<size_t>(size), first_out = static_cast<size_t>(first_query);
-      kernels_.attention_head({.precision = stride_.reduced() ? Precision::bf16 : Precision::fp32,
+      kernels_.attention_head({.precision = layout_.reduced() ? Precision::bf16 : Precision::fp32,
                                .q = value_at(queries, first_query, query_stride, column),
                                .q_stride = query_stride,
-                               .k = value_at(wide_, first_key, stride_.qkv, h + column),
-                               .v = value_at(wide_, first_key, stride_.qkv, 2 * h + column),
-                               .kv_stride = stride_.qkv,
-                               .out = stride_.reduced() ? nullptr : attended_ + first_out * stride_.hidden + column,
-                               .out_stride = stride_.hidden,
-                               .rounded = stride_.reduced() ? rounded(attended_) + first_out * rounded_hidden() + column : nullptr,
-                               .rounded_stride = rounded_hidden(),
+                               .k = value_at(wide_, masked_first, layout_.qkv, h + column),
+                               .v = value_at(wide_, masked_first, layout_.qkv, 2 * h + column),
+                               .kv_stride = layout_.qkv,
+                               .out = layout_.reduced() ? nullptr : attended_ + first_out * layout_.hidden + column,
+                               .out_stride = layout_.hidden,
+                               .out_bf16 = layout_.reduced() ? as_bf16(attended_) + first_out * bf16_stride() + column : nullptr,
+                               .out_bf16_stride = bf16_stride(),
                                .queries = first_tokens_only ? 1 : end - first,
-                               .keys = end - first_key,
+                               .keys = end - masked_first,
                                .head_size = size,
                                .scale = 1.0f / std::sqrt(static_cast<float>(size)),
                                .scratch = scratch(thread)});
-      if (stride_.reduced() && h % 2 != 0 && head + 1 == heads)  // the rest of a row's last word
+      if (layout_.reduced() && h % 2 != 0 && head + 1 == heads)  // the rest of a row's last word
         for (size_t query = 0; query < (first_tokens_only ? 1 : static_cast<size_t>(end - first)); ++query)
-          rounded(attended_)[(first_out + query) * rounded_hidden() + h] = 0;
+          as_bf16(attended_)[(first_out + query) * bf16_stride() + h] = 0;
     });
   }
 
   // The rest of a layer for `count` tokens: attended_ and the residual hidden_ to the next hidden_.
   void finish_layer(const LayerWeights& w, int count, int thread) {
-    const Operand attended = activations(attended_, stride_.hidden, rounded_hidden(), config_.hidden_size, count);
+    const Activations attended = activations(attended_, layout_.hidden, bf16_stride(), config_.hidden_size, count);
     linear(team_, kernels_, w.dense, attended, count, result(spare_, thread), false);
     add_and_normalize(spare_, w.dense.bias(0), hidden_, w.attention_norm, spare_, count);
     feed_forward(w, count, thread);
@@ -227,50 +227,50 @@ class Pass {
 
   // spare_, which is also the operand, to attended_.
   void feed_forward(const LayerWeights& w, int count, int thread) {
-    linear(team_, kernels_, w.ffn, operand(spare_, stride_.hidden), count, rounded_result(wide_, stride_.ffn, thread), true,
+    linear(team_, kernels_, w.ffn, operand(spare_, layout_.hidden), count, rounded_result(wide_, layout_.ffn, thread), true,
            config_.hidden_act);
-    const Operand inner = activations(wide_, stride_.ffn, stride_.ffn, config_.intermediate_size, count);
+    const Activations inner = activations(wide_, layout_.ffn, layout_.ffn, config_.intermediate_size, count);
     linear(team_, kernels_, w.ffn_output, inner, count, result(attended_, thread), false);
   }
 
   // As the operand of the next product x [count, columns]: floats; in reduced precision bfloat16, a row every `rounded_stride`,
   // which in bf16 are the operand as they are.
-  Operand activations(float* x, size_t stride, size_t rounded_stride, int columns, int count) {
-    if (stride_.precision == Precision::bf16) return {reinterpret_cast<Word*>(x), rounded_stride / 2, nullptr, nullptr};
-    if (stride_.precision == Precision::int8)
+  Activations activations(float* x, size_t stride, size_t rounded_stride, int columns, int count) {
+    if (layout_.precision == Precision::bf16) return {reinterpret_cast<Word*>(x), rounded_stride / 2, nullptr, nullptr};
+    if (layout_.precision == Precision::int8)
       team_.for_ranges(count, [&](int first, int end) {
-        OperandRows rows = operand_rows(columns, first, end);
-        rows.rounded = rounded(x) + static_cast<size_t>(first) * rounded_stride;
-        rows.rounded_stride = rounded_stride;
-        kernels_.to_operand(rows);
+        QuantizeRows rows = quantize_arguments(columns, first, end);
+        rows.x_bf16 = as_bf16(x) + static_cast<size_t>(first) * rounded_stride;
+        rows.x_bf16_stride = rounded_stride;
+        kernels_.quantize_rows(rows);
       });
     return operand(x, stride);
   }
 
   // The operand of the next product: in fp32 the floats x themselves, else what they were last converted to.
-  Operand operand(const float* x, size_t stride) const {
-    if (!stride_.reduced()) return floats(x, stride);
-    return {operand_, stride_.operand, operand_scale_, operand_sum_};
+  Activations operand(const float* x, size_t stride) const {
+    if (!layout_.reduced()) return floats(x, stride);
+    return {operand_, layout_.operand, operand_scale_, operand_sum_};
   }
 
   // In reduced precision: x [count, columns] to operand_.
   void convert(const float* x, size_t stride, int columns, int count) {
-    if (!stride_.reduced()) return;
+    if (!layout_.reduced()) return;
     team_.for_ranges(count, [&](int first, int end) { convert_rows(x, stride, columns, first, end); });
   }
 
   void convert_rows(const float* x, size_t stride, int columns, int first, int end) {
-    OperandRows rows = operand_rows(columns, first, end);
+    QuantizeRows rows = quantize_arguments(columns, first, end);
     rows.x = x + static_cast<size_t>(first) * stride;
     rows.x_stride = stride;
-    kernels_.to_operand(rows);
+    kernels_.quantize_rows(rows);
   }
 
   // Rows of operand_, from nowhere yet.
-  OperandRows operand_rows(int columns, int first, int end) {
-    return {.precision = stride_.precision,
-            .words = operand_ + static_cast<size_t>(first) * stride_.operand,
-            .stride = stride_.operand,
+  QuantizeRows quantize_arguments(int columns, int first, int end) {
+    return {.precision = layout_.precision,
+            .words = operand_ + static_cast<size_t>(first) * layout_.operand,
+            .stride = layout_.operand,
             .scale = operand_scale_ + first,
             .sum = operand_sum_ + first,
             .rows = end - first,
@@ -280,20 +280,20 @@ class Pass {
   // out = LayerNorm((x + bias) + residual), all [count, H], and the operand of the product that follows.
   void add_and_normalize(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count) {
     team_.for_ranges(count, [&](int first, int end) {
-      const size_t at = static_cast<size_t>(first) * stride_.hidden;
+      const size_t at = static_cast<size_t>(first) * layout_.hidden;
       kernels_.layer_norm({.x = x + at,
-                           .x_stride = stride_.hidden,
+                           .x_stride = layout_.hidden,
                            .bias = bias,
                            .residual = residual + at,
-                           .residual_stride = stride_.hidden,
+                           .residual_stride = layout_.hidden,
                            .scale = norm.scale,
                            .shift = norm.shift,
                            .epsilon = config_.layer_norm_eps,
                            .out = out + at,
-                           .out_stride = stride_.hidden,
+                           .out_stride = layout_.hidden,
                            .rows = end - first,
                            .columns = config_.hidden_size});
-      if (stride_.reduced()) convert_rows(out, stride_.hidden, config_.hidden_size, first, end);
+      if (layout_.reduced()) convert_rows(out, layout_.hidden, config_.hidden_size, first, end);
     });
   }
 
@@ -301,13 +301,13 @@ class Pass {
   void keep_first_tokens() {
     team_.for_each(1, [&](int) {
       for (int row = 1; row < rows_; ++row)
-        std::memmove(hidden_ + static_cast<size_t>(row) * stride_.hidden,
-                     hidden_ + static_cast<size_t>(tokens_.row_starts[first_row_ + row] - first_token_) * stride_.hidden,
+        std::memmove(hidden_ + static_cast<size_t>(row) * layout_.hidden,
+                     hidden_ + static_cast<size_t>(tokens_.row_starts[first_row_ + row] - first_token_) * layout_.hidden,
                      static_cast<size_t>(config_.hidden_size) * sizeof(float));
     });
   }
 
-  Team& team_;
+  ThreadTeam& team_;
   const Kernels& kernels_;
   const ModelConfig& config_;
   const HeadConfig& heads_;
@@ -315,7 +315,7 @@ class Pass {
   const PackedTokens& tokens_;
   const Outputs& outputs_;
   const int first_row_, rows_, first_token_, count_;
-  const Layout stride_;
+  const Layout layout_;
   int longest_ = 0;
   size_t scratch_size_ = 0;  // floats for each thread
   float *embedded_, *hidden_, *attended_, *spare_, *wide_, *operand_scale_, *logits_, *scratch_;
@@ -325,14 +325,14 @@ class Pass {
 
 }  // namespace
 
-size_t pass_bytes_per_token(const ModelConfig& config, Precision precision) {
+size_t forward_bytes_per_token(const ModelConfig& config, Precision precision) {
   return Layout(config, precision).floats_per_token() * sizeof(float);
 }
 
-void run_pass(Team& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads, const Weights& weights,
-              const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs) {
-  Pass pass(team, kernels, config, heads, weights, tokens, first_row, end_row, outputs);
-  team.run([&pass](int thread) { pass(thread); });
+void run_forward(ThreadTeam& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads,
+                 const Weights& weights, const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs) {
+  Forward forward(team, kernels, config, heads, weights, tokens, first_row, end_row, outputs);
+  team.run([&forward](int thread) { forward(thread); });
 }
 
 }  // namespace albert
