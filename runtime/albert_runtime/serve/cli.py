@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     defaults = ServerLimits()
     parser = argparse.ArgumentParser(
         prog="albert-serve",
-        description="Serve exported ALBERT models over HTTP and gRPC: the Open Inference Protocol (KServe "
-        "v2), embeddings for OpenAI's clients, and answers to plain text.",
+        description="Serve exported ALBERT models over HTTP and gRPC: the Open Inference Protocol\n"
+        "(KServe v2), embeddings for OpenAI's clients, and answers to plain text.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
