@@ -154,7 +154,7 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Compare the speed of the C++ engine with that of other libraries on exported ALBERT models.",
+        description="Compare the speed of the C++ engine and of other libraries on exported ALBERT models.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

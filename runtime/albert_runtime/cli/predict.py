@@ -20,7 +20,7 @@ _PROGRAM = "albert-predict"
 _LINES_FAILED, _FAILED, _INTERRUPTED = 1, 2, 130
 _EPILOG = """\
 Each input line is a text, or a JSON object if it begins with {. One JSON line is written for each, in the
-same order, without waiting for the end of the input. A line that cannot be answered gives {"error": ...} and a
+same order, without waiting for the end of the input. A line that fails gives {"error": ...} and a
 message on standard error; the lines after it are still answered.
 
 examples, by the task of the model:
