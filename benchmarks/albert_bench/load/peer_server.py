@@ -22,7 +22,7 @@ from albert_runtime.backends.base import Outputs
 from albert_runtime.scheduler.requests import Part, Request, RunBatch, run_parts
 from albert_runtime.scheduler.scheduler import BatchStats
 from albert_runtime.serve import logs, server
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
 
@@ -100,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args(arguments)
-    logs.set_up("info")
-    limits = Limits()
+    logs.configure("info")
+    limits = ServerLimits()
     models = Models(limits)
     try:
         models.load(
