@@ -17,7 +17,7 @@ import numpy as np
 from albert_runtime import Predictor
 from albert_runtime.backends.registry import available_cpus
 from albert_runtime.scheduler.requests import Request
-from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from albert_runtime.scheduler.scheduler import PATIENCE as USUAL_PATIENCE
 
 from ..compare import encoder_manifest
@@ -52,8 +52,8 @@ def turn(
     """Latencies of single sequences and of large requests, in milliseconds from when they were due."""
     manifest = predictor.manifest
     assert manifest is not None
-    batcher = Batcher(
-        predictor.batcher.run,
+    scheduler = Scheduler(
+        predictor.scheduler.run,
         max_batch_tokens=tokens,
         max_queue=1 << 20,
         max_queue_delay=0.0,
@@ -67,14 +67,13 @@ def turn(
     futures = []
     for moment, rows in plan:
         time.sleep(max(0.0, began + moment - time.monotonic()))
-        packed, names, _ = predictor._packed(rows, ["pooled_output"], False, None)
-        future = batcher.submit(Request(packed, names))
+        future = scheduler.submit(Request(predictor.pack(rows), ("pooled_output",)))
         into = jobs if len(rows) > 1 else singles
         future.add_done_callback(partial(_note, began + moment, into))
         futures.append(future)
     for future in futures:
         future.result()
-    batcher.close()
+    scheduler.close()
     return {
         "seconds": round(time.monotonic() - began, 2),
         "singles": _percentiles(singles),

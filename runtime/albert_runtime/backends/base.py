@@ -16,6 +16,8 @@ from ..batch.packed import Int32, Int64, PackedBatch
 from ..errors import BackendError
 
 Array = NDArray[np.float32]
+# Name of an output -> its values, padded; see Backend.run.
+Outputs = dict[str, Array]
 
 # Bounds the memory of one run, whatever the batch: with 512 columns, attention scores of ALBERT-xxlarge take
 # 0.5 GB a pass.

@@ -9,8 +9,6 @@ used. The check is against the CPU engine: an ALBERT in TensorRT 8 gave NaN in e
 import hashlib
 import json
 import logging
-import os
-import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -25,7 +23,7 @@ from ..artifact.tasks import MULTIPLE_CHOICE
 from ..batch.pack import pack
 from ..batch.packed import Limits, PackedBatch
 from ..errors import BackendError
-from ..files import cache_folder, cache_name
+from ..files import cache_folder, cache_name, write_atomically
 from .base import Options, PaddedBackend
 from .gpu import Gpu
 
@@ -187,10 +185,7 @@ class EngineFolder:
         return note if isinstance(note, dict) else {}
 
     def _write_note(self, note: dict[str, Any]) -> None:
-        # Replaced at once, so that another process sees the old or the new one.
-        new = self.path / f"{NOTE}.{os.getpid()}.{threading.get_ident()}"
-        new.write_text(json.dumps(note, indent=1), "utf-8")
-        new.replace(self.path / NOTE)
+        write_atomically(self.path / NOTE, json.dumps(note, indent=1).encode())
 
 
 def tensorrt_version() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ..scheduler.scheduler import Pass
+from ..scheduler.scheduler import BatchStats
 from .errors import Outcome
 from .models import Model
 
@@ -59,16 +59,16 @@ class Metrics:
     def watch(self, model: Model) -> None:
         """Count the passes of a model."""
         label = model.label
-        batcher = model.predictor.batcher
+        scheduler = model.predictor.scheduler
         self._recent[label] = Recent()
-        self._depth.labels(label).set_function(lambda: batcher.unanswered)
+        self._depth.labels(label).set_function(lambda: scheduler.unanswered)
         children = [
             metric.labels(label)
             for metric in (self._queue_seconds, self._compute_seconds, self._batch_tokens)
         ]
         rows, padding = self._batch_rows.labels(label), self._padding.labels(label)
 
-        def count(done: Pass) -> None:
+        def count(done: BatchStats) -> None:
             queue, compute, tokens = children
             for waited in done.waited:
                 queue.observe(waited)
@@ -77,7 +77,7 @@ class Metrics:
             rows.inc(done.rows)
             padding.inc(0 if done.padded else done.padded_tokens - done.tokens)
 
-        batcher.observers.append(count)
+        scheduler.observers.append(count)
 
     def in_flight(self, count: int) -> None:
         """So many requests are in the server now."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..artifact.manifest import INPUTS, Manifest
 from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
+from ..backends.base import Outputs
 from ..errors import ArtifactError, InputError
 from ..predictor import Predictor
-from ..scheduler.requests import Results
 from ..text.stream import method_of_task
 from ..text.tokenizer import MASKS
 from .errors import Malformed, NotFound
@@ -76,7 +76,7 @@ class Model:
             found.append((name, "FP32", [*rows, *inner]))
         return found
 
-    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
+    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Outputs:
         """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
         if any(tensor.datatype == BYTES for tensor in tensors):
             batch = await asyncio.to_thread(self._batch, tensors, outputs)
@@ -230,7 +230,7 @@ class Models:
     def close(self, *, cancel: bool = False) -> None:
         """Answer what was accepted, or with ``cancel`` give it up."""
         for model in self:
-            model.predictor.batcher.close(cancel=cancel)
+            model.predictor.scheduler.close(cancel=cancel)
 
 
 def _strings(items: Iterable[Any]) -> Iterator[str]:

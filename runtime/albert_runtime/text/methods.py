@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scheduler.requests import Results
+from ..backends.base import Outputs
 from .stream import Call, Steps, answer_all, stream
 from .task_method import Answer, Setting, validate_text
 from .tokenizer import Text
@@ -136,7 +136,7 @@ class TextAnswers(ABC):
     @abstractmethod
     async def arun(
         self, batch: object, outputs: Iterable[str] | None = None, *, positions: object = None
-    ) -> Results:
+    ) -> Outputs:
         """Run one batch among those of other callers."""
 
     def _answer(self, method: str, texts: object, **options: Any) -> Any:

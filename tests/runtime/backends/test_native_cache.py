@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor, _native
-from albert_runtime.artifact.artifact import Manifest
+from albert_runtime.artifact.manifest import Manifest
 from albert_runtime.backends import native_cache
 from albert_runtime.backends.native_cache import VARIABLE, PackedFile
 from albert_runtime.errors import ArtifactError
@@ -120,7 +120,7 @@ def test_a_name_from_outside_stays_in_the_folder(make_artifact, folder):
 LOAD = """
 import sys
 from albert_runtime import Predictor
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
 Artifact.verify_file = lambda self, role: print("packs")
 print(Predictor(sys.argv[1], backend="native").info()["packed_in"])
 """

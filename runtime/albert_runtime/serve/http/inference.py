@@ -7,8 +7,8 @@ the tensors that name a ``binary_data_size``, in their order; an answer likewise
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...backends.base import Outputs
 from ...errors import InputError
-from ...scheduler.requests import Results
 from ..errors import Malformed
 from ..models import Model
 from ..tensors import Tensor, from_bytes, from_values, to_bytes
@@ -74,7 +74,7 @@ def check_parameters(output: str, parameters: Iterable[str]) -> None:
             raise InputError(f"output {output[:60]!r} asks for {name}, which this server does not give")
 
 
-def write_answer(model: Model, request: InferRequest, results: Results) -> tuple[bytes, dict[str, str]]:
+def write_answer(model: Model, request: InferRequest, results: Outputs) -> tuple[bytes, dict[str, str]]:
     """The body of an answer and its headers."""
     binary = _binary_outputs(request, list(results))
     outputs, chunks = [], []

@@ -32,7 +32,7 @@ def status(service: Service) -> dict[str, Any]:
             {
                 "name": model.name,
                 "version": model.version,
-                "live": {**recent, "unanswered": model.predictor.batcher.unanswered},
+                "live": {**recent, "unanswered": model.predictor.scheduler.unanswered},
             }
             for model, recent in service.metrics.recent_of(service.models)
         ],
