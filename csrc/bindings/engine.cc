@@ -34,7 +34,7 @@ std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tenso
   albert::TensorTable table;
   for (const auto& [name, tensor] : tensors) {
     const auto& [dtype, offset, shape] = tensor;
-    table[name] = {albert::stored_type(dtype), offset, shape};
+    table[name] = {albert::dtype_from_name(dtype), offset, shape};
   }
   albert::PackedCache cache{.file = {.path = cache_path}};
   const std::string_view key = cache_key;
@@ -62,14 +62,14 @@ void check_slots(const IntArray& slots, py::ssize_t rows) {
 }
 
 void run(const Engine& engine, const IntArray& input_ids, const IntArray& positions, const IntArray& token_type_ids,
-         const IntArray& row_starts, const IntArray& first_key, std::optional<FloatArray> hidden, std::optional<FloatArray> pooled,
-         int num_threads, std::optional<FloatArray> hidden_states, std::optional<FloatArray> token_logits,
-         std::optional<FloatArray> pooled_logits, std::optional<FloatArray> scores, const std::optional<IntArray>& score_tokens,
-         const std::optional<IntArray>& score_slots) {
+         const IntArray& row_starts, const IntArray& masked_first, std::optional<FloatArray> hidden,
+         std::optional<FloatArray> pooled, int num_threads, std::optional<FloatArray> hidden_states,
+         std::optional<FloatArray> token_logits, std::optional<FloatArray> pooled_logits, std::optional<FloatArray> scores,
+         const std::optional<IntArray>& score_tokens, const std::optional<IntArray>& score_slots) {
   demand_shape(row_starts, "row_starts", {-1});
   const py::ssize_t rows = row_starts.size() - 1;
   if (rows < 1) throw std::invalid_argument("row_starts must have at least two entries");
-  demand_shape(first_key, "first_key", {rows});
+  demand_shape(masked_first, "masked_first", {rows});
   const py::ssize_t tokens = row_starts.data()[rows];
   demand_shape(input_ids, "input_ids", {tokens});
   demand_shape(positions, "positions", {tokens});
@@ -104,7 +104,7 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   thread_local std::vector<int32_t> kept;
   const py::ssize_t chosen = scores ? score_tokens->size() : 0;
   const auto needed = static_cast<size_t>(input_ids.size() + positions.size() + token_type_ids.size() + row_starts.size() +
-                                          first_key.size() + 2 * chosen);
+                                          masked_first.size() + 2 * chosen);
   if (kept.size() < needed) kept.resize(needed);
   int32_t* next = kept.data();
   const auto copy = [&next](const IntArray& array) {
@@ -116,7 +116,7 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
                                     .positions = copy(positions),
                                     .token_type_ids = copy(token_type_ids),
                                     .row_starts = copy(row_starts),
-                                    .first_key = copy(first_key),
+                                    .masked_first = copy(masked_first),
                                     .rows = static_cast<int>(rows)};
   const albert::Outputs outputs{.hidden = address(hidden),
                                 .states = address(hidden_states),
@@ -178,7 +178,7 @@ void register_engine(py::module_& module) {
           "are mapped from there, and kept there otherwise. before_packing is called unless they are found. Nothing is raised for "
           "the cache: see cache_problem.")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
-           py::arg("row_starts").noconvert(), py::arg("first_key").noconvert(), py::arg("hidden").noconvert(),
+           py::arg("row_starts").noconvert(), py::arg("masked_first").noconvert(), py::arg("hidden").noconvert(),
            py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("hidden_states").noconvert() = py::none(),
            py::arg("token_logits").noconvert() = py::none(), py::arg("pooled_logits").noconvert() = py::none(),
            py::arg("scores").noconvert() = py::none(), py::arg("score_tokens").noconvert() = py::none(),

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "bindings/bindings.h"
-#include "engine/default_floats.h"
+#include "engine/default_float_env.h"
 #include "engine/linear.h"
 
 namespace py = pybind11;
@@ -35,7 +35,7 @@ FloatArray activate(const FloatArray& x, const std::string& activation, const Is
   float* to = out.mutable_data();
   const auto count = static_cast<size_t>(x.size());
   const py::gil_scoped_release unlocked;
-  const albert::DefaultFloats floats;
+  const albert::DefaultFloatEnv floats;
   std::copy_n(from, count, to);
   kernels.activate(function, to, count);
   return out;
@@ -66,7 +66,7 @@ FloatArray layer_norm(const FloatArray& x, const FloatArray& scale, const FloatA
                             .rows = static_cast<int>(rows),
                             .columns = static_cast<int>(columns)};
   const py::gil_scoped_release unlocked;
-  const albert::DefaultFloats floats;
+  const albert::DefaultFloatEnv floats;
   kernels.layer_norm(n);
   return out;
 }
@@ -74,10 +74,10 @@ FloatArray layer_norm(const FloatArray& x, const FloatArray& scale, const FloatA
 FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::optional<FloatArray>& bias,
                   const std::string& activation, int num_threads, const std::string& precision, const Isa& isa) {
   demand_shape(x, "x", {-1, -1});
-  const py::ssize_t rows = x.shape(0), depth = x.shape(1);
-  demand_shape(weight, "weight", {depth, -1});
+  const py::ssize_t rows = x.shape(0), inner_dim = x.shape(1);
+  demand_shape(weight, "weight", {inner_dim, -1});
   const py::ssize_t columns = weight.shape(1);
-  if (depth == 0 || columns == 0) throw std::invalid_argument("weight must not be empty");
+  if (inner_dim == 0 || columns == 0) throw std::invalid_argument("weight must not be empty");
   if (bias) demand_shape(*bias, "bias", {columns});
   if (num_threads < 1) throw std::invalid_argument("num_threads must be at least 1");
   FloatArray out({rows, columns});
@@ -88,9 +88,9 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
-  const albert::DefaultFloats floats;
+  const albert::DefaultFloatEnv floats;
   const auto matrix_in = [&](albert::Pieces& pieces) {
-    return albert::PackedMatrix(pieces, static_cast<int>(depth), static_cast<int>(columns), kernels.panel_columns, type);
+    return albert::PackedMatrix(pieces, static_cast<int>(inner_dim), static_cast<int>(columns), kernels.panel_columns, type);
   };
   albert::Pieces size;
   matrix_in(size);
@@ -98,18 +98,18 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   albert::Pieces pieces(memory.get());
   albert::PackedMatrix packed = matrix_in(pieces);
   packed.clear();
-  const albert::TeamPool::Lease team(albert::TeamPool::instance(), num_threads);
-  packed.place(
-      *team, {.values = {reinterpret_cast<const std::byte*>(w), albert::Stored::float32}, .columns = static_cast<size_t>(columns)},
-      0);
+  const albert::ThreadTeamPool::Lease team(albert::ThreadTeamPool::instance(), num_threads);
+  packed.pack(*team,
+              {.values = {reinterpret_cast<const std::byte*>(w), albert::DType::float32}, .columns = static_cast<size_t>(columns)},
+              0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);
-  const albert::OwnedOperand operand(kernels, type, from, static_cast<int>(rows), static_cast<int>(depth));
+  const albert::OwnedActivations activations(kernels, type, from, static_cast<int>(rows), static_cast<int>(inner_dim));
   const albert::FloatBlock scratch = albert::allocate_floats(static_cast<size_t>(num_threads) * albert::kLinearScratch);
   team->run([&](int thread) {
     albert::linear(
-        *team, kernels, packed, operand.get(), static_cast<int>(rows),
+        *team, kernels, packed, activations.get(), static_cast<int>(rows),
         {.c = result.get(), .stride = stride, .scratch = scratch.get() + static_cast<size_t>(thread) * albert::kLinearScratch},
         b != nullptr, function);
   });
@@ -132,13 +132,14 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
   const float *q_data = q.data(), *k_data = k.data(), *v_data = v.data();
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
-  const albert::DefaultFloats floats;
+  const albert::DefaultFloatEnv floats;
   // A row for each head of each token.
-  const auto operand = [&](const float* x, py::ssize_t tokens) {
-    return albert::OwnedOperand(kernels, type, x, static_cast<int>(tokens * heads), static_cast<int>(size));
+  const auto activations = [&](const float* x, py::ssize_t tokens) {
+    return albert::OwnedActivations(kernels, type, x, static_cast<int>(tokens * heads), static_cast<int>(size));
   };
-  const albert::OwnedOperand q_rows = operand(q_data, queries), k_rows = operand(k_data, keys), v_rows = operand(v_data, keys);
-  const size_t stride = q_rows.get().stride * static_cast<size_t>(heads) * static_cast<size_t>(albert::depth_per_word(type));
+  const albert::OwnedActivations q_rows = activations(q_data, queries), k_rows = activations(k_data, keys),
+                                 v_rows = activations(v_data, keys);
+  const size_t stride = q_rows.get().stride * static_cast<size_t>(heads) * static_cast<size_t>(albert::values_per_word(type));
   const albert::FloatBlock scratch =
       albert::allocate_floats(albert::attention_scratch(static_cast<int>(keys), static_cast<int>(size)));
   for (py::ssize_t head = 0; head < heads; ++head)

@@ -51,7 +51,7 @@ PYBIND11_MODULE(_native, module) {
         const albert::Kernels& kernels = kernels_or_default(isa);
         const albert::Precision type = precision_by_name(precision);
         const py::gil_scoped_release unlocked;
-        return albert::probe_ceiling(kernels, type, num_threads);
+        return albert::measure_peak(kernels, type, num_threads);
       },
       py::arg("precision"), py::arg("num_threads"), py::kw_only(), py::arg("isa") = py::none(),
       "The operations a second, in 10^9, that the multiply-adds of a precision reach on registers alone; a multiply-add counts "

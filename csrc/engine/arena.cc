@@ -58,14 +58,14 @@ Arena::~Arena() {
 
 std::byte* Arena::data() const { return mapping_ != nullptr ? mapping_.get() + kHeaderBytes : memory_.get(); }
 
-bool Arena::find(Team& team) {
+bool Arena::find(ThreadTeam& team) {
   if (cache_.path.empty()) return false;
   mapping_ = open_file(team);
   if (mapping_ != nullptr) file_ = cache_.path;
   return mapping_ != nullptr;
 }
 
-Mapping Arena::open_file(Team& team) {
+Mapping Arena::open_file(ThreadTeam& team) {
   const auto refuse = [this](std::string why) {
     problem_ = std::move(why);
     return Mapping();
@@ -112,7 +112,7 @@ void Arena::reserve_file() {
   std::memcpy(mapping_.get(), &unfinished, sizeof unfinished);
 }
 
-void Arena::publish(Team& team) {
+void Arena::publish(ThreadTeam& team) {
   if (mapping_ == nullptr) return;
   const Header header{.key = cache_.key, .bytes = bytes_, .source = source_, .sum = checksum(team, data(), bytes_)};
   std::memcpy(mapping_.get(), &header, sizeof header);

@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "engine/team.h"
-#include "engine/workspace.h"
+#include "engine/memory.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 
@@ -55,15 +55,15 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  bool find(Team& team);
+  bool find(ThreadTeam& team);
   void reserve();                                    // std::bad_alloc
-  void publish(Team& team);                          // may move the data, when another process has published the same meanwhile
+  void publish(ThreadTeam& team);                    // may move the data, when another process has published the same meanwhile
   std::byte* data() const;                           // at a cache line, not to be written to once found or published
   const std::string& file() const { return file_; }  // in which the data lie for others too, or empty
   const std::string& problem() const { return problem_; }  // with the cache file, or empty
 
  private:
-  Mapping open_file(Team& team);
+  Mapping open_file(ThreadTeam& team);
   void reserve_file();
 
   const CacheFile cache_;

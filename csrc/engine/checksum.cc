@@ -38,7 +38,7 @@ uint64_t block_sum(const std::byte* data, size_t bytes) {
 
 }  // namespace
 
-uint64_t checksum(Team& team, const std::byte* data, size_t bytes, uint64_t seed) {
+uint64_t checksum(ThreadTeam& team, const std::byte* data, size_t bytes, uint64_t seed) {
   const size_t count = (bytes + kBlock - 1) / kBlock;
   std::vector<uint64_t> sums(count);
   const auto sum_block = [&](int i) {

@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 
 // Of `bytes` bytes, shared out among the team; `seed` is a sum to go on from.
-uint64_t checksum(Team& team, const std::byte* data, size_t bytes, uint64_t seed = 0);
+uint64_t checksum(ThreadTeam& team, const std::byte* data, size_t bytes, uint64_t seed = 0);
 
 }  // namespace albert

@@ -3,19 +3,19 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "engine/pass.h"
-#include "engine/team.h"
+#include "engine/forward.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 namespace {
 
 // Beyond this a pass gains no speed: the weights are read once a pass, and are used often enough by then.
-constexpr size_t kPassBytes = size_t{64} << 20;
+constexpr size_t kForwardBytes = size_t{64} << 20;
 
 ModelConfig checked(const ModelConfig& c) {
   for (const int size : {c.vocab_size, c.embedding_size, c.hidden_size, c.num_hidden_layers, c.num_hidden_groups, c.inner_group_num,
                          c.num_attention_heads, c.intermediate_size, c.max_position_embeddings, c.type_vocab_size})
-    if (size < 1 || size > kLargestSize) throw std::invalid_argument("a size of the config is out of range");
+    if (size < 1 || size > kMaxSize) throw std::invalid_argument("a size of the config is out of range");
   if (c.hidden_size % c.num_attention_heads != 0)
     throw std::invalid_argument("hidden_size is not a multiple of num_attention_heads");
   if (c.num_hidden_layers % c.num_hidden_groups != 0)
@@ -47,8 +47,8 @@ void Engine::check(const PackedTokens& t, const Outputs& outputs) const {
   demand(t.rows > 0 && t.row_starts[0] == 0, "row_starts must begin with 0");
   for (int row = 0; row < t.rows; ++row) {
     const int first = t.row_starts[row], end = t.row_starts[row + 1];
-    demand(t.first_key[row] == 0 || t.first_key[row] == 1, "first_key must be 0 or 1");
-    demand(first + t.first_key[row] < end, "a row has no token to attend to");
+    demand(t.masked_first[row] == 0 || t.masked_first[row] == 1, "masked_first must be 0 or 1");
+    demand(first + t.masked_first[row] < end, "a row has no token to attend to");
     for (int token = first; token < end; ++token) {
       demand(t.input_ids[token] >= 0 && t.input_ids[token] < config_.vocab_size, "a token id is outside the vocabulary");
       demand(t.token_type_ids[token] >= 0 && t.token_type_ids[token] < config_.type_vocab_size, "a token type id is out of range");
@@ -66,12 +66,12 @@ void Engine::check(const PackedTokens& t, const Outputs& outputs) const {
 void Engine::run(const PackedTokens& tokens, const Outputs& outputs, int threads) const {
   check(tokens, outputs);
   if (threads < 1) throw std::invalid_argument("num_threads must be at least 1");
-  const TeamPool::Lease team(TeamPool::instance(), threads);
-  const auto most_tokens = static_cast<int>(std::max<size_t>(kPassBytes / pass_bytes_per_token(config_, precision()), 1));
+  const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), threads);
+  const auto max_tokens = static_cast<int>(std::max<size_t>(kForwardBytes / forward_bytes_per_token(config_, precision()), 1));
   for (int row = 0; row < tokens.rows;) {
     int end = row + 1;  // a row goes through whole, however long
-    while (end < tokens.rows && tokens.row_starts[end + 1] - tokens.row_starts[row] <= most_tokens) ++end;
-    run_pass(*team, kernels_, config_, heads_, weights_, tokens, row, end, outputs);
+    while (end < tokens.rows && tokens.row_starts[end + 1] - tokens.row_starts[row] <= max_tokens) ++end;
+    run_forward(*team, kernels_, config_, heads_, weights_, tokens, row, end, outputs);
     row = end;
   }
 }

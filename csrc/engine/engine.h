@@ -4,40 +4,12 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/model.h"
+#include "engine/batch.h"
+#include "engine/config.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 
 namespace albert {
-
-// The tokens of all rows one after the other, no padding. Row b is tokens row_starts[b] to row_starts[b + 1].
-struct PackedTokens {
-  const int32_t* input_ids;
-  const int32_t* positions;  // a token's column in the padded array
-  const int32_t* token_type_ids;
-  const int32_t* row_starts;  // [rows + 1]
-  const int32_t* first_key;   // [rows]: 0, or 1 if the row's token 0 is a query that nobody attends to (position 0 is masked)
-  int rows;
-};
-
-struct Outputs {
-  float* hidden;  // [rows, width, H], or null. Written where a token is, the queries of first_key excepted.
-  // [rows, width, layers + 1, H], or null: what comes after each depth, the embeddings mapped to H first. Written as `hidden`.
-  float* states;
-  int width;
-  float* pooled;         // [rows, H], or null
-  float* token_logits;   // [rows, width, token_labels()], or null; written as `hidden`
-  float* pooled_logits;  // [rows, pooled_labels()], or null
-  // Scores of the vocabulary for some tokens: those of score_tokens[i], an index of the packed tokens, go to row score_slots[i] of
-  // `scores`. score_tokens ascend.
-  float* scores;  // [any, V], or null
-  const int32_t* score_tokens;
-  const int32_t* score_slots;
-  int score_count;
-
-  bool for_tokens() const { return hidden != nullptr || states != nullptr || token_logits != nullptr || scores != nullptr; }
-  bool for_rows() const { return pooled != nullptr || pooled_logits != nullptr; }
-};
 
 class Engine {
  public:

@@ -11,7 +11,7 @@ namespace albert {
 
 namespace {
 
-constexpr int kPiece = kMostPanelColumns;  // columns converted together
+constexpr int kStripColumns = kMaxPanelColumns;  // columns converted together
 
 // Integers to the nearest, ties to even, of |x| < 2^22: the sum's last bit is worth 1.
 uint32_t nearest_integer(float x) {      // in two's complement
@@ -27,15 +27,15 @@ uint32_t to_bf16(float x) {
   return magnitude < 0x00800000 ? bits >> 16 & 0x8000 : rounded;
 }
 
-// A strip of up to kPiece columns of a matrix in a file.
+// A strip of up to kStripColumns columns of a matrix in a file.
 struct Strip {
-  StoredMatrix matrix;
+  FileMatrix matrix;
   size_t first_column;
-  int depth, count;
+  int inner_dim, count;
 
   // Row k, or zeros past the end.
   void read(int k, float* to) const {
-    if (k < depth)
+    if (k < inner_dim)
       matrix.read(static_cast<size_t>(k), first_column, to, static_cast<size_t>(count));
     else
       std::fill_n(to, count, 0.0f);
@@ -46,8 +46,8 @@ struct Strip {
 template <int PerWord, typename Convert>
 void convert(const Strip& strip, Word* to, int width, Convert convert_value) {
   constexpr int kBits = 32 / PerWord;
-  for (int k = 0; k < strip.depth; k += PerWord, to += width) {
-    float rows[PerWord][kPiece];
+  for (int k = 0; k < strip.inner_dim; k += PerWord, to += width) {
+    float rows[PerWord][kStripColumns];
     for (int i = 0; i < PerWord; ++i) strip.read(k + i, rows[i]);
     for (int column = 0; column < strip.count; ++column) {
       uint32_t word = 0;
@@ -68,8 +68,8 @@ void copy_int8(const Strip& strip, Word* to, int width, float* scale) {
 }
 
 void to_int8(const Strip& strip, Word* to, int width, float* scale) {
-  float greatest[kPiece] = {}, factor[kPiece], row[kPiece];
-  for (int k = 0; k < strip.depth; ++k) {
+  float greatest[kStripColumns] = {}, factor[kStripColumns], row[kStripColumns];
+  for (int k = 0; k < strip.inner_dim; ++k) {
     strip.read(k, row);
     for (int column = 0; column < strip.count; ++column) greatest[column] = std::max(greatest[column], std::abs(row[column]));
   }
@@ -83,39 +83,39 @@ void to_int8(const Strip& strip, Word* to, int width, float* scale) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(Pieces& pieces, int depth, int columns, int panel_columns, Precision precision)
-    : precision_(precision), depth_(depth), columns_(columns), panel_columns_(panel_columns) {
-  if (precision == Precision::int8 && depth > kLargestInt8Depth)
-    throw std::invalid_argument("int8 sums of " + std::to_string(depth) + " products could overflow; use fp32 or bf16");
+PackedMatrix::PackedMatrix(Pieces& pieces, int inner_dim, int columns, int panel_columns, Precision precision)
+    : precision_(precision), inner_dim_(inner_dim), columns_(columns), panel_columns_(panel_columns) {
+  if (precision == Precision::int8 && inner_dim > kMaxInt8InnerDim)
+    throw std::invalid_argument("int8 sums of " + std::to_string(inner_dim) + " products could overflow; use fp32 or bf16");
   data_ = pieces.take<Word>(bytes() / sizeof(Word));
-  bias_ = pieces.take<float>(padded());
-  if (precision == Precision::int8) scale_ = pieces.take<float>(padded());
+  bias_ = pieces.take<float>(padded_columns());
+  if (precision == Precision::int8) scale_ = pieces.take<float>(padded_columns());
 }
 
 void PackedMatrix::clear() {
   const size_t last = offset(panels() - 1);
   std::fill_n(data_ + last, bytes() / sizeof(Word) - last, Word{0});  // int8: what is past the columns is not read by anybody
-  std::fill_n(bias_, padded(), 0.0f);
-  if (scale_ != nullptr) std::fill_n(scale_, padded(), 0.0f);
+  std::fill_n(bias_, padded_columns(), 0.0f);
+  if (scale_ != nullptr) std::fill_n(scale_, padded_columns(), 0.0f);
 }
 
 int PackedMatrix::width(int panel) const { return std::min(panel_columns_, (columns_ - panel * panel_columns_ + 15) / 16 * 16); }
 
 size_t PackedMatrix::offset(int panel) const {  // every panel before it is a full one
-  return static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) * static_cast<size_t>(depth_words());
+  return static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) * static_cast<size_t>(inner_words());
 }
 
 size_t PackedMatrix::bytes() const {
-  return (offset(panels() - 1) + static_cast<size_t>(depth_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
+  return (offset(panels() - 1) + static_cast<size_t>(inner_words()) * static_cast<size_t>(width(panels() - 1))) * sizeof(Word);
 }
 
-void PackedMatrix::place(Team& team, const StoredMatrix& w, int first_column) {
+void PackedMatrix::pack(ThreadTeam& team, const FileMatrix& w, int first_column) {
   const int end = first_column + static_cast<int>(w.columns), first_panel = first_column / panel_columns_;
-  const auto place_panel = [&](int panel) {
+  const auto pack_panel = [&](int panel) {
     const int column = std::max(first_column, panel * panel_columns_), inside = column % panel_columns_;
     const Strip strip{.matrix = w,
                       .first_column = static_cast<size_t>(column - first_column),
-                      .depth = depth_,
+                      .inner_dim = inner_dim_,
                       .count = std::min(width(panel) - inside, end - column)};
     Word* to = data_ + offset(panel) + inside;
     switch (precision_) {
@@ -127,11 +127,11 @@ void PackedMatrix::place(Team& team, const StoredMatrix& w, int first_column) {
         return (w.scale != nullptr ? copy_int8 : to_int8)(strip, to, width(panel), scale_ + column);
     }
   };
-  team.run([&](int) { team.for_each((end - 1) / panel_columns_ + 1 - first_panel, [&](int i) { place_panel(first_panel + i); }); });
+  team.run([&](int) { team.for_each((end - 1) / panel_columns_ + 1 - first_panel, [&](int i) { pack_panel(first_panel + i); }); });
 }
 
-void PackedMatrix::place_transposed(const StoredMatrix& w) {
-  std::vector<float> column(static_cast<size_t>(depth_));
+void PackedMatrix::pack_transposed(const FileMatrix& w) {
+  std::vector<float> column(static_cast<size_t>(inner_dim_));
   for (int c = 0; c < columns_; ++c) {
     const int panel = c / panel_columns_, panel_width = width(panel);
     w.read(static_cast<size_t>(c), 0, column.data(), column.size());

@@ -4,31 +4,31 @@
 #include <cstddef>
 
 #include "engine/arena.h"
-#include "engine/stored.h"
-#include "engine/team.h"
+#include "engine/dtype.h"
+#include "engine/thread_team.h"
 #include "kernels/gemm.h"
 
 namespace albert {
 
-// A matrix [depth, columns] in the panels of kernels/gemm.h, with its bias. The memory is somebody else's.
+// A matrix [inner_dim, columns] in the panels of kernels/gemm.h, with its bias. The memory is somebody else's.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
   // Lies in `pieces`, and holds nothing yet if these have no memory.
-  PackedMatrix(Pieces& pieces, int depth, int columns, int panel_columns, Precision precision = Precision::fp32);
+  PackedMatrix(Pieces& pieces, int inner_dim, int columns, int panel_columns, Precision precision = Precision::fp32);
 
-  // Zeros for what place leaves out: the bias, and the columns up to the last panel's width. Comes before it.
+  // Zeros for what pack leaves out: the bias, and the columns up to the last panel's width. Comes before it.
   void clear();
-  // Converts w [depth, w.columns] to the columns from first_column on. bf16 rounds to nearest; int8 takes stored integers with the
-  // scales of their columns as they are, else the nearest integers of w * 127 / max|column|, each column by itself. The team shares
-  // the work.
-  void place(Team& team, const StoredMatrix& w, int first_column);
-  // Takes the transpose of w [columns, depth]. fp32 only.
-  void place_transposed(const StoredMatrix& w);
+  // Converts w [inner_dim, w.columns] to the columns from first_column on. bf16 rounds to nearest; int8 takes stored integers with
+  // the scales of their columns as they are, else the nearest integers of w * 127 / max|column|, each column by itself. The team
+  // shares the work.
+  void pack(ThreadTeam& team, const FileMatrix& w, int first_column);
+  // Takes the transpose of w [columns, inner_dim]. fp32 only.
+  void pack_transposed(const FileMatrix& w);
 
   Precision precision() const { return precision_; }
-  int depth() const { return depth_; }
-  int depth_words() const { return words_of(precision_, depth_); }
+  int inner_dim() const { return inner_dim_; }
+  int inner_words() const { return words_of(precision_, inner_dim_); }
   int columns() const { return columns_; }
   int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
   int panel_columns() const { return panel_columns_; }
@@ -44,10 +44,10 @@ class PackedMatrix {
 
  private:
   size_t offset(int panel) const;
-  size_t padded() const { return static_cast<size_t>(panels()) * static_cast<size_t>(panel_columns_); }
+  size_t padded_columns() const { return static_cast<size_t>(panels()) * static_cast<size_t>(panel_columns_); }
 
   Precision precision_ = Precision::fp32;
-  int depth_ = 0, columns_ = 0, panel_columns_ = 1;
+  int inner_dim_ = 0, columns_ = 0, panel_columns_ = 1;
   Word* data_ = nullptr;
   float *scale_ = nullptr, *bias_ = nullptr;
 };

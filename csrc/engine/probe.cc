@@ -4,16 +4,16 @@
 #include <chrono>
 #include <stdexcept>
 
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 namespace albert {
 
-double probe_ceiling(const Kernels& kernels, Precision precision, int threads) {
+double measure_peak(const Kernels& kernels, Precision precision, int threads) {
   using Clock = std::chrono::steady_clock;
   constexpr auto kTime = std::chrono::milliseconds(50);
   constexpr int64_t kSteps = 4096;  // far below a millisecond
   if (threads < 1) throw std::invalid_argument("num_threads must be at least 1");
-  const TeamPool::Lease team(TeamPool::instance(), threads);
+  const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), threads);
   std::atomic<double> rate{0.0};
   team->run([&](int) {
     double operations = 0;

@@ -12,14 +12,14 @@ namespace albert {
 // against the shapes that the config demands in any case.
 class Packer {
  public:
-  Packer(const MappedFile& file, const TensorTable& tensors, int panel_columns, Pieces& pieces, Team* team = nullptr)
+  Packer(const MappedFile& file, const TensorTable& tensors, int panel_columns, Pieces& pieces, ThreadTeam* team = nullptr)
       : file_(file), tensors_(tensors), panel_columns_(panel_columns), pieces_(pieces), team_(team) {}
 
   // A matrix [in, out], with scales of its columns where it is int8.
-  StoredMatrix matrix(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, false); }
+  FileMatrix matrix(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, false); }
 
   // A table to look up rows in, with scales of those.
-  StoredMatrix table(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, true); }
+  FileMatrix table(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, true); }
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
@@ -28,7 +28,7 @@ class Packer {
     const auto entry = tensors_.find(name);
     if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
     const std::vector<uint64_t>& shape = entry->second.shape;
-    if (shape.size() != 2 || shape[1] < 1 || shape[1] > kLargestSize)
+    if (shape.size() != 2 || shape[1] < 1 || shape[1] > kMaxSize)
       throw std::invalid_argument("tensor " + name + " is not a matrix of a usable size");
     return static_cast<int>(shape[1]);
   }
@@ -45,13 +45,13 @@ class Packer {
     return {floats(name + ".weight", {columns}), floats(name + ".bias", {columns})};
   }
 
-  // Linear maps [depth, columns] side by side, each name.weight and name.bias.
-  PackedMatrix linear(std::initializer_list<std::string> names, int depth, int columns, Precision precision = Precision::fp32) {
-    PackedMatrix packed = empty(depth, static_cast<int>(names.size()) * columns, precision);
+  // Linear maps [inner_dim, columns] side by side, each name.weight and name.bias.
+  PackedMatrix linear(std::initializer_list<std::string> names, int inner_dim, int columns, Precision precision = Precision::fp32) {
+    PackedMatrix packed = empty(inner_dim, static_cast<int>(names.size()) * columns, precision);
     int first_column = 0;
     for (const std::string& name : names) {
-      const StoredMatrix stored = matrix(name + ".weight", depth, columns);
-      if (team_ != nullptr) packed.place(*team_, stored, first_column);
+      const FileMatrix stored = matrix(name + ".weight", inner_dim, columns);
+      if (team_ != nullptr) packed.pack(*team_, stored, first_column);
       read(packed.bias() + first_column, name + ".bias", {columns});
       first_column += columns;
       drop_pages();
@@ -59,31 +59,31 @@ class Packer {
     return packed;
   }
 
-  PackedMatrix linear(const std::string& name, int depth, int columns, Precision precision = Precision::fp32) {
-    return linear({name}, depth, columns, precision);
+  PackedMatrix linear(const std::string& name, int inner_dim, int columns, Precision precision = Precision::fp32) {
+    return linear({name}, inner_dim, columns, precision);
   }
 
-  // The transpose of the table `name` [columns, depth], with a bias.
-  PackedMatrix transposed(const std::string& name, const std::string& bias, int depth, int columns) {
-    PackedMatrix packed = empty(depth, columns, Precision::fp32);
-    const StoredMatrix stored = table(name, columns, depth);
-    if (team_ != nullptr) packed.place_transposed(stored);
+  // The transpose of the table `name` [columns, inner_dim], with a bias.
+  PackedMatrix transposed(const std::string& name, const std::string& bias, int inner_dim, int columns) {
+    PackedMatrix packed = empty(inner_dim, columns, Precision::fp32);
+    const FileMatrix stored = table(name, columns, inner_dim);
+    if (team_ != nullptr) packed.pack_transposed(stored);
     read(packed.bias(), bias, {columns});
     drop_pages();
     return packed;
   }
 
  private:
-  PackedMatrix empty(int depth, int columns, Precision precision) {
-    PackedMatrix packed(pieces_, depth, columns, panel_columns_, precision);
+  PackedMatrix empty(int inner_dim, int columns, Precision precision) {
+    PackedMatrix packed(pieces_, inner_dim, columns, panel_columns_, precision);
     if (team_ != nullptr) packed.clear();
     return packed;
   }
 
-  StoredValues values(const std::string& name, std::initializer_list<int> shape) const {
+  FileValues values(const std::string& name, std::initializer_list<int> shape) const {
     const auto entry = tensors_.find(name);
     if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
-    const TensorPlace& place = entry->second;
+    const TensorEntry& place = entry->second;
     const bool same = std::equal(shape.begin(), shape.end(), place.shape.begin(), place.shape.end(),
                                  [](int expected, uint64_t found) { return static_cast<uint64_t>(expected) == found; });
     if (!same) throw std::invalid_argument("tensor " + name + " has another shape than the config demands");
@@ -92,11 +92,12 @@ class Packer {
     return {file_.bytes(place.offset, length), place.type};
   }
 
-  StoredMatrix scaled(const std::string& name, int rows, int columns, bool by_row) const {
-    StoredMatrix matrix{.values = values(name, {rows, columns}), .columns = static_cast<size_t>(columns), .by_row = by_row};
-    if (matrix.values.type != Stored::int8) return matrix;
-    const StoredValues scale = values(name + "_scale", {by_row ? rows : columns});
-    if (scale.type != Stored::float32) throw std::invalid_argument("tensor " + name + "_scale must be float32");
+  FileMatrix scaled(const std::string& name, int rows, int columns, bool scale_per_row) const {
+    FileMatrix matrix{
+        .values = values(name, {rows, columns}), .columns = static_cast<size_t>(columns), .scale_per_row = scale_per_row};
+    if (matrix.values.type != DType::int8) return matrix;
+    const FileValues scale = values(name + "_scale", {scale_per_row ? rows : columns});
+    if (scale.type != DType::float32) throw std::invalid_argument("tensor " + name + "_scale must be float32");
     matrix.scale = scale.first;
     return matrix;
   }
@@ -104,8 +105,8 @@ class Packer {
   void read(float* to, const std::string& name, std::initializer_list<int> shape) const {
     size_t count = 1;
     for (const int size : shape) count *= static_cast<size_t>(size);
-    const StoredValues stored = values(name, shape);
-    if (stored.type == Stored::int8) throw std::invalid_argument("tensor " + name + " cannot be int8");
+    const FileValues stored = values(name, shape);
+    if (stored.type == DType::int8) throw std::invalid_argument("tensor " + name + " cannot be int8");
     if (team_ != nullptr) stored.read(to, count);
   }
 
@@ -117,15 +118,15 @@ class Packer {
   const TensorTable& tensors_;
   const int panel_columns_;
   Pieces& pieces_;
-  Team* const team_;
+  ThreadTeam* const team_;
 };
 
 namespace {
 
 // As many threads as there are CPUs: whoever packs waits for it.
-int packing_threads() { return std::min(whole_cpus(usable_cpus()), TeamPool::kMostThreads); }
+int packing_threads() { return std::min(whole_cpus(usable_cpus()), ThreadTeamPool::kMaxThreads); }
 
-uint64_t checksum(Team& team, const StoredMatrix& table, size_t rows) {
+uint64_t checksum(ThreadTeam& team, const FileMatrix& table, size_t rows) {
   const uint64_t sum = checksum(team, table.values.first, rows * table.columns * size_of(table.values.type));
   return table.scale == nullptr ? sum : checksum(team, table.scale, rows * sizeof(float), sum);
 }
@@ -140,7 +141,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
   word_embeddings = counter.table("embeddings.word_embeddings.weight", c.vocab_size, c.embedding_size);
   lay_out(counter, c, heads);
   {
-    const TeamPool::Lease team(TeamPool::instance(), packing_threads());
+    const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), packing_threads());
     const bool asked = !cache.file.path.empty();
     arena = std::make_unique<Arena>(cache.file, sizes.bytes(),
                                     asked ? checksum(*team, word_embeddings, static_cast<size_t>(c.vocab_size)) : 0);
@@ -149,7 +150,7 @@ Weights::Weights(const std::string& path, const TensorTable& tensors, const Mode
   }
   if (!found) {
     if (cache.before_packing) cache.before_packing();
-    const TeamPool::Lease team(TeamPool::instance(), packing_threads());
+    const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), packing_threads());
     arena->reserve();
     Pieces pieces(arena->data());
     Packer packer(file, tensors, panel_columns, pieces, &*team);

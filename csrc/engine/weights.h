@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "engine/arena.h"
+#include "engine/config.h"
 #include "engine/mapped_file.h"
-#include "engine/model.h"
 #include "engine/packed_matrix.h"
 
 namespace albert {
@@ -57,7 +57,7 @@ struct Weights {
   }
 
   MappedFile file;                     // the word embeddings are looked up here: a batch touches few of them
-  StoredMatrix word_embeddings;        // [V, E]
+  FileMatrix word_embeddings;          // [V, E]
   Precision precision;                 // of the layers
   std::unique_ptr<Arena> arena;        // all that follows lies here
   bool found;                          // in the cache, packed

@@ -9,27 +9,27 @@ namespace {
 
 constexpr int round_up(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-// W in panels as in gemm.h, `depth` words deep: the panel that begins at `column` lies column * depth words in.
+// W in panels as in gemm.h, inner_words rows of words: the panel that begins at `column` lies column * inner_words words in.
 struct Panels {
-  int depth;
+  int inner_words;
   int columns;  // a multiple of 16
 
   int width(int column) const { return columns - column < kPanelColumns ? columns - column : kPanelColumns; }
-  size_t size() const { return static_cast<size_t>(depth) * static_cast<size_t>(columns); }
+  size_t size() const { return static_cast<size_t>(inner_words) * static_cast<size_t>(columns); }
   size_t offset(int row, int column) const {
     const int first = column / kPanelColumns * kPanelColumns;
-    return static_cast<size_t>(first) * static_cast<size_t>(depth) + static_cast<size_t>(row) * static_cast<size_t>(width(first)) +
-           static_cast<size_t>(column - first);
+    return static_cast<size_t>(first) * static_cast<size_t>(inner_words) +
+           static_cast<size_t>(row) * static_cast<size_t>(width(first)) + static_cast<size_t>(column - first);
   }
 };
 
-// Words that hold `depth` values as the tile reads them.
+// Words that hold `values` values as the tile reads them.
 template <typename Format>
-constexpr int tile_words(int depth) {
-  return (depth + Format::kGroup - 1) / Format::kGroup * Format::kGroupWords;
+constexpr int tile_words(int values) {
+  return (values + Format::kGroup - 1) / Format::kGroup * Format::kGroupWords;
 }
 
-// C[rows, columns] = A[rows, depth] W
+// C[rows, columns] = A[rows, inner_words] W
 template <typename Format>
 void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels panels, float* c) {
   [[maybe_unused]] const typename Format::Sums sums;
@@ -40,7 +40,7 @@ void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels pa
                                      .a_stride = a_stride,
                                      .c = reinterpret_cast<Word*>(c + column),
                                      .c_stride = static_cast<size_t>(panels.columns),
-                                     .depth = panels.depth,
+                                     .inner_words = panels.inner_words,
                                      .accumulate = false},
                                     PlainRows{w + panels.offset(0, column), static_cast<size_t>(width)});
   }
@@ -76,7 +76,7 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
       read_lanes(row, i, h.head_size, kAhead * h.kv_stride, lanes);
       Word words[kWords];
       Format::row_words(lanes, words);
-      const int count = panels.depth - first < kWords ? panels.depth - first : kWords;
+      const int count = panels.inner_words - first < kWords ? panels.inner_words - first : kWords;
       for (int j = 0; j < count; ++j) column[static_cast<size_t>(first + j) * stride] = words[j];
     }
   }
@@ -126,8 +126,8 @@ template <typename Format>
 void attention_head(const AttentionHead& h) {
   using Element = typename Format::Element;
   const int padded_keys = round_up(h.keys), padded_head = round_up(h.head_size);
-  const Panels k_panels{.depth = tile_words<Format>(h.head_size), .columns = padded_keys};
-  const Panels v_panels{.depth = tile_words<Format>(h.keys), .columns = padded_head};
+  const Panels k_panels{.inner_words = tile_words<Format>(h.head_size), .columns = padded_keys};
+  const Panels v_panels{.inner_words = tile_words<Format>(h.keys), .columns = padded_head};
   const auto keys_stride = static_cast<size_t>(padded_keys), head_stride = static_cast<size_t>(padded_head);
   float* next = h.scratch;
   const auto take = [&next](size_t count) {
@@ -168,8 +168,8 @@ void attention_head(const AttentionHead& h) {
       for (int i = 0; i < h.head_size; i += kLanes) {
         const int count = h.head_size - i < kLanes ? h.head_size - i : kLanes;
         const F32x16 x = load(from + i) * splat(factor[r]);
-        if (h.rounded != nullptr)
-          store_first(h.rounded + row * h.rounded_stride + i, to_bf16(x), count);
+        if (h.out_bf16 != nullptr)
+          store_first(h.out_bf16 + row * h.out_bf16_stride + i, to_bf16(x), count);
         else
           store_first(h.out + row * h.out_stride + i, x, count);
       }

@@ -1,7 +1,7 @@
 // out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries live in the
 // first-level cache and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
 //
-// In bf16 Q, K and V come rounded, and the weights of softmax are rounded before they are summed, so that they still add up to 1.
+// In bf16 Q, K and V arrive as bfloat16, and softmax's weights are rounded before they are summed, so that they still add up to 1.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@ struct AttentionHead {
   size_t kv_stride;
   float* out;  // [queries, head_size]
   size_t out_stride;
-  Bf16* rounded;  // or null; [queries, head_size]: the result goes here instead
-  size_t rounded_stride;
+  Bf16* out_bf16;  // [queries, head_size], or null; if given, the result goes here instead of to `out`
+  size_t out_bf16_stride;
   int queries;
   int keys;  // at least one
   int head_size;
@@ -32,8 +32,8 @@ struct AttentionHead {
 constexpr size_t attention_scratch(int keys, int head_size) {
   const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
   const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
-  const auto even = [](int depth) { return static_cast<size_t>(depth + depth % 2); };  // bf16 goes in pairs
-  return padded_keys * even(head_size) + even(keys) * padded_head + kMostTileRows * 2 * (padded_keys + padded_head);
+  const auto even = [](int values) { return static_cast<size_t>(values + values % 2); };  // bf16 goes in pairs
+  return padded_keys * even(head_size) + even(keys) * padded_head + kMaxTileRows * 2 * (padded_keys + padded_head);
 }
 
 }  // namespace albert

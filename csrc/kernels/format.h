@@ -9,13 +9,13 @@
 //   Step        of the tile, see multiply.h
 //   Sums        while one lives, sums of this thread are rounded as the precision is defined to
 //   kWide       whether words are widened; then
-//     kLeastRowsToKeep  from so many rows on the first tile keeps what it widened of W for the others; else each widens anew
-//     widen_weights  a register of words of W to the first (half 0) or the second of the two that follow each other in depth
-//     widen_row      half a register's words of a row to a register
+//     kMinRowsToKeep  from so many rows on the first tile keeps what it widened of W for the others; else each widens anew
+//     widen_weights  a register of words of W to the first (half 0) or the second of the two that it widens to, consecutive along
+//     the inner dimension widen_row      half a register's words of a row to a register
 //
 // fp32 and bf16 also say how attention, whose matrices are made as it runs, brings values into a tile's words:
 //   Element      the type of one value
-//   kGroup       consecutive values of the depth that go together, to kGroupWords words
+//   kGroup       consecutive values along the inner dimension that share kGroupWords words
 //   row_words    sixteen values along a row to words
 //   interleave   sixteen columns of kGroup rows to kGroupWords rows of words
 //   round_words  sixteen floats along a row to words; returns the values that these stand for
@@ -117,11 +117,11 @@ struct Bf16Format {
   using Sums = FlushSubnormals;
 
 #if defined(__AVX512F__)
-  static constexpr int kLeastRowsToKeep = 0;
+  static constexpr int kMinRowsToKeep = 0;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) { return half == 0 ? w & 0xffff0000u : w << 16; }
 #else
   // Neither step needs a port that multiplies, as a shift would: with few tiles each does better without the stores.
-  static constexpr int kLeastRowsToKeep = 32;
+  static constexpr int kMinRowsToKeep = 32;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
     // The mask stays in memory: with it in a register GCC 12 puts sums on the stack.
     static constexpr Lanes kUpper(0xffff0000u, 0), kLower(0x01008080u, 0x04040000u);
@@ -188,7 +188,7 @@ struct Int8Format {
   using Step = MultiplyInt16;
   using Sums = PlainSums;
 
-  static constexpr int kLeastRowsToKeep = 0;
+  static constexpr int kMinRowsToKeep = 0;
   // Unsigned bytes, to pairs of consecutive ones.
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
     static constexpr Lanes kLower(0x80018000u, 0x00040004u), kUpper(0x80038002u, 0x00040004u);

@@ -7,10 +7,10 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `rounded`, gets activation(A W +
+// The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `out_bf16`, gets activation(A W +
 // bias).
 template <typename Format, typename Function>
-void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int rows, Function function) {
+void finish(const GemmPanel& g, const Activations& a, float* c, Bf16* out_bf16, int rows, Function function) {
   for (int r = 0; r < rows; ++r) {
     float* row = c + static_cast<size_t>(r) * g.c_stride;
     for (int i = 0; i < g.width; i += kLanes) {
@@ -23,24 +23,24 @@ void finish(const GemmPanel& g, const Operand& a, float* c, Bf16* rounded, int r
         if (g.bias != nullptr) x = x + load(g.bias + i);
       }
       x = function(x);
-      if (rounded != nullptr)
-        store_bf16(rounded + static_cast<size_t>(r) * g.rounded_stride + i, x);
+      if (out_bf16 != nullptr)
+        store_bf16(out_bf16 + static_cast<size_t>(r) * g.out_bf16_stride + i, x);
       else
         store(row + i, x);
     }
   }
 }
 
-// c [rows, width] (+)= the words [k, k + depth) of A times those of the panels. Of the tiles of a block the one that is the `first`
+// c [rows, width] (+)= the words [k, k + words) of A times those of the panels. Of the tiles of a block the one that is the `first`
 // may keep the panels' words, widened, in the scratch.
 template <typename Format>
-void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int rows, float* c, [[maybe_unused]] bool first) {
+void multiply_block(const GemmPanel& g, int k, int words, const Activations& a, int rows, float* c, [[maybe_unused]] bool first) {
   using Step = typename Format::Step;
   Tile tile{.a = a.words + k,
             .a_stride = a.stride,
             .c = reinterpret_cast<Word*>(c),
             .c_stride = g.c_stride,
-            .depth = depth,
+            .inner_words = words,
             .accumulate = k > 0};
   if constexpr (!Format::kWide) {
     [[maybe_unused]] const typename Format::Sums sums;
@@ -49,12 +49,12 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
   } else {
     Word* const wide = g.scratch + kWidePanelWords;
     for (int r = 0; r < rows; ++r)
-      for (int i = 0; i < depth; i += kNativeLanes / 2)
+      for (int i = 0; i < words; i += kNativeLanes / 2)
         store_words(wide + static_cast<size_t>(r) * kWideRowWords + 2 * i,
                     Format::widen_row(tile.a + static_cast<size_t>(r) * a.stride + i));
     tile.a = wide;
     tile.a_stride = kWideRowWords;
-    tile.depth = 2 * depth;
+    tile.inner_words = 2 * words;
     [[maybe_unused]] const typename Format::Sums sums;
     const Word* panel = g.panel;
     Word* kept = g.scratch;
@@ -62,14 +62,14 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
       const int columns = g.width - column < kPanelColumns ? g.width - column : kPanelColumns;
       const auto width = static_cast<size_t>(columns);
       const Word* const w = panel + static_cast<size_t>(k) * width;
-      if (g.rows < Format::kLeastRowsToKeep)
+      if (g.rows < Format::kMinRowsToKeep)
         run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w, width});
       else if (first)
         run_tile<Step>(rows, columns / kLanes, tile, KeptRows<Format>{w, width, kept});
       else
         run_tile<Step>(rows, columns / kLanes, tile, PlainRows{kept, width});
-      panel += static_cast<size_t>(g.depth) * width;
-      kept += static_cast<size_t>(tile.depth) * width;
+      panel += static_cast<size_t>(g.inner_words) * width;
+      kept += static_cast<size_t>(tile.inner_words) * width;
       tile.c += columns;
     }
   }
@@ -78,18 +78,18 @@ void multiply_block(const GemmPanel& g, int k, int depth, const Operand& a, int 
 template <typename Format>
 void gemm_panel(const GemmPanel& g) {
   const bool plain =
-      g.bias == nullptr && g.activation == Activation::none && g.rounded == nullptr && Format::kPrecision != Precision::int8;
-  for (int k = 0; k < g.depth; k += kDepthBlock) {
-    const int depth = g.depth - k < kDepthBlock ? g.depth - k : kDepthBlock;
-    const bool last = k + depth == g.depth;
+      g.bias == nullptr && g.activation == Activation::none && g.out_bf16 == nullptr && Format::kPrecision != Precision::int8;
+  for (int k = 0; k < g.inner_words; k += kInnerBlock) {
+    const int words = g.inner_words - k < kInnerBlock ? g.inner_words - k : kInnerBlock;
+    const bool last = k + words == g.inner_words;
     for (int row = 0; row < g.rows; row += kTileRows) {
       const int rows = g.rows - row < kTileRows ? g.rows - row : kTileRows;
       float* c = g.c + static_cast<size_t>(row) * g.c_stride;
-      const Operand a = g.a.from(row);
-      multiply_block<Format>(g, k, depth, a, rows, c, row == 0);
+      const Activations a = g.a.from(row);
+      multiply_block<Format>(g, k, words, a, rows, c, row == 0);
       if (!last || plain) continue;
-      Bf16* rounded = g.rounded != nullptr ? g.rounded + static_cast<size_t>(row) * g.rounded_stride : nullptr;
-      with_activation<Format::kPrecision>(g.activation, [&](auto function) { finish<Format>(g, a, c, rounded, rows, function); });
+      Bf16* out_bf16 = g.out_bf16 != nullptr ? g.out_bf16 + static_cast<size_t>(row) * g.out_bf16_stride : nullptr;
+      with_activation<Format::kPrecision>(g.activation, [&](auto function) { finish<Format>(g, a, c, out_bf16, rows, function); });
     }
   }
 }

@@ -9,16 +9,16 @@
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/layer_norm.h"
-#include "kernels/operand.h"
+#include "kernels/quantize_rows.h"
 
 namespace albert {
 
 struct Kernels {
   const char* isa;
   int panel_columns;                                  // the width of a full weight panel, see gemm.h
-  int most_columns[kPrecisions];                      // by Precision: of the panels that one call of gemm_panel takes
+  int max_columns[kPrecisions];                       // by Precision: of the panels that one call of gemm_panel takes
   void (*gemm_panel[kPrecisions])(const GemmPanel&);  // by Precision
-  void (*to_operand)(const OperandRows&);
+  void (*quantize_rows)(const QuantizeRows&);
   void (*layer_norm)(const LayerNorm&);
   void (*attention_head)(const AttentionHead&);
   void (*activate)(Activation, float* x, size_t count);

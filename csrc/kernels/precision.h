@@ -8,13 +8,14 @@ namespace albert {
 enum class Precision { fp32, bf16, int8 };
 constexpr int kPrecisions = 3;
 
-// Operands are read in words: one float, or two bf16 or four int8 of consecutive depth. may_alias: they lie in memory of any type.
+// A GEMM reads both of its matrices in words: one float, two bfloat16 or four int8, consecutive along the inner dimension.
+// may_alias: they lie in memory of any type.
 using Word = uint32_t __attribute__((may_alias));
 
 // A bfloat16: the upper half of a float.
 using Bf16 = uint16_t __attribute__((may_alias));
 
-constexpr int depth_per_word(Precision precision) {
+constexpr int values_per_word(Precision precision) {
   switch (precision) {
     case Precision::fp32:
       return 1;
@@ -26,12 +27,12 @@ constexpr int depth_per_word(Precision precision) {
   return 1;
 }
 
-// Words that hold `depth` values; the last is filled with zeros.
-constexpr int words_of(Precision precision, int depth) {
-  return (depth + depth_per_word(precision) - 1) / depth_per_word(precision);
+// Words that hold `values` values; the last is filled with zeros.
+constexpr int words_of(Precision precision, int values) {
+  return (values + values_per_word(precision) - 1) / values_per_word(precision);
 }
 
-// A product of int8 rows longer than this could exceed 31 bits: 127 * 255 * depth.
-constexpr int kLargestInt8Depth = 1 << 16;
+// A product of int8 rows longer than this could exceed 31 bits: 127 * 255 * its length.
+constexpr int kMaxInt8InnerDim = 1 << 16;
 
 }  // namespace albert

@@ -11,7 +11,7 @@ namespace albert::ALBERT_ISA {
 void gemm_panel_fp32(const GemmPanel&);
 void gemm_panel_bf16(const GemmPanel&);
 void gemm_panel_int8(const GemmPanel&);
-void to_operand(const OperandRows&);
+void quantize_rows(const QuantizeRows&);
 void layer_norm(const LayerNorm&);
 void attention_head(const AttentionHead&);
 void activate(Activation, float*, size_t);
@@ -21,8 +21,8 @@ namespace {
 
 // Rows are widened once for all columns of a call.
 template <typename Format>
-constexpr int most_columns() {
-  return Format::kWide ? kMostPanelColumns : kPanelColumns;
+constexpr int max_columns() {
+  return Format::kWide ? kMaxPanelColumns : kPanelColumns;
 }
 
 }  // namespace
@@ -31,9 +31,9 @@ extern const Kernels kTable;
 const Kernels kTable = {
     .isa = ALBERT_STRING(ALBERT_ISA),
     .panel_columns = kPanelColumns,
-    .most_columns = {most_columns<Fp32Format>(), most_columns<Bf16Format>(), most_columns<Int8Format>()},
+    .max_columns = {max_columns<Fp32Format>(), max_columns<Bf16Format>(), max_columns<Int8Format>()},
     .gemm_panel = {gemm_panel_fp32, gemm_panel_bf16, gemm_panel_int8},
-    .to_operand = to_operand,
+    .quantize_rows = quantize_rows,
     .layer_norm = layer_norm,
     .attention_head = attention_head,
     .activate = activate,

@@ -1,4 +1,4 @@
-// The register tile: C[rows, 16 * vectors] (+)= A[rows, depth] * W[depth, 16 * vectors], all of C in registers.
+// The register tile: C[rows, 16 * vectors] (+)= A[rows, inner_words] * W[inner_words, 16 * vectors], all of C in registers.
 // Rows and columns are as many as the registers hold beside one row of W: few rows and many columns, because rows of A that lie a
 // power of two apart fall into the same cache sets.
 #pragma once
@@ -16,14 +16,14 @@ constexpr int kTileRows = 6, kTileVectors = 1;  // 12 accumulators of 16 registe
 constexpr int kTileRows = 2, kTileVectors = 1;  // 8 accumulators of 16 registers
 #endif
 constexpr int kPanelColumns = kTileVectors * kLanes;
-static_assert(kTileRows <= kMostTileRows && kMostPanelColumns % kPanelColumns == 0);
+static_assert(kTileRows <= kMaxTileRows && kMaxPanelColumns % kPanelColumns == 0);
 
 struct Tile {
   const Word* a;
   size_t a_stride;
   Word* c;  // the sums, floats or for int8 integers
   size_t c_stride;
-  int depth;        // words
+  int inner_words;  // K in words
   bool accumulate;  // add to what C holds
 };
 
@@ -94,7 +94,7 @@ __attribute__((noinline)) void run_tile(const Tile& t, Source source) {
     for (int v = 0; v < kRegisters; ++v) sum[r][v] = Sum{};
   }
   const Word* a = t.a;
-  for (int k = 0; k < t.depth; k += Source::kTogether, source.template advance<kRegisters>()) {
+  for (int k = 0; k < t.inner_words; k += Source::kTogether, source.template advance<kRegisters>()) {
     ALBERT_UNROLL
     for (int i = 0; i < Source::kTogether; ++i, ++a) {
       typename Step::Weights row[kRegisters];

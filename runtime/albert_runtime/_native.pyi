@@ -73,7 +73,7 @@ class Engine:
         positions: _Int,
         token_type_ids: _Int,
         row_starts: _Int,
-        first_key: _Int,
+        masked_first: _Int,
         hidden: _Float | None,
         pooled: _Float | None,
         num_threads: int,

@@ -81,7 +81,7 @@ class Tokens:
     positions: Int
     token_type_ids: Int
     row_starts: Int
-    first_key: Int
+    masked_first: Int
 
     @property
     def width(self) -> int:
@@ -111,21 +111,25 @@ def row(t: Tokens, index: int) -> Tokens:
         t.positions[first:end],
         t.token_type_ids[first:end],
         np.array([0, end - first], np.int32),
-        t.first_key[index : index + 1],
+        t.masked_first[index : index + 1],
     )
 
 
 def run(engine: _native.Engine, hidden_size: int, t: Tokens, threads: int = 1) -> tuple[Float, Float]:
-    rows = len(t.first_key)
+    rows = len(t.masked_first)
     hidden = np.zeros((rows, t.width, hidden_size), np.float32)
     pooled = np.empty((rows, hidden_size), np.float32)
-    engine.run(t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.first_key, hidden, pooled, threads)
+    engine.run(
+        t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.masked_first, hidden, pooled, threads
+    )
     return hidden, pooled
 
 
 def run_pooled(engine: _native.Engine, hidden_size: int, t: Tokens, threads: int = 1) -> Float:
-    pooled = np.empty((len(t.first_key), hidden_size), np.float32)
-    engine.run(t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.first_key, None, pooled, threads)
+    pooled = np.empty((len(t.masked_first), hidden_size), np.float32)
+    engine.run(
+        t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.masked_first, None, pooled, threads
+    )
     return pooled
 
 
@@ -182,21 +186,21 @@ def reference(
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + c.layer_norm_eps)
         return scaled * w[name + ".weight"] + w[name + ".bias"]
 
-    def layer(x: NDArray[np.float64], name: str, first_key: int) -> NDArray[np.float64]:
+    def layer(x: NDArray[np.float64], name: str, masked_first: int) -> NDArray[np.float64]:
         heads = (len(x), c.num_attention_heads, c.head_size)
         q, k, v = (linear(x, f"{name}.attention.{part}").reshape(heads) for part in ("query", "key", "value"))
         rounded = (lambda values: values) if precision == "fp32" else to_bf16
-        scores = np.einsum("qhd,khd->hqk", rounded(q), rounded(k[first_key:])) / math.sqrt(c.head_size)
+        scores = np.einsum("qhd,khd->hqk", rounded(q), rounded(k[masked_first:])) / math.sqrt(c.head_size)
         weights = rounded(np.exp(scores - scores.max(-1, keepdims=True)))
         weights /= weights.sum(-1, keepdims=True)
-        context = np.einsum("hqk,khd->qhd", weights, rounded(v[first_key:])).reshape(x.shape)
+        context = np.einsum("hqk,khd->qhd", weights, rounded(v[masked_first:])).reshape(x.shape)
         x = norm(x + linear(rounded(context), name + ".attention.dense"), name + ".attention.layer_norm")
         inner = rounded(ACTIVATIONS[c.hidden_act](linear(x, name + ".ffn")))
         inner = linear(inner, name + ".ffn_output")
         return norm(inner + x, name + ".full_layer_layer_norm")
 
-    hidden = np.zeros((len(t.first_key), t.width, c.hidden_size))
-    pooled = np.zeros((len(t.first_key), c.hidden_size))
+    hidden = np.zeros((len(t.masked_first), t.width, c.hidden_size))
+    pooled = np.zeros((len(t.masked_first), c.hidden_size))
     for i, (first, end) in enumerate(zip(t.row_starts[:-1], t.row_starts[1:], strict=True)):
         ids = t.input_ids[first:end]
         words = w["embeddings.word_embeddings.weight"][ids] * (ids != c.padding_idx)[:, None]
@@ -207,8 +211,8 @@ def reference(
             group = depth // (c.num_hidden_layers // c.num_hidden_groups)
             for inner in range(c.inner_group_num):
                 name = f"encoder.albert_layer_groups.{group}.albert_layers.{inner}"
-                x = layer(x, name, int(t.first_key[i]))
-        seen = slice(int(t.first_key[i]), None)
+                x = layer(x, name, int(t.masked_first[i]))
+        seen = slice(int(t.masked_first[i]), None)
         hidden[i, t.positions[first:end][seen]] = x[seen]
         if c.add_pooling_layer:
             pooled[i] = np.tanh(linear(x[0], "pooler"))

@@ -39,7 +39,7 @@ for layers in (1, 6):
             hidden = np.zeros((len(lengths), t.width, model.config.hidden_size), np.float32)
             pooled = np.zeros((len(lengths), model.config.hidden_size), np.float32)
             for threads in (1, 2):
-                packed = t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.first_key
+                packed = t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.masked_first
                 arguments = *packed, hidden, pooled, threads
                 for _ in range(3):
                     engine.run(*arguments)

@@ -50,7 +50,7 @@ def with_masks(t: Tokens) -> Tokens:
     first = t.row_starts[1]
     keep[first + 1] = False
     removed = np.array([0, *(np.cumsum(~keep))])
-    key = t.first_key.copy()
+    key = t.masked_first.copy()
     key[1] = 1
     starts = (t.row_starts - removed[t.row_starts]).astype(np.int32)
     return Tokens(t.input_ids[keep], t.positions[keep], t.token_type_ids[keep], starts, key)
@@ -76,7 +76,7 @@ def test_the_engine_computes_albert(tmp_path: Path, changes: dict[str, Any]) -> 
                 batch.positions,
                 batch.token_type_ids,
                 batch.row_starts,
-                batch.first_key,
+                batch.masked_first,
             )
             engine.run(*arrays, hidden, None, 1)
             with pytest.raises(ValueError, match="no pooler"):
@@ -293,7 +293,7 @@ def test_files_that_do_not_fit_are_refused(model: Model, tmp_path: Path) -> None
         ("token_type_ids", 2, "type id is out of range"),
         ("positions", 512, "position is out of range"),
         ("positions", -1, "position is out of range"),
-        ("first_key", 2, "first_key must be 0 or 1"),
+        ("masked_first", 2, "masked_first must be 0 or 1"),
         ("row_starts", 1, "row_starts"),
     ],
 )
@@ -307,7 +307,7 @@ def test_tokens_out_of_range_are_refused(model: Model, field: str, value: int, m
             batch.positions,
             batch.token_type_ids,
             batch.row_starts,
-            batch.first_key,
+            batch.masked_first,
             hidden,
             None,
             1,
@@ -316,7 +316,7 @@ def test_tokens_out_of_range_are_refused(model: Model, field: str, value: int, m
 
 def test_arrays_that_do_not_fit_are_refused(model: Model) -> None:
     engine, t = model.engine(), tokens([4, 3])
-    arrays = (t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.first_key)
+    arrays = (t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.masked_first)
     hidden, pooled = np.zeros((2, 4, 64), np.float32), np.zeros((2, 64), np.float32)
     with pytest.raises(ValueError, match=r"positions must have shape \[7\]"):
         engine.run(t.input_ids, t.positions[:-1], *arrays[2:], hidden, pooled, 1)
@@ -335,4 +335,4 @@ def test_arrays_that_do_not_fit_are_refused(model: Model) -> None:
     with pytest.raises(ValueError, match="no token to attend to"):
         engine.run(*arrays[:3], np.array([0, 1, 7], np.int32), np.array([1, 0], np.int32), hidden, pooled, 1)
     with pytest.raises(ValueError, match="must not decrease"):
-        engine.run(*arrays[:3], np.array([0, 9, 7], np.int32), t.first_key, hidden, pooled, 1)
+        engine.run(*arrays[:3], np.array([0, 9, 7], np.int32), t.masked_first, hidden, pooled, 1)

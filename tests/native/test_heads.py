@@ -60,12 +60,12 @@ def run_heads(
     slots: list[int],
     threads: int = 1,
 ) -> tuple[Float, Float, Float]:
-    rows = len(t.first_key)
+    rows = len(t.masked_first)
     token_logits = np.zeros((rows, t.width, LABELS), np.float32)
     pooled_logits = np.empty((rows, 2), np.float32)
     scores = np.zeros((len(slots), model.config.vocab_size), np.float32)
     engine.run(
-        *(t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.first_key, None, None, threads),
+        *(t.input_ids, t.positions, t.token_type_ids, t.row_starts, t.masked_first, None, None, threads),
         token_logits=token_logits,
         pooled_logits=pooled_logits,
         scores=scores,
@@ -90,7 +90,7 @@ def vocabulary_reference(model: Model, hidden: NDArray[np.float64]) -> NDArray[n
 def test_heads(tmp_path: Path, tied: bool, act: str) -> None:
     model = with_heads(tmp_path, tied=tied, hidden_act=act, vocab_size=131)
     batch = tokens([9, 1, 30], vocab_size=131)
-    batch = replace(batch, first_key=np.array([1, 0, 0], np.int32))
+    batch = replace(batch, masked_first=np.array([1, 0, 0], np.int32))
     hidden, pooled = reference(model, batch)
     w = {name: value.astype(np.float64) for name, value in model.values.items()}
     seen = hidden.any(-1)
@@ -127,7 +127,7 @@ def test_only_what_is_asked_for_is_computed_with_the_same_bits(tmp_path: Path) -
     model = with_heads(tmp_path, tied=True)
     engine, batch = engine_with_heads(model), tokens([20, 3])
     _, together, _ = run_heads(engine, model, batch, [0], [0])
-    arrays = (batch.input_ids, batch.positions, batch.token_type_ids, batch.row_starts, batch.first_key)
+    arrays = (batch.input_ids, batch.positions, batch.token_type_ids, batch.row_starts, batch.masked_first)
     pooled_logits = np.empty((2, 2), np.float32)
     engine.run(*arrays, None, None, 1, pooled_logits=pooled_logits)  # the last layer for first tokens alone
     assert np.array_equal(pooled_logits, together)
@@ -136,7 +136,7 @@ def test_only_what_is_asked_for_is_computed_with_the_same_bits(tmp_path: Path) -
 def test_wrong_heads_and_arrays_are_refused(tmp_path: Path) -> None:
     model = with_heads(tmp_path, tied=True)
     batch = tokens([4, 3])
-    arrays = (batch.input_ids, batch.positions, batch.token_type_ids, batch.row_starts, batch.first_key)
+    arrays = (batch.input_ids, batch.positions, batch.token_type_ids, batch.row_starts, batch.masked_first)
     one, scores = np.zeros(1, np.int32), np.zeros((1, 50), np.float32)
     engine = engine_with_heads(model)
     states = (model.config.num_hidden_layers + 1, model.config.hidden_size)

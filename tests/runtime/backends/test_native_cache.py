@@ -120,7 +120,7 @@ def test_a_name_from_outside_stays_in_the_folder(make_artifact, folder):
 LOAD = """
 import sys
 from albert_runtime import Predictor
-from albert_runtime.artifact import Artifact
+from albert_runtime.artifact.artifact import Artifact
 Artifact.verify_file = lambda self, role: print("packs")
 print(Predictor(sys.argv[1], backend="native").info()["packed_in"])
 """

@@ -1,4 +1,4 @@
-#include "kernels/operand.h"
+#include "kernels/quantize_rows.h"
 
 #include "kernels/simd.h"
 
@@ -25,7 +25,7 @@ ALBERT_INLINE void for_vectors(const Value* row, int columns, Body&& body) {
 // Writes the words that hold the first `count` of sixteen narrow values.
 template <Precision precision, typename Narrow>
 ALBERT_INLINE void store_words(Word* words, int i, Narrow values, int count) {
-  Word* to = words + i / depth_per_word(precision);
+  Word* to = words + i / values_per_word(precision);
   if (count == kLanes)
     std::memcpy(to, &values, sizeof values);
   else
@@ -63,12 +63,12 @@ void row_to_int8(const Value* row, int columns, Word* words, float* scale, int32
 
 }  // namespace
 
-void to_operand(const OperandRows& o) {
+void quantize_rows(const QuantizeRows& o) {
   for (int row = 0; row < o.rows; ++row) {
     const float* x = o.x + static_cast<size_t>(row) * o.x_stride;
     Word* words = o.words + static_cast<size_t>(row) * o.stride;
-    if (o.rounded != nullptr)
-      row_to_int8(o.rounded + static_cast<size_t>(row) * o.rounded_stride, o.columns, words, o.scale + row, o.sum + row);
+    if (o.x_bf16 != nullptr)
+      row_to_int8(o.x_bf16 + static_cast<size_t>(row) * o.x_bf16_stride, o.columns, words, o.scale + row, o.sum + row);
     else if (o.precision == Precision::int8)
       row_to_int8(x, o.columns, words, o.scale + row, o.sum + row);
     else

@@ -6,15 +6,15 @@ namespace albert {
 
 // While it lives, this thread computes in the floating-point state that the kernels' bits are defined for, whatever the host has
 // set (flush-to-zero, another rounding).
-class DefaultFloats {
+class DefaultFloatEnv {
  public:
-  DefaultFloats() {
+  DefaultFloatEnv() {
     std::fegetenv(&saved_);
     std::fesetenv(FE_DFL_ENV);
   }
-  ~DefaultFloats() { std::fesetenv(&saved_); }
-  DefaultFloats(const DefaultFloats&) = delete;
-  DefaultFloats& operator=(const DefaultFloats&) = delete;
+  ~DefaultFloatEnv() { std::fesetenv(&saved_); }
+  DefaultFloatEnv(const DefaultFloatEnv&) = delete;
+  DefaultFloatEnv& operator=(const DefaultFloatEnv&) = delete;
 
  private:
   std::fenv_t saved_;

@@ -1,4 +1,4 @@
-#include "engine/stored.h"
+#include "engine/dtype.h"
 
 #include <bit>
 #include <cstring>
@@ -30,33 +30,33 @@ void read_halves(const std::byte* from, float* to, size_t count, Widen widen) {
 
 }  // namespace
 
-Stored stored_type(std::string_view name) {
-  if (name == "float32") return Stored::float32;
-  if (name == "float16") return Stored::float16;
-  if (name == "bfloat16") return Stored::bfloat16;
-  if (name == "int8") return Stored::int8;
+DType dtype_from_name(std::string_view name) {
+  if (name == "float32") return DType::float32;
+  if (name == "float16") return DType::float16;
+  if (name == "bfloat16") return DType::bfloat16;
+  if (name == "int8") return DType::int8;
   throw std::invalid_argument("tensors must be float32, float16, bfloat16 or int8, not '" + std::string(name) + "'");
 }
 
-void StoredValues::read(float* to, size_t count) const {
+void FileValues::read(float* to, size_t count) const {
   switch (type) {
-    case Stored::float32:
+    case DType::float32:
       std::memcpy(to, first, count * sizeof(float));
       return;
-    case Stored::float16:
+    case DType::float16:
       return read_halves(first, to, count, from_fp16);
-    case Stored::bfloat16:
+    case DType::bfloat16:
       return read_halves(first, to, count, from_bf16);
-    case Stored::int8:
+    case DType::int8:
       for (size_t i = 0; i < count; ++i) to[i] = static_cast<float>(static_cast<int8_t>(first[i]));
       return;
   }
 }
 
-void StoredMatrix::read(size_t row, size_t column, float* to, size_t count) const {
+void FileMatrix::read(size_t row, size_t column, float* to, size_t count) const {
   values.from(row * columns + column).read(to, count);
   if (scale == nullptr) return;
-  if (by_row) {
+  if (scale_per_row) {
     float factor;
     read_scale(row, &factor, 1);
     for (size_t i = 0; i < count; ++i) to[i] *= factor;
@@ -69,7 +69,7 @@ void StoredMatrix::read(size_t row, size_t column, float* to, size_t count) cons
   }
 }
 
-void StoredMatrix::read_scale(size_t index, float* to, size_t count) const {
+void FileMatrix::read_scale(size_t index, float* to, size_t count) const {
   std::memcpy(to, scale + index * sizeof(float), count * sizeof(float));
 }
 

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "engine/stored.h"
+#include "engine/dtype.h"
 #include "kernels/activation.h"
 
 namespace albert {
 
 // The largest of any size: keeps every product of two of them far from overflow.
-constexpr int kLargestSize = 1 << 24;
+constexpr int kMaxSize = 1 << 24;
 
 struct ModelConfig {
   int vocab_size;
@@ -32,8 +32,8 @@ struct ModelConfig {
   bool add_pooling_layer;
 
   int head_size() const { return hidden_size / num_attention_heads; }
-  // The group whose layers run at depth `layer`: groups share the depth evenly.
-  int group_at(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
+  // The group whose weights `layer` runs with: consecutive layers share a group, the same number in each.
+  int group_of(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
 };
 
 // The heads on top of the encoder, by the names of their tensors; an empty name is no head.
@@ -44,11 +44,11 @@ struct HeadConfig {
   float decoder_norm_eps = 1e-5f;
 };
 
-struct TensorPlace {
-  Stored type;
+struct TensorEntry {
+  DType type;
   uint64_t offset;  // of its first byte in the file; any alignment
   std::vector<uint64_t> shape;
 };
-using TensorTable = std::map<std::string, TensorPlace>;
+using TensorTable = std::map<std::string, TensorEntry>;
 
 }  // namespace albert

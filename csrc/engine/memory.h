@@ -37,7 +37,7 @@ inline FloatBlock allocate_floats(size_t count) { return allocate<float>(count);
 // Floats, or words, between rows of `columns` of them: room for whole panels, and an odd number of cache lines, because rows a
 // power of two apart would share a few cache sets.
 constexpr size_t row_stride(int columns) {
-  return (static_cast<size_t>(columns) + kMostPanelColumns - 1) / kMostPanelColumns * kMostPanelColumns + 16;
+  return (static_cast<size_t>(columns) + kMaxPanelColumns - 1) / kMaxPanelColumns * kMaxPanelColumns + 16;
 }
 
 class Workspace {

@@ -7,41 +7,41 @@
 
 namespace albert {
 
-enum class Stored { float32, float16, bfloat16, int8 };
+enum class DType { float32, float16, bfloat16, int8 };
 
-constexpr size_t size_of(Stored type) {
+constexpr size_t size_of(DType type) {
   switch (type) {
-    case Stored::float32:
+    case DType::float32:
       return 4;
-    case Stored::float16:
-    case Stored::bfloat16:
+    case DType::float16:
+    case DType::bfloat16:
       return 2;
-    case Stored::int8:
+    case DType::int8:
       return 1;
   }
   return 1;
 }
 
 // The type of a name as the manifest has it; std::invalid_argument if there is none.
-Stored stored_type(std::string_view name);
+DType dtype_from_name(std::string_view name);
 
 // Tensor data in a file.
-struct StoredValues {
+struct FileValues {
   const std::byte* first;
-  Stored type;
+  DType type;
 
-  StoredValues from(size_t index) const { return {first + index * size_of(type), type}; }
+  FileValues from(size_t index) const { return {first + index * size_of(type), type}; }
   // The first `count` values as floats, integers unscaled; exact, whatever the type.
   void read(float* to, size_t count) const;
 };
 
 // A matrix in a file, row by row. One of int8 stands for its integers times scales: floats in the file, one for each row or for
 // each column.
-struct StoredMatrix {
-  StoredValues values;
+struct FileMatrix {
+  FileValues values;
   size_t columns;
   const std::byte* scale = nullptr;  // int8 only
-  bool by_row = false;
+  bool scale_per_row = false;
 
   // Values from (row, column) on, all in one row.
   void read(size_t row, size_t column, float* to, size_t count) const;

@@ -1,4 +1,4 @@
-// Floats to the left operand of a product in reduced precision.
+// Rows of activations to what a GEMM in reduced precision multiplies.
 //
 // bf16: rounded to nearest, ties to even. int8: each row by itself, x to the nearest integer of x * 127 / max|row|; what a row
 // becomes depends on no other row and on no calibration.
@@ -11,12 +11,12 @@
 
 namespace albert {
 
-struct OperandRows {
+struct QuantizeRows {
   Precision precision;  // bf16 or int8
   const float* x;       // [rows, columns], a row every x_stride floats
   size_t x_stride;
-  const Bf16* rounded;  // or null; int8: the rows are these instead, one every rounded_stride values
-  size_t rounded_stride;
+  const Bf16* x_bf16;  // [rows, columns], or null; int8 only: if given, these rows are quantized instead of x
+  size_t x_bf16_stride;
   Word* words;  // [rows, words_of(precision, columns)], a row every `stride` words
   size_t stride;
   float* scale;  // int8: [rows]

@@ -1,4 +1,4 @@
-#include "engine/team.h"
+#include "engine/thread_team.h"
 
 #include <pthread.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "engine/cpu.h"
-#include "engine/default_floats.h"
+#include "engine/default_float_env.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -44,26 +44,26 @@ void wait_while(const std::atomic<uint32_t>& value, uint32_t old, bool spin) {
 
 }  // namespace
 
-Team::Team(int size) : size_(size), shares_(new Share[static_cast<size_t>(size)]) {
+ThreadTeam::ThreadTeam(int size) : size_(size), shares_(new Share[static_cast<size_t>(size)]) {
   CPU_ZERO(&affinity_);
   try {
-    for (int thread = 1; thread < size; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
+    for (int thread = 1; thread < size; ++thread) workers_.emplace_back([this, thread] { worker_loop(thread); });
   } catch (...) {  // the system's limit on threads
-    dismiss();
+    stop();
     throw;
   }
 }
 
-Team::~Team() { dismiss(); }
+ThreadTeam::~ThreadTeam() { stop(); }
 
-void Team::dismiss() {
-  stop_ = true;
-  turn_.fetch_add(1);
-  turn_.notify_all();
+void ThreadTeam::stop() {
+  stopping_ = true;
+  generation_.fetch_add(1);
+  generation_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void Team::prepare(bool spin) {
+void ThreadTeam::prepare(bool spin) {
   spin_.store(spin, std::memory_order_relaxed);
   // The workers follow the caller to its CPUs: they were started by another, who may have been bound to fewer.
   cpu_set_t mask;
@@ -73,60 +73,61 @@ void Team::prepare(bool spin) {
   affinity_ = mask;
 }
 
-thread_local uint32_t Team::step_ = 0;
-thread_local int Team::thread_ = 0;
+thread_local uint32_t ThreadTeam::step_ = 0;
+thread_local int ThreadTeam::thread_ = 0;
 
-int Team::take(uint32_t step, int count) {
+int ThreadTeam::claim(uint32_t step, int count) {
   for (int i = 0; i < size_; ++i)
-    if (const int task = take_from((thread_ + i) % size_, step, count); task >= 0) return task;
+    if (const int task = claim_from((thread_ + i) % size_, step, count); task >= 0) return task;
   return -1;
 }
 
-int Team::take_from(int owner, uint32_t step, int count) {
+int ThreadTeam::claim_from(int owner, uint32_t step, int count) {
   const auto first_of = [&](int thread) { return static_cast<int>(int64_t{count} * thread / size_); };
   const int first = first_of(owner), size = first_of(owner + 1) - first;
-  std::atomic<uint64_t>& share = shares_[static_cast<size_t>(owner)].taken;
+  std::atomic<uint64_t>& share = shares_[static_cast<size_t>(owner)].claimed;
   for (uint64_t seen = share.load(std::memory_order_acquire);;) {
     const bool touched = seen >> 32 == step;
     // Untouched in this step, because it is new or because it is over. If it ends after this look, the share has been touched.
     if (!touched && finished_.load(std::memory_order_acquire) != step) return -1;
-    const int taken = touched ? static_cast<int>(seen & UINT32_MAX) : 0;
-    if (taken >= size) return -1;
-    const uint64_t more = uint64_t{step} << 32 | static_cast<uint32_t>(taken + 1);
-    if (share.compare_exchange_weak(seen, more, std::memory_order_acq_rel, std::memory_order_acquire)) return first + taken;
+    const int claimed = touched ? static_cast<int>(seen & UINT32_MAX) : 0;
+    if (claimed >= size) return -1;
+    const uint64_t more = uint64_t{step} << 32 | static_cast<uint32_t>(claimed + 1);
+    if (share.compare_exchange_weak(seen, more, std::memory_order_acq_rel, std::memory_order_acquire)) return first + claimed;
   }
 }
 
-void Team::finish(uint32_t step) {
+void ThreadTeam::finish_step(uint32_t step) {
   done_.store(0, std::memory_order_relaxed);
   finished_.store(step + 1, std::memory_order_release);
   finished_.notify_all();
 }
 
-void Team::wait_for(uint32_t step) const {
+void ThreadTeam::wait_for_step(uint32_t step) const {
   // Steps only grow, and nobody is further than one behind the end of this one: another value means that it is over.
   const bool spin = spin_.load(std::memory_order_relaxed);
   if (finished_.load(std::memory_order_acquire) == step) wait_while(finished_, step, spin);
 }
 
-bool Team::enter() {
-  uint32_t inside = inside_.load(std::memory_order_acquire);
-  while ((inside & kOpen) != 0)
-    if (inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
+bool ThreadTeam::enter() {
+  uint32_t active = active_workers_.load(std::memory_order_acquire);
+  while ((active & kOpen) != 0)
+    if (active_workers_.compare_exchange_weak(active, active + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      return true;
   return false;
 }
 
-void Team::leave() {
-  inside_.fetch_sub(1, std::memory_order_release);
-  inside_.notify_all();
+void ThreadTeam::leave() {
+  active_workers_.fetch_sub(1, std::memory_order_release);
+  active_workers_.notify_all();
 }
 
-void Team::serve(int thread) {
-  const DefaultFloats floats;
-  for (uint32_t turn = 0;;) {
-    wait_while(turn_, turn, spin_.load(std::memory_order_relaxed));
-    turn = turn_.load(std::memory_order_acquire);
-    if (stop_) return;
+void ThreadTeam::worker_loop(int thread) {
+  const DefaultFloatEnv floats;
+  for (uint32_t generation = 0;;) {
+    wait_while(generation_, generation, spin_.load(std::memory_order_relaxed));
+    generation = generation_.load(std::memory_order_acquire);
+    if (stopping_) return;
     if (!enter()) continue;
     step_ = first_step_;
     thread_ = thread;
@@ -135,35 +136,35 @@ void Team::serve(int thread) {
   }
 }
 
-void Team::run(const std::function<void(int)>& work) {
-  const DefaultFloats floats;
+void ThreadTeam::run(const std::function<void(int)>& work) {
+  const DefaultFloatEnv floats;
   if (size_ == 1) return work(0);
   work_ = &work;
   step_ = first_step_ = finished_.load(std::memory_order_relaxed);
   thread_ = 0;
-  inside_.store(kOpen, std::memory_order_release);
-  turn_.fetch_add(1, std::memory_order_release);
-  turn_.notify_all();
+  active_workers_.store(kOpen, std::memory_order_release);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
   work(0);
   // Whoever has not begun by now need not: all steps are done.
-  uint32_t inside = inside_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
-  for (; inside != 0; inside = inside_.load(std::memory_order_acquire))
-    wait_while(inside_, inside, spin_.load(std::memory_order_relaxed));
+  uint32_t active = active_workers_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+  for (; active != 0; active = active_workers_.load(std::memory_order_acquire))
+    wait_while(active_workers_, active, spin_.load(std::memory_order_relaxed));
 }
 
-TeamPool& TeamPool::instance() {
+ThreadTeamPool& ThreadTeamPool::instance() {
   // Leaked on purpose: workers may outlive static destructors, and a forked child must not touch its parent's pool.
-  static std::atomic<TeamPool*> pool{nullptr};
+  static std::atomic<ThreadTeamPool*> pool{nullptr};
   static const bool registered = [] {
-    pool = new TeamPool;
-    pthread_atfork(nullptr, nullptr, [] { pool = new TeamPool; });
+    pool = new ThreadTeamPool;
+    pthread_atfork(nullptr, nullptr, [] { pool = new ThreadTeamPool; });
     return true;
   }();
   static_cast<void>(registered);
   return *pool;
 }
 
-double TeamPool::cpus() {
+double ThreadTeamPool::cpus() {
   constexpr auto kValid = std::chrono::seconds(1);  // reading affinity and quota takes longer than a small model
   const auto now = std::chrono::steady_clock::now();
   if (cpus_ == 0 || now - cpus_read_ > kValid) {
@@ -173,8 +174,8 @@ double TeamPool::cpus() {
   return cpus_;
 }
 
-TeamPool::Lease::Lease(TeamPool& pool, int size) : pool_(pool) {
-  if (size > kMostThreads) throw std::invalid_argument("num_threads must be at most " + std::to_string(kMostThreads));
+ThreadTeamPool::Lease::Lease(ThreadTeamPool& pool, int size) : pool_(pool) {
+  if (size > kMaxThreads) throw std::invalid_argument("num_threads must be at most " + std::to_string(kMaxThreads));
   std::unique_lock lock(pool_.mutex_);
   const double usable = pool_.cpus();
   const int cpus = whole_cpus(usable);
@@ -196,14 +197,14 @@ TeamPool::Lease::Lease(TeamPool& pool, int size) : pool_(pool) {
       idle -= pool_.idle_.front()->size();
       pool_.idle_.erase(pool_.idle_.begin());
     }
-    team_ = std::make_unique<Team>(size);
+    team_ = std::make_unique<ThreadTeam>(size);
   }
   pool_.idle_.reserve(pool_.idle_.size() + 1);  // so that the team's return cannot fail
   team_->prepare(size <= usable);
   pool_.lent_threads_ += size;
 }
 
-TeamPool::Lease::~Lease() {
+ThreadTeamPool::Lease::~Lease() {
   {
     const std::scoped_lock lock(pool_.mutex_);
     pool_.lent_threads_ -= team_->size();

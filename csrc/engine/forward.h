@@ -1,0 +1,15 @@
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/thread_team.h"
+
+namespace albert {
+
+// The workspace that a pass needs for each of its tokens.
+size_t forward_bytes_per_token(const ModelConfig& config, Precision precision);
+
+// Rows first_row to end_row of `tokens` through the whole model.
+void run_forward(ThreadTeam& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads,
+                 const Weights& weights, const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs);
+
+}  // namespace albert
