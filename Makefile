@@ -8,7 +8,7 @@ SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.
 # Processes that share the tests; auto: one for each CPU and 4 GB of memory.
 WORKERS ?= auto
 
-.PHONY: demo test test-slow test-real test-asan bench bench-quick bench-gpu bench-load fidelity lint format clean
+.PHONY: demo test test-slow test-real test-asan test-tsan bench bench-quick bench-gpu bench-load fidelity lint format clean
 
 demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
@@ -24,7 +24,10 @@ test-real: $(VENV)/installed  ## the published weights, where there is a network
 	$(BIN)/python -m pytest -m real
 
 test-asan: $(VENV)/installed  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	BIN=$(abspath $(BIN)) WORKERS=$(WORKERS) tools/test_asan.sh
+	BIN=$(abspath $(BIN)) WORKERS=$(WORKERS) tools/test_sanitized.sh address,undefined
+
+test-tsan: $(VENV)/installed  ## the thread team and the native tests under ThreadSanitizer
+	BIN=$(abspath $(BIN)) WORKERS=$(WORKERS) tools/test_sanitized.sh thread
 
 # Alone on the machine: what else runs there is measured too.
 bench: $(VENV)/installed  ## the engine and its peers on seeded models, under two hours; benchmarks/results

@@ -24,15 +24,17 @@ _PROGRAM = "albert-bench"
 _OTHERS = tuple(name for name in PEERS if name != ENGINE)
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 _EPILOG = """\
-Everybody runs in a process of its own, turn by turn, on the same threads; outputs are compared before
-anything is timed. Peers that are installed take part (pip install 'albert-runtime[bench]' installs all of
-them but Paddle, which is in albert-runtime[paddle]).
+Each library runs in a process of its own, in turns, with the same number of threads. Outputs are compared
+before anything is timed. The peers are the other libraries; by default all that are installed take part
+(pip install 'albert-runtime[bench]' installs them, except Paddle: pip install 'albert-runtime[paddle]').
 
 examples:
-  albert-bench ./albert-base-v2.pdmodel --quick
+  albert-bench ./albert-base-v2 --quick                a first impression, in a few minutes
   albert-bench ./my-encoder --only onnxruntime --precision fp32,int8 --threads 1,2
+                                                       one peer, two precisions, on 1 and on 2 threads
+  albert-bench ./base ./large -o results               two models; writes bench.json, bench.md and plots
 
-exit codes: 0 measured, 1 failed, 2 wrong usage, or an artifact or peer that cannot be used
+exit codes: 0 done, 1 failed, 2 wrong usage, or an artifact or peer that cannot be used, 130 interrupted
 """
 
 
@@ -152,7 +154,7 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Compare the engine with other libraries on exported ALBERT encoders.",
+        description="Compare the speed of the C++ engine and of other libraries on exported ALBERT models.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -162,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ARTIFACT",
         nargs="+",
         type=Path,
-        help="an exported encoder: a folder, stem or file",
+        help="exported model of task 'model': its folder, its stem (the path without a suffix) or a file",
     )
     add_common(parser)
     parser.add_argument(
@@ -170,9 +172,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,N",
         type=_counts,
         default=(available_cpus(),),
-        help="numbers of threads (default: all CPUs)",
+        help="numbers of threads to measure with (default: the CPUs this process may use)",
     )
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("albert-bench"),
+        help="folder for the results (default: albert-bench)",
+    )
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"
     )
@@ -181,27 +190,37 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that ``make bench`` has too."""
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in some minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"measure only the workloads {', '.join(QUICK)}; takes a few minutes",
+    )
     parser.add_argument(
         "--only",
         metavar="PEER,PEER",
         type=_peers,
-        help=f"peers to compare with (default: those installed of {', '.join(_OTHERS)})",
+        help=f"peers to compare with: {', '.join(_OTHERS)} (default: all that are installed)",
     )
     parser.add_argument(
         "--precision",
         metavar="P,P",
         type=_precisions,
         default=PRECISIONS,
-        help="fp32, bf16, int8 (default: all)",
+        help="precisions to compare: fp32, bf16, int8 (default: all)",
     )
-    parser.add_argument("--rounds", metavar="N", type=_count, default=3, help="rounds of turns (default: 3)")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=_count,
+        default=3,
+        help="rounds, in each of which every library has a turn (default: 3)",
+    )
     parser.add_argument(
         "--turn",
         metavar="S",
         type=_seconds,
         default=0.4,
-        help="seconds for which short work repeats within a turn (default: 0.4)",
+        help="seconds for which a short workload is repeated within one turn (default: 0.4)",
     )
 
 

@@ -16,7 +16,7 @@ from albert_bench.load.policies import main as policies_main
 from albert_bench.load.soak import main as soak_main
 from albert_bench.load.sweep import figures, main, requests_of
 from albert_runtime import ArtifactError, Predictor
-from albert_runtime.serve.http.inference import names_of, read_request
+from albert_runtime.serve.http.inference import parse_request, requested_outputs
 
 
 async def against(handler, ask):
@@ -64,8 +64,8 @@ def test_a_request_is_what_the_server_reads():
         b"\r\n\r\n", 1
     )
     length = head.split(b"inference-header-content-length: ")[1].split(b"\r\n")[0]
-    request, tensors = read_request(body, length.decode())
-    assert request.id == "x" and names_of(request) == ["pooled_output"]
+    request, tensors = parse_request(body, length.decode())
+    assert request.id == "x" and requested_outputs(request) == ["pooled_output"]
     assert tensors[0].name == "input_ids" and tensors[0].values.tolist() == [[5, 6, 7]]
 
 

@@ -107,7 +107,7 @@ def test_too_many_at_once(held):
             head, body = raw(FEW)
             stack.enter_context(connected(held)).sendall(head + body[:10])
         in_flight(held, 6)
-        check_refused(held, "6 requests are in this server")
+        check_refused(held, "already handling 6 requests")
 
 
 @pytest.mark.alone  # seen there within the 0.1 s that it has

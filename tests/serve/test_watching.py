@@ -55,7 +55,7 @@ def test_the_log_is_json_and_holds_no_text(start, artifacts):
 
 def test_an_error_within_is_told_without_its_message(make_app, monkeypatch, caplog):
     """A library may put into it what a user sent."""
-    from albert_runtime.serve.logs import Json
+    from albert_runtime.serve.logs import JsonFormatter
 
     app = make_app("embedder")
     batcher = next(iter(app.service.models)).predictor.batcher
@@ -67,7 +67,7 @@ def test_an_error_within_is_told_without_its_message(make_app, monkeypatch, capl
     answer = app.send("POST", INFER, json=asked(np.array([[5]])))
     assert answer.status_code == 500 and SECRET not in answer.text
     assert app.send("POST", "/v1/embeddings", json={"input": "a"}).json()["error"]["type"] == "server_error"
-    lines = [Json().format(record) for record in caplog.records if record.name == "albert_serve"]
+    lines = [JsonFormatter().format(record) for record in caplog.records if record.name == "albert_serve"]
     told = [json.loads(line) for line in lines if "traceback" in line]
     assert told and SECRET not in "".join(lines)
     assert told[0]["error"] == "RuntimeError" and "in broken" in told[0]["traceback"]

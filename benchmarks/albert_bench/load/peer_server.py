@@ -20,7 +20,7 @@ from albert_runtime import AlbertError, Overloaded
 from albert_runtime.scheduler.requests import Part, Request, Results, Run, run_joined
 from albert_runtime.scheduler.scheduler import Pass
 from albert_runtime.serve import logs, server
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
 
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args(arguments)
-    logs.set_up("info")
-    limits = Limits()
+    logs.configure("info")
+    limits = ServerLimits()
     models = Models(limits)
     try:
         model = models.load(options.artifact, backend="onnxruntime", num_threads=options.threads)
