@@ -5,8 +5,9 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import SUFFIX, Manifest
-from .artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from .backends.base import SCORES, Options, PaddedBackend
+from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERING
+from .backends.base import Options, Outputs
+from .backends.padded import PaddedBackend
 from .backends.registry import available_cpus, choose
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import NO_TOKENIZER, pack
-from .batch.packed import Int32, Limits, PackedBatch
+from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
-from .scheduler.requests import Request, Results
-from .scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from .scheduler.requests import Request
+from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from .text.methods import TextAnswers
-from .text.task_method import Setting
+from .text.stream import ModelCall
+from .text.task_method import TextModel
 from .text.tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
@@ -54,7 +57,9 @@ class Predictor(TextAnswers):
 
     For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 128; on ONNX Runtime and
     Paddle 4096, padding counted, on a GPU 16384), ``max_queue`` how many requests may be unanswered,
-    ``max_queue_delay`` how many seconds a pass that is not full waits for more.
+    ``max_queue_delay`` how many seconds a batch that is not full waits for more. ``scheduler`` makes the
+    Scheduler: the class, or ``functools.partial(Scheduler, patience=0)``, or anything that is called and
+    behaves like it.
 
     Raises ArtifactError (a file is missing, damaged or not understood) or BackendError (an option is unknown,
     or what a backend needs is missing).
@@ -74,6 +79,7 @@ class Predictor(TextAnswers):
         max_queue: int = 1024,
         max_queue_delay: float = 0.0,
         verify: bool = False,
+        scheduler: Callable[..., Scheduler] = Scheduler,
     ) -> None:
         threads = available_cpus() if num_threads is None else num_threads
         _check_whole("num_threads", threads, _MAX_THREADS)
@@ -91,9 +97,10 @@ class Predictor(TextAnswers):
         self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
-        self._limits = Limits() if manifest is None else Limits.of(manifest.config)
-        self._queue = (max_batch_tokens, max_queue, max_queue_delay)
-        self.batcher = self._new_batcher()
+        self._limits = ModelLimits() if manifest is None else ModelLimits.of(manifest.config)
+        self._max_batch_tokens = max_batch_tokens
+        self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
+        self._scheduler = self._new_scheduler()
         self._task = None if manifest is None else manifest.task
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
@@ -119,7 +126,8 @@ class Predictor(TextAnswers):
           on cuda and tensorrt also int64 arrays that are on the GPU (DLPack: torch, cupy, paddle...), ids and
           mask, which are then read there; such ids are not checked, those out of range give no useful answer;
         * a list of token-id lists of any lengths, in which every id counts;
-        * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
+        * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer;
+        * what ``pack`` made of one of these; it is not checked or truncated again.
 
         ``outputs`` asks for some of the model's outputs, in that order; None = all in the program's order.
         Asking for less computes less. Per-token outputs are [B, T, ...] with 0 at masked positions, T the
@@ -139,6 +147,20 @@ class Predictor(TextAnswers):
             return self._run_on_gpu(batch, outputs, truncate=truncate, positions=positions)
         return self._backend.run(*self._packed(batch, outputs, truncate, positions))
 
+    def pack(self, batch: object, *, truncate: bool = False) -> PackedBatch:
+        """Check a batch and pack its tokens one after another, without padding.
+
+        ``run``, ``submit`` and ``arun`` take the result in place of the batch, any number of times.
+
+        Args:
+            batch: A batch in any form that ``run`` takes, except arrays on a GPU.
+            truncate: Cut rows longer than the model's positions instead of refusing them.
+
+        Raises:
+            InputError: The batch breaks a rule; the message names the row, the value and the limit.
+        """
+        return pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+
     def submit(
         self,
         batch: object,
@@ -147,7 +169,7 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
         timeout: float | None = None,
-    ) -> "Future[Results]":
+    ) -> "Future[Outputs]":
         """``run`` for many callers: a future of its results, bit for bit those of ``run`` on the C++ engine.
 
         Requests of all threads wait in one queue and run joined, up to ``max_batch_tokens`` tokens a pass; an
@@ -157,7 +179,7 @@ class Predictor(TextAnswers):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         packed, names, tokens = self._packed(batch, outputs, truncate, positions)
-        return self.batcher.submit(Request(packed, names, tokens, deadline))
+        return self._scheduler.submit(Request(packed, names, tokens, deadline))
 
     async def arun(
         self,
@@ -167,7 +189,7 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
         timeout: float | None = None,
-    ) -> Results:
+    ) -> Outputs:
         """``submit`` for asyncio. DeadlineExceeded comes after ``timeout`` seconds, not when it would have
         been the request's turn. Texts and large batches are packed on another thread, so that the event loop
         goes on.
@@ -178,9 +200,10 @@ class Predictor(TextAnswers):
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"not answered within {timeout:g} s") from None
 
-    async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Results:
+    async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Outputs:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        if isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE:
+        quick = isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE
+        if quick or isinstance(batch, PackedBatch):
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
         submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
         try:
@@ -192,7 +215,7 @@ class Predictor(TextAnswers):
 
     def close(self) -> None:
         """Answer all that was submitted and accept no more; ``run`` still works."""
-        self.batcher.close()
+        self._scheduler.close()
 
     def __enter__(self) -> "Predictor":
         return self
@@ -204,6 +227,11 @@ class Predictor(TextAnswers):
     def backend(self) -> str:
         """The name of the backend in use."""
         return self._backend.name
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What ``submit`` queues with: add to its ``observers`` to be told of every batch that it runs."""
+        return self._scheduler
 
     @property
     def task(self) -> str | None:
@@ -227,8 +255,8 @@ class Predictor(TextAnswers):
         wrong, and then nothing has changed.
         """
         self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
-        self.batcher.close()
-        self.batcher = self._new_batcher()
+        self._scheduler.close()
+        self._scheduler = self._new_scheduler()
 
     def info(self) -> dict[str, Any]:
         """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config.
@@ -268,34 +296,27 @@ class Predictor(TextAnswers):
             raise InputError("truncate and positions are for batches on the CPU")
         return run(batch, self._limits, self._names(outputs))  # type: ignore[no-any-return]
 
-    def _new_batcher(self) -> Batcher:
-        tokens, queue, delay = self._queue
-        padded = isinstance(self._backend, PaddedBackend)
-        if tokens is None:
-            tokens = (
-                self._backend.tokens_per_pass if isinstance(self._backend, PaddedBackend) else DEFAULT_TOKENS
-            )
-        manifest = self.manifest
-        batcher = Batcher(
-            self._backend.run,
-            max_batch_tokens=tokens,
-            max_queue=queue,
-            max_queue_delay=delay,
-            padded=padded,
+    def _new_scheduler(self) -> Scheduler:
+        backend, manifest = self._backend, self.manifest
+        usual = backend.tokens_per_pass if isinstance(backend, PaddedBackend) else DEFAULT_TOKENS
+        scheduler = self._make_scheduler(
+            backend.run,
+            max_batch_tokens=usual if self._max_batch_tokens is None else self._max_batch_tokens,
+            padded=isinstance(backend, PaddedBackend),
             is_per_token=None if manifest is None else manifest.head.is_per_token,
         )
-        # Its thread lives on without the Predictor otherwise; at exit what waits is given up.
-        weakref.finalize(self, batcher.close, cancel=True)
-        return batcher
+        # Without this its thread would outlive the Predictor. At exit, waiting requests are dropped.
+        weakref.finalize(self, scheduler.close, cancel=True)
+        return scheduler
 
     def _packed(
         self, batch: object, outputs: Iterable[str] | None, truncate: bool, positions: object
     ) -> tuple[PackedBatch, tuple[str, ...], Int32 | None]:
         """The arguments of Backend.run."""
         names = self._names(outputs)
-        if positions is not None and SCORES not in names:
-            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
-        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+        if positions is not None and PREDICTION_SCORES not in names:
+            raise InputError(f"positions is for {PREDICTION_SCORES}, which is not among {', '.join(names)}")
+        packed = batch if isinstance(batch, PackedBatch) else self.pack(batch, truncate=truncate)
         return packed, names, None if positions is None else tokens_at(packed, positions)
 
     def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:
@@ -313,7 +334,10 @@ class Predictor(TextAnswers):
             raise InputError(f"{what}; this model has {', '.join(known)}")
         return tuple(dict.fromkeys(names))
 
-    def _setting(self, method: str) -> Setting:
+    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
+        return self._scheduler.submit(Request(call.batch, call.outputs, call.score_tokens))
+
+    def _text_model(self, method: str) -> TextModel:
         manifest = self.manifest
         if manifest is None:
             raise InputError(
@@ -323,7 +347,7 @@ class Predictor(TextAnswers):
         if self._encoder is None:
             raise InputError(NO_TOKENIZER)
         labels = manifest.labels or ()
-        return Setting(
+        return TextModel(
             manifest.name,
             manifest.task,
             labels,
@@ -331,7 +355,7 @@ class Predictor(TextAnswers):
             manifest.config.hidden_size,
             self._limits,
             self._encoder,
-            self.run,
+            self._backend.run,
             manifest.head.multi_label,
         )
 
@@ -342,7 +366,7 @@ class Predictor(TextAnswers):
         )
 
 
-def _cancel_submitted(submitting: "asyncio.Future[Future[Results]]") -> None:
+def _cancel_submitted(submitting: "asyncio.Future[Future[Outputs]]") -> None:
     if not submitting.cancelled() and submitting.exception() is None:
         submitting.result().cancel()
 

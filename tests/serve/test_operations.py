@@ -62,7 +62,7 @@ def test_not_ready_before_the_warm_up(make_app):
 def test_the_warm_up_runs_the_model(make_app, name):
     app = make_app(name, warm=False)
     passes = []
-    next(iter(app.service.models)).predictor.batcher.observers.append(passes.append)
+    next(iter(app.service.models)).predictor.scheduler.observers.append(passes.append)
     app.run(app.service.warm_up())
     assert len(passes) == 1
 

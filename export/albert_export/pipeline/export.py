@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS, FileRecord, Manifest
-from albert_runtime.artifact.tasks import HIDDEN_STATES, MODEL, Head
+from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.tasks import HIDDEN_STATES, INPUTS, MODEL, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.backends.registry import available_cpus, check_isa
 

@@ -13,7 +13,7 @@ Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ModelLimits:
     """What a model accepts; None = unknown (a program without manifest)."""
 
     vocab_size: int | None = None
@@ -22,7 +22,7 @@ class Limits:
     pad_token_id: int = 0
 
     @classmethod
-    def of(cls, config: AlbertConfig) -> "Limits":
+    def of(cls, config: AlbertConfig) -> "ModelLimits":
         """The limits of a known model."""
         return cls(
             config.vocab_size, config.type_vocab_size, config.max_position_embeddings, config.pad_token_id

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..predictor import Predictor
-from ..text.stream import method_of_task
+from ..text.registry import method_of_task
 
 FORMATS = ("auto", "text", "json")
 

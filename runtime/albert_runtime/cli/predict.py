@@ -12,7 +12,7 @@ from stat import S_ISREG
 from ..backends.registry import COMPUTED, NAMES
 from ..errors import AlbertError
 from ..predictor import Predictor
-from ..text.classification import POOLINGS
+from ..text.embedding import POOLINGS
 from ..text.progress import bar
 from .lines import FORMATS, LineResult, answer_lines, read_lines
 

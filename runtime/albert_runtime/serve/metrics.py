@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ..scheduler.scheduler import Pass
+from ..scheduler.scheduler import BatchStats
 from .errors import Outcome
 from .models import Model
 
@@ -75,9 +75,9 @@ class Metrics:
     def add_model(self, model: Model) -> None:
         """Observe a model's batches and its queue from now on."""
         label = model.label
-        batcher = model.predictor.batcher
+        scheduler = model.predictor.scheduler
         self._recent[label] = RecentLatencies()
-        self._queue_depth.labels(label).set_function(lambda: batcher.unanswered)
+        self._queue_depth.labels(label).set_function(lambda: scheduler.unanswered)
         # Looked up once: a lookup by label takes a lock.
         queue_seconds, compute_seconds, batch_tokens = (
             metric.labels(label)
@@ -85,7 +85,7 @@ class Metrics:
         )
         rows, padding_avoided = self._batch_rows.labels(label), self._padding_avoided.labels(label)
 
-        def observe(batch: Pass) -> None:
+        def observe(batch: BatchStats) -> None:
             for waited in batch.waited:
                 queue_seconds.observe(waited)
             compute_seconds.observe(batch.seconds)
@@ -93,7 +93,7 @@ class Metrics:
             rows.inc(batch.rows)
             padding_avoided.inc(0 if batch.padded else batch.padded_tokens - batch.tokens)
 
-        batcher.observers.append(observe)
+        scheduler.observers.append(observe)
 
     def set_in_flight(self, count: int) -> None:
         """Set the number of requests in progress."""

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from ..artifact.manifest import INPUTS, Manifest
-from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
+from ..artifact.manifest import Manifest
+from ..artifact.tasks import HIDDEN_STATES, INPUTS, MULTIPLE_CHOICE
 from .tensors import BYTES
 
 TEXT, TEXT_PAIR = "text", "text_pair"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ..artifact.manifest import Manifest
 from ..artifact.tasks import MULTIPLE_CHOICE
+from ..backends.base import Outputs
 from ..errors import ArtifactError, InputError
 from ..predictor import Predictor
-from ..scheduler.requests import Results
-from ..text.stream import method_of_task
+from ..text.registry import method_of_task
 from .errors import MalformedRequest, NotFound
 from .limits import ServerLimits
 from .model_metadata import TEXT, TEXT_PAIR, TensorMetadata, input_metadata, output_metadata
@@ -57,7 +57,7 @@ class Model:
         """Name, datatype and shape of each output."""
         return output_metadata(self.manifest)
 
-    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
+    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Outputs:
         """Run the model on the input tensors of a request.
 
         Args:
@@ -219,4 +219,4 @@ class Models:
     def close(self, *, cancel: bool = False) -> None:
         """Close all models, once every accepted request is answered; with ``cancel`` drop those queued."""
         for model in self:
-            model.predictor.batcher.close(cancel=cancel)
+            model.predictor.scheduler.close(cancel=cancel)

@@ -8,7 +8,7 @@ the same form.
 from collections.abc import Mapping
 from typing import Any
 
-from ...scheduler.requests import Results
+from ...backends.base import Outputs
 from ..errors import MalformedRequest
 from ..models import Model
 from ..request_parameters import check_output_parameters
@@ -73,7 +73,7 @@ def requested_outputs(request: InferRequest) -> list[str] | None:
     return [output.name for output in request.outputs or ()] or None
 
 
-def encode_answer(model: Model, request: InferRequest, results: Results) -> tuple[bytes, dict[str, str]]:
+def encode_answer(model: Model, request: InferRequest, results: Outputs) -> tuple[bytes, dict[str, str]]:
     """The body and the headers of the answer, each output as JSON or as raw bytes, as the request asked."""
     is_binary = _is_binary(request, list(results))
     outputs, chunks = [], []

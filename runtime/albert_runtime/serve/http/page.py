@@ -35,7 +35,7 @@ def status_json(service: Service) -> dict[str, Any]:
             {
                 "name": model.name,
                 "version": model.version,
-                "live": {**recent, "unanswered": model.predictor.batcher.unanswered},
+                "live": {**recent, "unanswered": model.predictor.scheduler.unanswered},
             }
             for model, recent in service.metrics.recent(service.models)
         ],
