@@ -3,12 +3,18 @@
 import gzip
 import json
 import zlib
+from contextlib import nullcontext
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
+from albert_runtime import InputError
+from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.serve.grpc.messages import MESSAGES, SERVICE
+from albert_runtime.serve.limits import ServerLimits
+from albert_runtime.serve.request_limits import RequestLimits
 
 from .server import PATIENCE
 
@@ -269,6 +275,18 @@ def test_an_answer_too_large(make_app):
     assert app.send("POST", "/predict", json={**masks, "top_k": 1}).status_code == 200
     answer = app.send("POST", "/predict", json={**masks, "top_k": 40})
     assert answer.status_code == 422 and "top_k" in answer.text
+
+
+def test_an_answer_of_all_layers_states_counts_every_layer(make_app, artifacts):
+    manifest = Artifact.open(artifacts["embedder"]).manifest
+    head = replace(manifest.head, hidden_states=True)
+    states = replace(manifest, head=head, outputs=head.outputs(manifest.config))
+    layers = manifest.config.num_hidden_layers + 1
+    expected = 4 * 3 * 10 * layers * manifest.config.hidden_size
+    for limit, fits in ((expected, True), (expected - 1, False)):
+        limits = RequestLimits(ServerLimits(max_answer_bytes=limit), None, states)
+        with nullcontext() if fits else pytest.raises(InputError, match=f"{expected} bytes"):
+            limits.check_outputs(3, 10, ["hidden_states"])
 
 
 def test_over_grpc_too(small):

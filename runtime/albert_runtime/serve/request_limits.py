@@ -1,5 +1,6 @@
 """Refuses a request that is too large for this server, before the model runs."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ class RequestLimits:
         for name, _, shape in output_metadata(self.manifest):
             if outputs is None or name in outputs:
                 per_row = width if self.manifest.head.is_per_token(name) else 1
-                size += 4 * rows * per_row * max(1, shape[-1])
+                size += 4 * rows * per_row * math.prod(known for known in shape if known > 0)
         return size
 
     def _padded_width(self, texts: Sequence[Any], outputs: Sequence[str] | None) -> int:
