@@ -39,31 +39,7 @@ _MAX_DELAY = 60.0
 
 
 class Predictor(TextAnswers):
-    """An exported ALBERT ready to answer. Any number of threads may call ``run`` on one Predictor.
-
-    ``path`` is STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem or the folder. ``backend`` is
-    auto (the first of tensorrt, cuda, native, onnxruntime, paddle that works here; the log and ``info`` say
-    why others were skipped) or one of these names, which forbids falling back. ``precision`` is auto (the
-    artifact's) or, on the C++ engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied
-    in, their weights converted when they are packed, the activations as they come (int8: every token with a
-    scale of its own, so that no calibration is needed); sums, LayerNorm and softmax stay float32, and so do
-    the arrays in and out. The engine widens an artifact of fp16 to fp32.
-    ``device`` cpu or gpu leaves auto the backends that run there, and lets paddle run on a GPU.
-    ``num_threads`` None means the CPUs this process may really use. ``max_batch`` and ``max_length`` are the
-    rows and tokens of a pass that a TensorRT engine is built for (32 and the model's positions); auto takes
-    TensorRT only where such an engine is built already, by its name or by ``build``. ``verify`` compares
-    every file's sha256 with the manifest first; without it sizes are checked, the sha256 of a program or
-    graph when a backend loads it, and that of the weights when the engine first packs them.
-
-    For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 128; on ONNX Runtime and
-    Paddle 4096, padding counted, on a GPU 16384), ``max_queue`` how many requests may be unanswered,
-    ``max_queue_delay`` how many seconds a batch that is not full waits for more. ``scheduler`` makes the
-    Scheduler: the class, or ``functools.partial(Scheduler, patience=0)``, or anything that is called and
-    behaves like it.
-
-    Raises ArtifactError (a file is missing, damaged or not understood) or BackendError (an option is unknown,
-    or what a backend needs is missing).
-    """
+    """An exported ALBERT model, loaded and ready to run. All methods but ``build`` are thread-safe."""
 
     def __init__(
         self,
@@ -81,6 +57,35 @@ class Predictor(TextAnswers):
         verify: bool = False,
         scheduler: Callable[..., Scheduler] = Scheduler,
     ) -> None:
+        """Load a model.
+
+        Args:
+            path: STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem, or the artifact's folder.
+            backend: ``auto`` takes the first of tensorrt, cuda, native, onnxruntime and paddle that works on
+                this machine; the log and ``info`` say why others were skipped. A name allows no other.
+            precision: What the layers' matrices are multiplied in: ``auto`` (what the artifact was exported
+                in) or, on the C++ engine only, fp32, bf16 or int8. Weights are converted when they are
+                packed, activations as they are computed (int8: one scale per token, no calibration). Sums,
+                LayerNorm, softmax and all inputs and outputs stay float32. The engine widens fp16 to fp32.
+            device: ``auto``, ``cpu`` or ``gpu``: restricts ``auto`` to backends of that device, and lets
+                paddle run on a GPU.
+            num_threads: Threads of one run; None = the CPUs available to this process.
+            max_batch: Rows in a pass of a TensorRT engine; None = 32.
+            max_length: Tokens in a row of a TensorRT engine; None = the model's positions.
+            max_batch_tokens: For ``submit``, tokens in a batch. None = 128 on the C++ engine. Elsewhere
+                padding counts, and None = 4096, or 16384 on a GPU.
+            max_queue: For ``submit``, how many requests may be unanswered.
+            max_queue_delay: For ``submit``, seconds that a batch which is not full waits for more requests.
+            verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
+                the sha256 of a program or graph when a backend loads it, and that of the weights when the
+                engine first packs them.
+            scheduler: Creates what ``submit`` queues with: the class, for example
+                ``functools.partial(Scheduler, patience=0)``, or a callable with the same arguments.
+
+        Raises:
+            ArtifactError: A file is missing, damaged or not understood.
+            BackendError: An option is unknown, or something that a backend needs is missing.
+        """
         threads = available_cpus() if num_threads is None else num_threads
         _check_whole("num_threads", threads, _MAX_THREADS)
         _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
@@ -117,31 +122,36 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Answer a batch: a dict from output name to a new float32 array.
+        """Run the model on a batch.
 
-        ``batch`` is one of
+        Args:
+            batch: One of
 
-        * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally attention_mask
-          (0 and 1, holes and left padding too) and token_type_ids; a missing mask is derived from the pad id;
-          on cuda and tensorrt also int64 arrays that are on the GPU (DLPack: torch, cupy, paddle...), ids and
-          mask, which are then read there; such ids are not checked, those out of range give no useful answer;
-        * a list of token-id lists of any lengths, in which every id counts;
-        * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer;
-        * what ``pack`` made of one of these; it is not checked or truncated again.
+                * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally
+                  attention_mask (0 and 1; holes and left padding are allowed) and token_type_ids. Without a
+                  mask, tokens equal to the pad id are masked. On cuda and tensorrt the arrays may be int64
+                  arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in place
+                  and not checked: ids out of range give meaningless results.
+                * a list of token-id lists of any lengths; none of their ids is treated as padding.
+                * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
+                * the result of ``pack``, which is not checked or truncated again.
 
-        ``outputs`` asks for some of the model's outputs, in that order; None = all in the program's order.
-        Asking for less computes less. Per-token outputs are [B, T, ...] with 0 at masked positions, T the
-        padded width or the longest row; per-row outputs are [B, ...]. Sequences longer than the model's
-        positions are an error unless ``truncate`` cuts them: padded columns and token-id lists at their end,
-        texts before their last [SEP].
+                For multiple choice every form is one level deeper, [B, C, T]: a list holds, for each
+                question, the list of its choices as token-id lists or (prompt, choice) pairs.
+            outputs: Names of the outputs wanted, in this order; None = all. Fewer outputs cost less.
+            truncate: Cut rows longer than the model's positions instead of refusing them: padded columns and
+                token-id lists at their end, texts before their last [SEP].
+            positions: For models that score the vocabulary, a list of columns for each row, such as
+                ``[[3], [1, 4]]``; prediction_scores is then [P, V], row after row in this order. The C++
+                engine computes only these P.
 
-        A multiple-choice model takes every form one level deeper, [B, C, T]: a list holds, for every
-        question, the list of its choices as token-id lists or (prompt, choice) pairs; logits are [B, C].
-        start_logits and end_logits are -10000 at masked positions. ``positions``, for models that score the
-        vocabulary, lists for every row the columns wanted, as in ``[[3], [1, 4]]``: prediction_scores is then
-        [P, V], row after row in the order listed, and only these P are computed by the C++ engine.
+        Returns:
+            New float32 arrays by output name. Outputs per token are [B, T, ...], T the padded width or the
+            longest row, and 0 at masked positions (start_logits and end_logits: -10000). Outputs per row are
+            [B, ...]; the logits of multiple choice are [B, C].
 
-        Raises InputError naming the row, the value and the limit that the batch breaks.
+        Raises:
+            InputError: The batch breaks a rule; the message names the row, the value and the limit.
         """
         if is_on_gpu(batch):
             return self._run_on_gpu(batch, outputs, truncate=truncate, positions=positions)
@@ -170,12 +180,26 @@ class Predictor(TextAnswers):
         positions: object = None,
         timeout: float | None = None,
     ) -> "Future[Outputs]":
-        """``run`` for many callers: a future of its results, bit for bit those of ``run`` on the C++ engine.
+        """Queue a batch to run together with those of other callers.
 
-        Requests of all threads wait in one queue and run joined, up to ``max_batch_tokens`` tokens a pass; an
-        idle engine begins at once. Raises InputError for this batch alone, and Overloaded at once when
-        ``max_queue`` requests are unanswered. What of a request has not begun when its future is cancelled,
-        or after ``timeout`` seconds (DeadlineExceeded), costs nothing.
+        Requests of all threads wait in one queue and run in batches of up to ``max_batch_tokens`` tokens. An
+        idle engine starts at once.
+
+        Args:
+            batch: See ``run``.
+            outputs: See ``run``.
+            truncate: See ``run``.
+            positions: See ``run``.
+            timeout: Seconds until the request fails with DeadlineExceeded, if it is still in the queue.
+
+        Returns:
+            A future of what ``run`` returns: on the C++ engine with the same bits. Once it is cancelled or
+            expired, parts of the request that have not started cost nothing.
+
+        Raises:
+            InputError: See ``run``; other requests are not affected.
+            Overloaded: ``max_queue`` requests are unanswered.
+            Closed: The Predictor was closed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         packed, names, tokens = self._packed(batch, outputs, truncate, positions)
@@ -190,9 +214,10 @@ class Predictor(TextAnswers):
         positions: object = None,
         timeout: float | None = None,
     ) -> Outputs:
-        """``submit`` for asyncio. DeadlineExceeded comes after ``timeout`` seconds, not when it would have
-        been the request's turn. Texts and large batches are packed on another thread, so that the event loop
-        goes on.
+        """``submit`` for asyncio.
+
+        DeadlineExceeded is raised after ``timeout`` seconds even if the request is already running. Texts and
+        large batches are packed on another thread, so that they do not block the event loop.
         """
         options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
         try:
@@ -214,7 +239,7 @@ class Predictor(TextAnswers):
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Answer all that was submitted and accept no more; ``run`` still works."""
+        """Finish the submitted requests and refuse new ones; ``run`` still works."""
         self._scheduler.close()
 
     def __enter__(self) -> "Predictor":
@@ -230,38 +255,40 @@ class Predictor(TextAnswers):
 
     @property
     def scheduler(self) -> Scheduler:
-        """What ``submit`` queues with: add to its ``observers`` to be told of every batch that it runs."""
+        """What ``submit`` queues with; it calls its ``observers`` with the BatchStats of every batch."""
         return self._scheduler
 
     @property
     def task(self) -> str | None:
-        """The model's task as in the manifest; None if the program has none."""
+        """The model's task; None for a program without a manifest."""
         return self._task
 
     @property
     def manifest(self) -> Manifest | None:
-        """What the artifact's manifest says; None if the program has none."""
+        """The artifact's manifest; None for a program without one."""
         return self._artifact.manifest
 
     @property
     def reads_texts(self) -> bool:
-        """Whether the artifact has a tokenizer, so that texts can be given."""
+        """Whether the artifact has a tokenizer, so that batches may be texts."""
         return self._encoder is not None
 
     def build(self) -> None:
-        """Build this model's TensorRT engine if it is not there, check it, and answer from it from now on.
+        """Build and check this model's TensorRT engine, unless that was done before, and use it from now on.
 
-        It takes minutes; not while other threads run this Predictor. BackendError says what is missing or
-        wrong, and then nothing has changed.
+        This takes minutes. Do not call it while other threads use this Predictor.
+
+        Raises:
+            BackendError: Something is missing, or the engine gives wrong results; nothing has changed then.
         """
         self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
         self._scheduler.close()
         self._scheduler = self._new_scheduler()
 
     def info(self) -> dict[str, Any]:
-        """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config.
+        """Describe this Predictor, ready for JSON: backend, why others were skipped, files, config.
 
-        ``left_out``: the backends that the artifact was not verified on, and why not.
+        ``left_out`` holds the backends that the artifact was not verified on, and why not.
         """
         manifest, artifact = self.manifest, self._artifact
         return {

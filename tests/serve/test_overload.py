@@ -96,7 +96,7 @@ def test_a_full_queue(held):
         for _ in range(4):
             stack.enter_context(connected(held)).sendall(b"".join(raw(FEW)))
         waiting(held, 4)
-        check_refused(held, "4 requests wait")
+        check_refused(held, "4 requests are waiting")
     assert ended(held, "overloaded") == refused + 1
     until(lambda: held.metric("albert_in_flight_requests") == 0, "the end of the clients that went")
 
