@@ -21,9 +21,9 @@ from albert_runtime.errors import AlbertError
 from .checkpoint.weights import RandomWeights
 from .errors import ExportError, UsageError
 from .pipeline.publish import STAGING_PREFIX, check_target
-from .pipeline.request import Request
+from .pipeline.request import ExportRequest
 from .precision import PRECISIONS, stored_bytes
-from .sources import choose, stem_of
+from .sources import resolve, stem
 from .variants import VARIANTS
 
 _PROGRAM = "albert-export"
@@ -81,30 +81,25 @@ def _export(options: argparse.Namespace) -> None:
         raise UsageError("--calibration is for --int8; add that, or leave it out")
     if options.tensorrt:
         find_gpu()  # a refusal costs less before an export than after it
-    choice = choose(options, lambda variant: _download(options, variant))
+    name = stem(options)
+    source, note = resolve(options, lambda variant: _download(options, variant, name))
     _check_extra()
     from .pipeline.export import export  # noqa: PLC0415  (only now is it known that its imports work)
     from .pipeline.report import Report  # noqa: PLC0415
 
-    plan = choice.plan
-    head = plan.head
     if options.hidden_states:
-        if head.task == MULTIPLE_CHOICE:
+        if source.head.task == MULTIPLE_CHOICE:
             raise UsageError("--hidden-states is for models with rows of tokens, not for multiple-choice")
-        head = replace(head, hidden_states=True)
+        source = replace(source, head=replace(source.head, hidden_states=True))
     report = Report(quiet=options.quiet)
-    report.say(f"{choice.stem}: {choice.note}")
-    if isinstance(plan.weights, RandomWeights):
-        seed = plan.weights.seed
+    report.say(f"{name}: {note}")
+    if isinstance(source.weights, RandomWeights):
+        seed = source.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
-    request = Request(
-        config=plan.config,
-        head=head,
-        labels=plan.labels,
-        weights=plan.weights,
-        tokenizer_json=choice.tokenizer_json,
+    request = ExportRequest(
+        source=source,
         directory=options.output,
-        stem=choice.stem,
+        stem=name,
         precision=PRECISIONS[options.precision],
         calibration=options.calibration,
         format=options.format,
@@ -120,11 +115,10 @@ def _export(options: argparse.Namespace) -> None:
         report.done(f"engine in {engine}")
 
 
-def _download(options: argparse.Namespace, variant: str) -> Path:
+def _download(options: argparse.Namespace, variant: str, stem: str) -> Path:
     """The folder of a published variant's files, fetched unless the cache has them."""
     _check_extra()
     # A refusal costs less before hundreds of megabytes than after them.
-    stem = options.name or stem_of(variant, options.precision)
     check_target(options.output.absolute(), stem, force=options.force)
     from .hub.fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
     from .pipeline.report import Report  # noqa: PLC0415
