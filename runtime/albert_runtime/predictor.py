@@ -19,6 +19,7 @@ from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERI
 from .backends.base import Options, Outputs
 from .backends.padded import PaddedBackend
 from .backends.registry import available_cpus, choose
+from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import NO_TOKENIZER, pack
 from .batch.packed import Int32, ModelLimits, PackedBatch
@@ -343,7 +344,10 @@ class Predictor(TextAnswers):
         names = self._names(outputs)
         if positions is not None and PREDICTION_SCORES not in names:
             raise InputError(f"positions is for {PREDICTION_SCORES}, which is not among {', '.join(names)}")
-        packed = batch if isinstance(batch, PackedBatch) else self.pack(batch, truncate=truncate)
+        if isinstance(batch, PackedBatch):
+            packed = validate_packed(batch, self._limits)
+        else:
+            packed = self.pack(batch, truncate=truncate)
         return packed, names, None if positions is None else tokens_at(packed, positions)
 
     def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:

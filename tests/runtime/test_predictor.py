@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -333,3 +334,26 @@ def test_the_scheduler_is_the_callers_choice(make_artifact):
         predictor.scheduler.observers.append(batches.append)
         predictor.submit(ROWS).result(10)
     assert sum(one.rows for one in batches) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needle"),
+    [
+        ({"input_ids": [1, 70, 2]}, "input_ids must be from 0 to "),
+        ({"input_ids": [1, -1, 2]}, "input_ids must be from 0 to "),
+        ({"token_type_ids": [0, 9, 0]}, "token_type_ids must be from 0 to 1"),
+        ({"positions": [0, 1, 40]}, "positions must be from 0 to "),
+        ({"row_starts": [0, 2]}, "do not fit together"),
+        ({"row_starts": [0, 0, 3]}, "do not fit together"),
+        ({"masked_first": [0, 0]}, "do not fit together"),
+        ({"choices": 2}, "do not fit together"),
+    ],
+)
+def test_a_packed_batch_that_the_model_cannot_take(predictor, changes, needle):
+    packed = predictor.pack([[1, 5, 2]])
+    arrays = {
+        name: np.array(value, np.int32) if isinstance(value, list) else value
+        for name, value in changes.items()
+    }
+    with pytest.raises(InputError, match=needle):
+        predictor.run(replace(packed, **arrays))
