@@ -9,7 +9,7 @@
 namespace albert {
 namespace {
 
-// Beyond this a pass gains no speed: the weights are read once a pass, and are used often enough by then.
+// More activations than this make a forward pass no faster: each weight that is read is used often enough by then.
 constexpr size_t kForwardBytes = size_t{64} << 20;
 
 ModelConfig checked(const ModelConfig& c) {

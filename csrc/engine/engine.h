@@ -17,7 +17,7 @@ class Engine {
   Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
          Precision precision, const Kernels& kernels, const PackedCache& cache);
 
-  // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
+  // Long batches are cut into forward passes of bounded memory. std::invalid_argument for inconsistent tokens.
   void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
 
   const ModelConfig& config() const { return config_; }

@@ -5,7 +5,7 @@
 
 namespace albert {
 
-// The workspace that a pass needs for each of its tokens.
+// Bytes of activations that a forward pass holds for each of its tokens.
 size_t forward_bytes_per_token(const ModelConfig& config, Precision precision);
 
 // Rows first_row to end_row of `tokens` through the whole model.
