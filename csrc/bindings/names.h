@@ -16,8 +16,9 @@ struct Named {
   Value value;
 };
 
-inline constexpr Named<albert::Precision> kPrecisionNames[] = {
-    {"fp32", albert::Precision::fp32}, {"bf16", albert::Precision::bf16}, {"int8", albert::Precision::int8}};
+inline constexpr Named<albert::Precision> kPrecisionNames[] = {{name_of(albert::Precision::fp32), albert::Precision::fp32},
+                                                               {name_of(albert::Precision::bf16), albert::Precision::bf16},
+                                                               {name_of(albert::Precision::int8), albert::Precision::int8}};
 inline constexpr Named<albert::DType> kDTypeNames[] = {{"float32", albert::DType::float32},
                                                        {"float16", albert::DType::float16},
                                                        {"bfloat16", albert::DType::bfloat16},
@@ -43,9 +44,3 @@ Value from_name(const Named<Value> (&table)[N], const char* argument, std::strin
 }
 
 inline albert::Precision precision_from_name(std::string_view name) { return from_name(kPrecisionNames, "precision", name); }
-
-inline const char* name_of(albert::Precision precision) {
-  for (const auto& [name, value] : kPrecisionNames)
-    if (value == precision) return name;
-  return "";
-}

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "engine/batch.h"
 #include "engine/config.h"
+#include "engine/profile.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 
@@ -37,6 +39,7 @@ class Engine {
   const HeadConfig heads_;
   const Kernels& kernels_;
   const Weights weights_;
+  const std::unique_ptr<Profile> profile_;  // null: none is asked for
 };
 
 }  // namespace albert
