@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .packed import Int32, Limits
+from .packed import Int32, ModelLimits
 
 
 def validate_ids(
@@ -28,7 +28,7 @@ def validate_ids(
 
 
 def validate_types(
-    types: NDArray[Any] | None, count: int, limits: Limits, locate: Callable[[int], tuple[int, int]]
+    types: NDArray[Any] | None, count: int, limits: ModelLimits, locate: Callable[[int], tuple[int, int]]
 ) -> Int32:
     """As ``validate_ids`` for token types; zeros where there are none."""
     if types is None:
