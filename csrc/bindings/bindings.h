@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/names.h"
 #include "kernels/kernels.h"
 
 // Arrays come exactly as declared (C-contiguous, of this type): a silent conversion would copy.
@@ -37,7 +38,3 @@ void demand_shape(const Array& array, const char* name, const std::vector<pybind
 inline const albert::Kernels& kernels_or_default(const std::optional<std::string>& isa) {
   return albert::kernels_for(isa ? *isa : albert::default_isa());
 }
-
-// fp32, bf16 or int8; std::invalid_argument for another name.
-albert::Precision precision_by_name(const std::string& name);
-const char* precision_name(albert::Precision precision);

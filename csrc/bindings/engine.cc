@@ -18,23 +18,16 @@ namespace {
 
 using Tensors = std::map<std::string, std::tuple<std::string, uint64_t, std::vector<uint64_t>>>;  // (dtype, offset, shape)
 
-Activation hidden_activation(const std::string& name) {
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_new") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  throw std::invalid_argument("hidden_act must be gelu, gelu_new or relu, not '" + name + "'");
-}
-
 std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tensors& tensors, const std::string& isa,
                                     const std::string& precision, const std::string& hidden_act, albert::ModelConfig config,
                                     const albert::HeadConfig& heads, const std::string& cache_path, const py::bytes& cache_key,
                                     const std::optional<py::function>& before_packing) {
-  config.hidden_act = hidden_activation(hidden_act);
-  const albert::Precision type = precision_by_name(precision);
+  config.hidden_act = from_name(kHiddenActNames, "hidden_act", hidden_act);
+  const albert::Precision type = precision_from_name(precision);
   albert::TensorTable table;
   for (const auto& [name, tensor] : tensors) {
     const auto& [dtype, offset, shape] = tensor;
-    table[name] = {albert::dtype_from_name(dtype), offset, shape};
+    table[name] = {from_name(kDTypeNames, "tensors", dtype), offset, shape};
   }
   albert::PackedCache cache{.file = {.path = cache_path}};
   const std::string_view key = cache_key;
@@ -190,7 +183,7 @@ void register_engine(py::module_& module) {
            "token "
            "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
       .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })
-      .def_property_readonly("precision", [](const Engine& engine) { return precision_name(engine.precision()); })
+      .def_property_readonly("precision", [](const Engine& engine) { return name_of(engine.precision()); })
       .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.")
       .def_property_readonly("found_packed", &Engine::found_packed, "Whether the cache had them.")
       .def_property_readonly("packed_file", &Engine::packed_file, "The cache file that holds them; empty: memory of this process.")

@@ -16,21 +16,12 @@ namespace {
 
 using Isa = std::optional<std::string>;
 
-Activation activation_by_name(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_tanh") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  if (name == "tanh") return Activation::tanh;
-  throw std::invalid_argument("activation must be none, gelu, gelu_tanh, relu or tanh, not '" + name + "'");
-}
-
 FloatArray like(const FloatArray& x) { return FloatArray(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim())); }
 
 FloatArray activate(const FloatArray& x, const std::string& activation, const Isa& isa) {
   FloatArray out = like(x);
   const albert::Kernels& kernels = kernels_or_default(isa);
-  const Activation function = activation_by_name(activation);
+  const Activation function = from_name(kActivationNames, "activation", activation);
   const float* from = x.data();
   float* to = out.mutable_data();
   const auto count = static_cast<size_t>(x.size());
@@ -83,8 +74,8 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   FloatArray out({rows, columns});
   if (rows == 0) return out;
   const albert::Kernels& kernels = kernels_or_default(isa);
-  const Activation function = activation_by_name(activation);
-  const albert::Precision type = precision_by_name(precision);
+  const Activation function = from_name(kActivationNames, "activation", activation);
+  const albert::Precision type = precision_from_name(precision);
   const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
@@ -119,7 +110,7 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
 }
 
 FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray& v, const std::string& precision, const Isa& isa) {
-  const albert::Precision type = precision_by_name(precision);
+  const albert::Precision type = precision_from_name(precision);
   if (type == albert::Precision::int8) throw std::invalid_argument("attention computes in fp32 or bf16");
   demand_shape(q, "q", {-1, -1, -1});
   const py::ssize_t queries = q.shape(0), heads = q.shape(1), size = q.shape(2);

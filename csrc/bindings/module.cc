@@ -11,24 +11,6 @@
 
 namespace py = pybind11;
 
-albert::Precision precision_by_name(const std::string& name) {
-  for (const albert::Precision precision : {albert::Precision::fp32, albert::Precision::bf16, albert::Precision::int8})
-    if (name == precision_name(precision)) return precision;
-  throw std::invalid_argument("precision must be fp32, bf16 or int8, not '" + name + "'");
-}
-
-const char* precision_name(albert::Precision precision) {
-  switch (precision) {
-    case albert::Precision::fp32:
-      return "fp32";
-    case albert::Precision::bf16:
-      return "bf16";
-    case albert::Precision::int8:
-      return "int8";
-  }
-  return "";
-}
-
 PYBIND11_MODULE(_native, module) {
   module.doc() = "C++ engine and kernels of albert_runtime; use albert_runtime.Predictor and albert_runtime.kernels.";
   // pybind11 makes std::invalid_argument a ValueError and std::bad_alloc a MemoryError; a file's error becomes an OSError here.
@@ -49,7 +31,7 @@ PYBIND11_MODULE(_native, module) {
       "probe",
       [](const std::string& precision, int num_threads, const std::optional<std::string>& isa) {
         const albert::Kernels& kernels = kernels_or_default(isa);
-        const albert::Precision type = precision_by_name(precision);
+        const albert::Precision type = precision_from_name(precision);
         const py::gil_scoped_release unlocked;
         return albert::measure_peak(kernels, type, num_threads);
       },

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace albert {
 
@@ -21,9 +20,6 @@ constexpr size_t size_of(DType type) {
   }
   return 1;
 }
-
-// The type of a name as the manifest has it; std::invalid_argument if there is none.
-DType dtype_from_name(std::string_view name);
 
 // Tensor data in a file.
 struct FileValues {
