@@ -38,7 +38,7 @@ DType dtype_from_name(std::string_view name) {
   throw std::invalid_argument("tensors must be float32, float16, bfloat16 or int8, not '" + std::string(name) + "'");
 }
 
-void FileValues::read(float* to, size_t count) const {
+void FileValues::read(float* to) const {
   switch (type) {
     case DType::float32:
       std::memcpy(to, first, count * sizeof(float));
@@ -54,7 +54,7 @@ void FileValues::read(float* to, size_t count) const {
 }
 
 void FileMatrix::read(size_t row, size_t column, float* to, size_t count) const {
-  values.from(row * columns + column).read(to, count);
+  values.slice(row * columns + column, count).read(to);
   if (scale == nullptr) return;
   if (scale_per_row) {
     float factor;
