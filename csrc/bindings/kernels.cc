@@ -80,19 +80,14 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
   const albert::DefaultFloatEnv floats;
-  const auto matrix_in = [&](albert::Pieces& pieces) {
-    return albert::PackedMatrix(pieces, static_cast<int>(inner_dim), static_cast<int>(columns), kernels.panel_columns, type);
-  };
-  albert::Pieces size;
-  matrix_in(size);
-  const albert::Block<std::byte> memory = albert::allocate<std::byte>(size.bytes());
-  albert::Pieces pieces(memory.get());
-  albert::PackedMatrix packed = matrix_in(pieces);
+  albert::PackedMatrix packed(static_cast<int>(inner_dim), static_cast<int>(columns), kernels.panel_columns, type);
+  const albert::Block<std::byte> memory = albert::allocate<std::byte>(packed.placed_bytes());
+  packed.place(memory.get());
   packed.clear();
   const albert::ThreadTeamPool::Lease team(albert::ThreadTeamPool::instance(), num_threads);
-  packed.pack(*team,
-              {.values = {reinterpret_cast<const std::byte*>(w), albert::DType::float32}, .columns = static_cast<size_t>(columns)},
-              0);
+  const albert::FileValues values{reinterpret_cast<const std::byte*>(w), albert::DType::float32,
+                                  static_cast<size_t>(inner_dim * columns)};
+  packed.pack(*team, {.values = values, .columns = static_cast<size_t>(columns)}, 0);
   if (b != nullptr) std::copy_n(b, columns, packed.bias());
   const size_t stride = albert::row_stride(static_cast<int>(columns));
   const albert::FloatBlock result = albert::allocate_floats(static_cast<size_t>(rows) * stride);

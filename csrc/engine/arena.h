@@ -21,7 +21,7 @@ class Pieces {
   template <typename T>
   T* take(size_t count) {
     T* const piece = block_ != nullptr ? reinterpret_cast<T*>(block_ + bytes_) : nullptr;
-    bytes_ += (count * sizeof(T) + 63) / 64 * 64;
+    bytes_ += whole_cache_lines(count * sizeof(T));
     return piece;
   }
   size_t bytes() const { return bytes_; }

@@ -28,7 +28,7 @@ void read_halves(const std::byte* from, float* to, size_t count, Widen widen) {
 
 }  // namespace
 
-void FileValues::read(float* to, size_t count) const {
+void FileValues::read(float* to) const {
   switch (type) {
     case DType::float32:
       std::memcpy(to, first, count * sizeof(float));
@@ -44,7 +44,7 @@ void FileValues::read(float* to, size_t count) const {
 }
 
 void FileMatrix::read(size_t row, size_t column, float* to, size_t count) const {
-  values.from(row * columns + column).read(to, count);
+  values.slice(row * columns + column, count).read(to);
   if (scale == nullptr) return;
   if (scale_per_row) {
     float factor;

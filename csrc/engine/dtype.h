@@ -21,14 +21,15 @@ constexpr size_t size_of(DType type) {
   return 1;
 }
 
-// Tensor data in a file.
+// Consecutive values of a tensor in a file.
 struct FileValues {
   const std::byte* first;
   DType type;
+  size_t count;
 
-  FileValues from(size_t index) const { return {first + index * size_of(type), type}; }
-  // The first `count` values as floats, integers unscaled; exact, whatever the type.
-  void read(float* to, size_t count) const;
+  FileValues slice(size_t index, size_t size) const { return {first + index * size_of(type), type, size}; }
+  // Converts them to floats, exactly; integers are not scaled.
+  void read(float* to) const;
 };
 
 // A matrix in a file, row by row. One of int8 stands for its integers times scales: floats in the file, one for each row or for

@@ -32,6 +32,9 @@ Block<T> allocate(size_t count) {
   return Block<T>(static_cast<T*>(p));
 }
 
+constexpr size_t kCacheLine = 64;
+constexpr size_t whole_cache_lines(size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine; }
+
 inline FloatBlock allocate_floats(size_t count) { return allocate<float>(count); }
 
 // Floats, or words, between rows of `columns` of them: room for whole panels, and an odd number of cache lines, because rows a

@@ -83,13 +83,20 @@ void to_int8(const Strip& strip, Word* to, int width, float* scale) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(Pieces& pieces, int inner_dim, int columns, int panel_columns, Precision precision)
+PackedMatrix::PackedMatrix(int inner_dim, int columns, int panel_columns, Precision precision)
     : precision_(precision), inner_dim_(inner_dim), columns_(columns), panel_columns_(panel_columns) {
   if (precision == Precision::int8 && inner_dim > kMaxInt8InnerDim)
     throw std::invalid_argument("int8 sums of " + std::to_string(inner_dim) + " products could overflow; use fp32 or bf16");
-  data_ = pieces.take<Word>(bytes() / sizeof(Word));
-  bias_ = pieces.take<float>(padded_columns());
-  if (precision == Precision::int8) scale_ = pieces.take<float>(padded_columns());
+}
+
+size_t PackedMatrix::placed_bytes() const {
+  return bytes() + (precision_ == Precision::int8 ? 2 : 1) * padded_columns() * sizeof(float);
+}
+
+void PackedMatrix::place(std::byte* memory) {  // columns in sixteens: each part is whole cache lines
+  data_ = reinterpret_cast<Word*>(memory);
+  bias_ = reinterpret_cast<float*>(memory + bytes());
+  if (precision_ == Precision::int8) scale_ = bias_ + padded_columns();
 }
 
 void PackedMatrix::clear() {

@@ -14,8 +14,12 @@ namespace albert {
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Lies in `pieces`, and holds nothing yet if these have no memory.
-  PackedMatrix(Pieces& pieces, int inner_dim, int columns, int panel_columns, Precision precision = Precision::fp32);
+  // Has no memory until it is placed.
+  PackedMatrix(int inner_dim, int columns, int panel_columns, Precision precision = Precision::fp32);
+
+  // Puts it at `memory`: placed_bytes() bytes from a cache line on, for the panels, the bias and the scales.
+  void place(std::byte* memory);
+  size_t placed_bytes() const;  // whole cache lines
 
   // Zeros for what pack leaves out: the bias, and the columns up to the last panel's width. Comes before it.
   void clear();

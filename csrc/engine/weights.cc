@@ -8,91 +8,123 @@
 
 namespace albert {
 
-// Gives every tensor its piece, and fills it from the file if there is a team to do so. Tensors are found by name, and checked
-// against the shapes that the config demands in any case.
-class Packer {
+namespace {
+
+// The tensors that are packed, in the order in which they lie in the arena. Adding one finds it in the file by name, checks its
+// shape against the config, and gives it its place; the member it belongs to points there once it is bound.
+class TensorList {
  public:
-  Packer(const MappedFile& file, const TensorTable& tensors, int panel_columns, Pieces& pieces, ThreadTeam* team = nullptr)
-      : file_(file), tensors_(tensors), panel_columns_(panel_columns), pieces_(pieces), team_(team) {}
-
-  // A matrix [in, out], with scales of its columns where it is int8.
-  FileMatrix matrix(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, false); }
-
-  // A table to look up rows in, with scales of those.
-  FileMatrix table(const std::string& name, int rows, int columns) const { return scaled(name, rows, columns, true); }
+  TensorList(const MappedFile& file, const TensorTable& tensors, int panel_columns)
+      : file_(file), tensors_(tensors), panel_columns_(panel_columns) {}
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
   // The columns of the matrix `name`, which only its tensor knows.
   int columns(const std::string& name) const {
-    const auto entry = tensors_.find(name);
-    if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
-    const std::vector<uint64_t>& shape = entry->second.shape;
+    const std::vector<uint64_t>& shape = find(name).shape;
     if (shape.size() != 2 || shape[1] < 1 || shape[1] > kMaxSize)
       throw std::invalid_argument("tensor " + name + " is not a matrix of a usable size");
     return static_cast<int>(shape[1]);
   }
 
-  const float* floats(const std::string& name, std::initializer_list<int> shape) {
-    size_t count = 1;
-    for (const int size : shape) count *= static_cast<size_t>(size);
-    float* const piece = pieces_.take<float>(count);
-    read(piece, name, shape);
-    return piece;
+  // A table for row lookups, with a scale for each row where it is int8.
+  FileMatrix table(const std::string& name, int rows, int columns) const { return matrix(name, rows, columns, true); }
+
+  void add(const float*& member, const std::string& name, std::initializer_list<int> shape) {
+    floats_.push_back({.offset = bytes_, .member = &member, .stored = floats(name, shape)});
+    bytes_ += whole_cache_lines(floats_.back().stored.count * sizeof(float));
   }
 
-  NormWeights norm(const std::string& name, int columns) {
-    return {floats(name + ".weight", {columns}), floats(name + ".bias", {columns})};
+  void add(NormWeights& member, const std::string& name, int columns) {
+    add(member.scale, name + ".weight", {columns});
+    add(member.shift, name + ".bias", {columns});
   }
 
   // Linear maps [inner_dim, columns] side by side, each name.weight and name.bias.
-  PackedMatrix linear(std::initializer_list<std::string> names, int inner_dim, int columns, Precision precision = Precision::fp32) {
-    PackedMatrix packed = empty(inner_dim, static_cast<int>(names.size()) * columns, precision);
-    int first_column = 0;
-    for (const std::string& name : names) {
-      const FileMatrix stored = matrix(name + ".weight", inner_dim, columns);
-      if (team_ != nullptr) packed.pack(*team_, stored, first_column);
-      read(packed.bias() + first_column, name + ".bias", {columns});
-      first_column += columns;
-      drop_pages();
-    }
-    return packed;
-  }
-
-  PackedMatrix linear(const std::string& name, int inner_dim, int columns, Precision precision = Precision::fp32) {
-    return linear({name}, inner_dim, columns, precision);
+  void add(PackedMatrix& member, std::initializer_list<std::string> names, int inner_dim, int columns,
+           Precision precision = Precision::fp32) {
+    MatrixEntry& entry = add_matrix(member, inner_dim, static_cast<int>(names.size()) * columns, precision);
+    for (const std::string& name : names)
+      entry.maps.push_back({matrix(name + ".weight", inner_dim, columns, false), floats(name + ".bias", {columns})});
   }
 
   // The transpose of the table `name` [columns, inner_dim], with a bias.
-  PackedMatrix transposed(const std::string& name, const std::string& bias, int inner_dim, int columns) {
-    PackedMatrix packed = empty(inner_dim, columns, Precision::fp32);
-    const FileMatrix stored = table(name, columns, inner_dim);
-    if (team_ != nullptr) packed.pack_transposed(stored);
-    read(packed.bias(), bias, {columns});
-    drop_pages();
-    return packed;
+  void add_transposed(PackedMatrix& member, const std::string& name, const std::string& bias, int inner_dim, int columns) {
+    MatrixEntry& entry = add_matrix(member, inner_dim, columns, Precision::fp32);
+    entry.maps.push_back({table(name, columns, inner_dim), floats(bias, {columns}), true});
+  }
+
+  size_t bytes() const { return bytes_; }
+  size_t matrix_bytes() const { return matrix_bytes_; }
+
+  void pack(ThreadTeam& team, std::byte* arena) const {
+    for (const FloatEntry& entry : floats_) entry.stored.read(reinterpret_cast<float*>(arena + entry.offset));
+    for (const MatrixEntry& entry : matrices_) {
+      PackedMatrix packed = *entry.member;
+      packed.place(arena + entry.offset);
+      packed.clear();
+      int column = 0;
+      for (const auto& [weight, bias, transposed] : entry.maps) {
+        transposed ? packed.pack_transposed(weight) : packed.pack(team, weight, column);
+        bias.read(packed.bias() + column);
+        column += static_cast<int>(bias.count);
+        file_.drop_pages();  // the packed copy suffices
+      }
+    }
+  }
+
+  void bind(std::byte* arena) const {
+    for (const FloatEntry& entry : floats_) *entry.member = reinterpret_cast<const float*>(arena + entry.offset);
+    for (const MatrixEntry& entry : matrices_) entry.member->place(arena + entry.offset);
   }
 
  private:
-  PackedMatrix empty(int inner_dim, int columns, Precision precision) {
-    PackedMatrix packed(pieces_, inner_dim, columns, panel_columns_, precision);
-    if (team_ != nullptr) packed.clear();
-    return packed;
+  struct FloatEntry {
+    size_t offset;  // in the arena
+    const float** member;
+    FileValues stored;
+  };
+  struct LinearMap {
+    FileMatrix weight;
+    FileValues bias;
+    bool transposed = false;
+  };
+  struct MatrixEntry {
+    size_t offset;
+    PackedMatrix* member;
+    std::vector<LinearMap> maps;  // side by side
+  };
+
+  MatrixEntry& add_matrix(PackedMatrix& member, int inner_dim, int columns, Precision precision) {
+    member = PackedMatrix(inner_dim, columns, panel_columns_, precision);
+    matrices_.push_back({.offset = bytes_, .member = &member, .maps = {}});
+    bytes_ += member.placed_bytes();
+    matrix_bytes_ += member.bytes();
+    return matrices_.back();
+  }
+
+  const TensorEntry& find(const std::string& name) const {
+    const auto entry = tensors_.find(name);
+    if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
+    return entry->second;
   }
 
   FileValues values(const std::string& name, std::initializer_list<int> shape) const {
-    const auto entry = tensors_.find(name);
-    if (entry == tensors_.end()) throw std::invalid_argument("tensor " + name + " is missing");
-    const TensorEntry& place = entry->second;
-    const bool same = std::equal(shape.begin(), shape.end(), place.shape.begin(), place.shape.end(),
-                                 [](int expected, uint64_t found) { return static_cast<uint64_t>(expected) == found; });
-    if (!same) throw std::invalid_argument("tensor " + name + " has another shape than the config demands");
-    uint64_t length = size_of(place.type);
-    for (const int size : shape) length *= static_cast<uint64_t>(size);
-    return {file_.bytes(place.offset, length), place.type};
+    const TensorEntry& entry = find(name);
+    if (entry.shape != std::vector<uint64_t>(shape.begin(), shape.end()))
+      throw std::invalid_argument("tensor " + name + " has another shape than the config demands");
+    size_t count = 1;
+    for (const int size : shape) count *= static_cast<size_t>(size);
+    return {file_.bytes(entry.offset, count * size_of(entry.type)), entry.type, count};
   }
 
-  FileMatrix scaled(const std::string& name, int rows, int columns, bool scale_per_row) const {
+  FileValues floats(const std::string& name, std::initializer_list<int> shape) const {
+    const FileValues stored = values(name, shape);
+    if (stored.type == DType::int8) throw std::invalid_argument("tensor " + name + " cannot be int8");
+    return stored;
+  }
+
+  FileMatrix matrix(const std::string& name, int rows, int columns, bool scale_per_row) const {
     FileMatrix matrix{
         .values = values(name, {rows, columns}), .columns = static_cast<size_t>(columns), .scale_per_row = scale_per_row};
     if (matrix.values.type != DType::int8) return matrix;
@@ -102,33 +134,63 @@ class Packer {
     return matrix;
   }
 
-  void read(float* to, const std::string& name, std::initializer_list<int> shape) const {
-    size_t count = 1;
-    for (const int size : shape) count *= static_cast<size_t>(size);
-    const FileValues stored = values(name, shape);
-    if (stored.type == DType::int8) throw std::invalid_argument("tensor " + name + " cannot be int8");
-    if (team_ != nullptr) stored.read(to, count);
-  }
-
-  void drop_pages() const {  // what is packed need not stay resident twice
-    if (team_ != nullptr) file_.drop_pages();
-  }
-
   const MappedFile& file_;
   const TensorTable& tensors_;
   const int panel_columns_;
-  Pieces& pieces_;
-  ThreadTeam* const team_;
+  std::vector<FloatEntry> floats_;
+  std::vector<MatrixEntry> matrices_;
+  size_t bytes_ = 0, matrix_bytes_ = 0;
 };
 
-namespace {
+// Adds everything that lies in the arena. What the model lacks stays an empty matrix.
+void add_tensors(TensorList& list, Weights& w, const ModelConfig& c, const HeadConfig& heads) {
+  const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
+  list.add(w.position_embeddings, "embeddings.position_embeddings.weight", {c.max_position_embeddings, e});
+  list.add(w.token_type_embeddings, "embeddings.token_type_embeddings.weight", {c.type_vocab_size, e});
+  list.add(w.embedding_norm, "embeddings.layer_norm", e);
+  list.add(w.mapping_in, {"encoder.embedding_hidden_mapping_in"}, e, h);
+
+  // All at once: the list keeps addresses of their members.
+  w.groups.resize(static_cast<size_t>(c.num_hidden_groups));
+  for (int group = 0; group < c.num_hidden_groups; ++group) {
+    std::vector<LayerWeights>& layers = w.groups[static_cast<size_t>(group)];
+    layers.resize(static_cast<size_t>(c.inner_group_num));
+    for (int inner = 0; inner < c.inner_group_num; ++inner) {
+      const std::string name =
+          "encoder.albert_layer_groups." + std::to_string(group) + ".albert_layers." + std::to_string(inner) + ".";
+      const std::string attention = name + "attention.";
+      LayerWeights& layer = layers[static_cast<size_t>(inner)];
+      list.add(layer.qkv, {attention + "query", attention + "key", attention + "value"}, h, h, w.precision);
+      list.add(layer.dense, {attention + "dense"}, h, h, w.precision);
+      list.add(layer.attention_norm, attention + "layer_norm", h);
+      list.add(layer.ffn, {name + "ffn"}, h, i, w.precision);
+      list.add(layer.ffn_output, {name + "ffn_output"}, i, h, w.precision);
+      list.add(layer.full_norm, name + "full_layer_layer_norm", h);
+    }
+  }
+
+  const auto add_classifier = [&](PackedMatrix& member, const std::string& name) {
+    if (!name.empty()) list.add(member, {name}, h, list.columns(name + ".weight"));
+  };
+  if (c.add_pooling_layer) list.add(w.pooler, {"pooler"}, h, h);
+  add_classifier(w.token_classifier, heads.token_classifier);
+  add_classifier(w.pooled_classifier, heads.pooled_classifier);
+  if (heads.vocabulary) {
+    const bool tied = !list.has("predictions.decoder.weight");
+    list.add(w.vocabulary.dense, {"predictions.dense"}, h, e);
+    list.add(w.vocabulary.norm, "predictions.layer_norm", e);
+    list.add_transposed(w.vocabulary.decoder, tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight",
+                        "predictions.bias", e, c.vocab_size);
+  }
+}
 
 // As many threads as there are CPUs: whoever packs waits for it.
 int packing_threads() { return std::min(whole_cpus(usable_cpus()), ThreadTeamPool::kMaxThreads); }
 
-uint64_t checksum(ThreadTeam& team, const FileMatrix& table, size_t rows) {
-  const uint64_t sum = checksum(team, table.values.first, rows * table.columns * size_of(table.values.type));
-  return table.scale == nullptr ? sum : checksum(team, table.scale, rows * sizeof(float), sum);
+uint64_t checksum(ThreadTeam& team, const FileMatrix& table) {
+  const FileValues& values = table.values;
+  const uint64_t sum = checksum(team, values.first, values.count * size_of(values.type));
+  return table.scale == nullptr ? sum : checksum(team, table.scale, values.count / table.columns * sizeof(float), sum);
 }
 
 }  // namespace
@@ -136,72 +198,25 @@ uint64_t checksum(ThreadTeam& team, const FileMatrix& table, size_t rows) {
 Weights::Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& c, const HeadConfig& heads,
                  int panel_columns, Precision layer_precision, const PackedCache& cache)
     : file(path), precision(layer_precision) {
-  Pieces sizes;
-  Packer counter(file, tensors, panel_columns, sizes);
-  word_embeddings = counter.table("embeddings.word_embeddings.weight", c.vocab_size, c.embedding_size);
-  lay_out(counter, c, heads);
+  TensorList list(file, tensors, panel_columns);
+  word_embeddings = list.table("embeddings.word_embeddings.weight", c.vocab_size, c.embedding_size);
+  add_tensors(list, *this, c, heads);
+  packed_bytes = list.matrix_bytes();
   {
     const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), packing_threads());
-    const bool asked = !cache.file.path.empty();
-    arena = std::make_unique<Arena>(cache.file, sizes.bytes(),
-                                    asked ? checksum(*team, word_embeddings, static_cast<size_t>(c.vocab_size)) : 0);
+    const bool cached = !cache.file.path.empty();
+    arena = std::make_unique<Arena>(cache.file, list.bytes(), cached ? checksum(*team, word_embeddings) : 0);
     found = arena->find(*team);
-    if (asked) file.drop_pages();
+    if (cached) file.drop_pages();
   }
   if (!found) {
     if (cache.before_packing) cache.before_packing();
     const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), packing_threads());
     arena->reserve();
-    Pieces pieces(arena->data());
-    Packer packer(file, tensors, panel_columns, pieces, &*team);
-    lay_out(packer, c, heads);
+    list.pack(*team, arena->data());
     arena->publish(*team);
   }
-  Pieces pieces(arena->data());
-  Packer placer(file, tensors, panel_columns, pieces);
-  lay_out(placer, c, heads);
-}
-
-void Weights::lay_out(Packer& packer, const ModelConfig& c, const HeadConfig& heads) {
-  const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
-  position_embeddings = packer.floats("embeddings.position_embeddings.weight", {c.max_position_embeddings, e});
-  token_type_embeddings = packer.floats("embeddings.token_type_embeddings.weight", {c.type_vocab_size, e});
-  embedding_norm = packer.norm("embeddings.layer_norm", e);
-  mapping_in = packer.linear("encoder.embedding_hidden_mapping_in", e, h);
-  packed_bytes = mapping_in.bytes();
-
-  groups.clear();
-  for (int group = 0; group < c.num_hidden_groups; ++group) {
-    groups.emplace_back();
-    for (int inner = 0; inner < c.inner_group_num; ++inner) {
-      const std::string layer =
-          "encoder.albert_layer_groups." + std::to_string(group) + ".albert_layers." + std::to_string(inner) + ".";
-      const std::string attention = layer + "attention.";
-      LayerWeights& w = groups.back().emplace_back();
-      w.qkv = packer.linear({attention + "query", attention + "key", attention + "value"}, h, h, precision);
-      w.dense = packer.linear(attention + "dense", h, h, precision);
-      w.attention_norm = packer.norm(attention + "layer_norm", h);
-      w.ffn = packer.linear(layer + "ffn", h, i, precision);
-      w.ffn_output = packer.linear(layer + "ffn_output", i, h, precision);
-      w.full_norm = packer.norm(layer + "full_layer_layer_norm", h);
-      for (const PackedMatrix* matrix : {&w.qkv, &w.dense, &w.ffn, &w.ffn_output}) packed_bytes += matrix->bytes();
-    }
-  }
-
-  // What a model lacks stays an empty matrix.
-  const auto classifier = [&](const std::string& name) { return packer.linear(name, h, packer.columns(name + ".weight")); };
-  if (c.add_pooling_layer) pooler = packer.linear("pooler", h, h);
-  if (!heads.token_classifier.empty()) token_classifier = classifier(heads.token_classifier);
-  if (!heads.pooled_classifier.empty()) pooled_classifier = classifier(heads.pooled_classifier);
-  if (heads.vocabulary) {
-    const bool tied = !packer.has("predictions.decoder.weight");
-    vocabulary.dense = packer.linear("predictions.dense", h, e);
-    vocabulary.norm = packer.norm("predictions.layer_norm", e);
-    vocabulary.decoder = packer.transposed(tied ? "embeddings.word_embeddings.weight" : "predictions.decoder.weight",
-                                           "predictions.bias", e, c.vocab_size);
-  }
-  for (const PackedMatrix* matrix : {&pooler, &token_classifier, &pooled_classifier, &vocabulary.dense, &vocabulary.decoder})
-    if (matrix->columns() > 0) packed_bytes += matrix->bytes();
+  list.bind(arena->data());
 }
 
 }  // namespace albert

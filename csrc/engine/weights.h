@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "engine/arena.h"
 #include "engine/config.h"
@@ -43,8 +43,6 @@ struct PackedCache {
   std::function<void()> before_packing;
 };
 
-class Packer;
-
 struct Weights {
   // Finds or packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
   // `precision` is that of the layers' matrices: nearly all of the work and of the memory. What runs once, or for a row only, stays
@@ -64,16 +62,13 @@ struct Weights {
   const float* position_embeddings;    // [P, E]
   const float* token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;
-  PackedMatrix mapping_in;                        // [E, H]
-  std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
-  PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there
-  PackedMatrix token_classifier;                  // [H, n]
-  PackedMatrix pooled_classifier;                 // [H, n]
+  PackedMatrix mapping_in;                      // [E, H]
+  std::deque<std::deque<LayerWeights>> groups;  // [group][inner]
+  PackedMatrix pooler;                          // [H, H], empty without a pooler, as are the heads that are not there
+  PackedMatrix token_classifier;                // [H, n]
+  PackedMatrix pooled_classifier;               // [H, n]
   VocabularyHead vocabulary;
   size_t packed_bytes;  // of the packed matrices
-
- private:
-  void lay_out(Packer& packer, const ModelConfig& config, const HeadConfig& heads);
 };
 
 }  // namespace albert
