@@ -148,12 +148,68 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
 }  // namespace
 
 void register_kernels(py::module_& module) {
-  module.def("activate", &activate, py::arg("x"), py::arg("activation"), py::kw_only(), py::arg("isa") = py::none());
+  module.def("activate", &activate, py::arg("x"), py::arg("activation"), py::kw_only(), py::arg("isa") = py::none(),
+             R"(Applies an activation to each element. Releases the GIL.
+
+Args:
+    x: float32, any shape.
+    activation: "none", "gelu", "gelu_tanh", "relu" or "tanh".
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32, the shape of x.
+
+Raises:
+    ValueError: No such activation or ISA.)");
   module.def("layer_norm", &layer_norm, py::arg("x"), py::arg("scale"), py::arg("shift"), py::kw_only(), py::arg("epsilon"),
-             py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none());
+             py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none(),
+             R"((v - mean) / sqrt(variance + epsilon) * scale + shift of each row, v = (x + bias) + residual. Releases the GIL.
+
+Args:
+    x: float32 [N, H].
+    scale: float32 [H].
+    shift: float32 [H].
+    epsilon: Added to the variance.
+    bias: float32 [H], or None for zeros.
+    residual: float32 [N, H], or None for zeros.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [N, H].
+
+Raises:
+    ValueError: The shapes do not fit together, or no such ISA.)");
   module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::kw_only(),
-             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32",
-             py::arg("isa") = py::none());
+             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32", py::arg("isa") = py::none(),
+             R"(activation(x @ weight + bias). Packs the weight anew in each call. Releases the GIL.
+
+Args:
+    x: float32 [N, K].
+    weight: float32 [K, M].
+    bias: float32 [M], or None for zeros.
+    activation: "none", "gelu", "gelu_tanh", "relu" or "tanh".
+    num_threads: At least 1.
+    precision: "fp32", "bf16" or "int8": what x and weight are converted to before they are multiplied.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [N, M].
+
+Raises:
+    ValueError: The shapes do not fit together, no such activation, precision or ISA, or num_threads is out of range.)");
   module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("precision") = "fp32",
-             py::arg("isa") = py::none());
+             py::arg("isa") = py::none(), R"(softmax(q k^T / sqrt(D)) v for each head of one sequence. Releases the GIL.
+
+Args:
+    q: float32 [Tq, heads, D].
+    k: float32 [Tk, heads, D], Tk at least 1.
+    v: float32 [Tk, heads, D].
+    precision: "fp32", or "bf16": q, k, v and the softmax weights are rounded to bfloat16 before they are multiplied.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [Tq, heads, D].
+
+Raises:
+    ValueError: The shapes do not fit together, or no such precision or ISA.)");
 }

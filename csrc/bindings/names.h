@@ -1,4 +1,4 @@
-// The names by which Python asks for a precision, an activation or a type.
+// The names of precisions, activations and dtypes in Python.
 #pragma once
 
 #include <initializer_list>
@@ -28,11 +28,11 @@ inline constexpr Named<albert::Activation> kActivationNames[] = {{"none", albert
                                                                  {"gelu_tanh", albert::Activation::gelu_tanh},
                                                                  {"relu", albert::Activation::relu},
                                                                  {"tanh", albert::Activation::tanh}};
-// As the configurations of models have them.
+// The values of hidden_act in a model's config.
 inline constexpr Named<albert::Activation> kHiddenActNames[] = {
     {"gelu", albert::Activation::gelu}, {"gelu_new", albert::Activation::gelu_tanh}, {"relu", albert::Activation::relu}};
 
-// The value of `name`; std::invalid_argument says what `argument` may be.
+// Looks `name` up; std::invalid_argument lists the choices for `argument`.
 template <typename Value, size_t N>
 Value from_name(const Named<Value> (&table)[N], const char* argument, std::string_view name) {
   std::string choices;
