@@ -23,7 +23,7 @@ class Forward {
     f_.end_step(Step::embeddings, thread, weights_.mapping_in, f_.chunk.count);
     write_states(f_, 0, thread);
     for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
-      const std::deque<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_of(layer))];
+      const std::vector<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_of(layer))];
       for (const LayerWeights& w : group) {
         const bool last = layer + 1 == config_.num_hidden_layers && &w == &group.back();
         transformer_layer(w, last && !f_.outputs.for_tokens(), thread);

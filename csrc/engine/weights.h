@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/arena.h"
 #include "engine/config.h"
@@ -62,11 +62,11 @@ struct Weights {
   const float* position_embeddings;    // [P, E]
   const float* token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;
-  PackedMatrix mapping_in;                      // [E, H]
-  std::deque<std::deque<LayerWeights>> groups;  // [group][inner]
-  PackedMatrix pooler;                          // [H, H], empty without a pooler, as are the heads that are not there
-  PackedMatrix token_classifier;                // [H, n]
-  PackedMatrix pooled_classifier;               // [H, n]
+  PackedMatrix mapping_in;                        // [E, H]
+  std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
+  PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there
+  PackedMatrix token_classifier;                  // [H, n]
+  PackedMatrix pooled_classifier;                 // [H, n]
   VocabularyHead vocabulary;
   size_t packed_bytes;  // of the packed matrices
 };
