@@ -1,8 +1,8 @@
-"""The main job, end to end: export a checkpoint, then text in, labelled result out, on every backend.
+"""The whole path: export a checkpoint, then fill masks in text with it, on every backend.
 
 models/python-albert is a small ALBERT, one layer repeated twelve times, trained on Python's documentation
-(tools/train_python_albert.py). It fills the masks; every backend has to agree, and a sentence must not change
-with its company.
+(tools/train_python_albert.py). All backends must agree, and a sentence must get the same result alone as in
+a batch.
 """
 
 import subprocess
@@ -34,8 +34,8 @@ SENTENCES = [
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to run the model."""
+class Choice:
+    """A backend and a precision to run the model with."""
 
     backend: str
     precision: str = "auto"
@@ -44,18 +44,18 @@ class Way:
         return self.backend if self.precision == "auto" else f"{self.backend}, {self.precision}"
 
 
-NATIVE = Way("native")
-WAYS = (
+NATIVE = Choice("native")
+CHOICES = (
     NATIVE,
-    Way("native", "bf16"),
-    Way("native", "int8"),
-    Way("onnxruntime"),
-    Way("paddle"),
+    Choice("native", "bf16"),
+    Choice("native", "int8"),
+    Choice("onnxruntime"),
+    Choice("paddle"),
 )
 
 
 def export(folder: Path) -> Path:
-    """Export the checkpoint into ``folder``; the path of its program."""
+    """Export the checkpoint into ``folder``; the path of the exported program."""
     command = ["albert-export", str(CHECKPOINT.relative_to(ROOT)), "-o", str(folder), "--force"]
     print("$", *command, flush=True)
     folder.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def seconds(predictor: Predictor) -> float:
 
 
 def same_alone(predictor: Predictor) -> bool:
-    """Whether each sentence alone gives the bits that it gives in the batch."""
+    """Whether each sentence gives the same bits alone as in the batch."""
     together = predictor.run(SENTENCES)["prediction_scores"]
     for row, sentence in zip(together, SENTENCES, strict=True):
         alone = predictor.run([sentence])["prediction_scores"][0]
@@ -82,7 +82,7 @@ def same_alone(predictor: Predictor) -> bool:
 
 
 def filled(answers: list[dict[str, object]]) -> Table:
-    """What stands best for each mask."""
+    """The likeliest words for each mask."""
     table = Table(title="text in, result out")
     table.add_column("text")
     table.add_column("likeliest words")
@@ -92,24 +92,24 @@ def filled(answers: list[dict[str, object]]) -> Table:
     return table
 
 
-def compared(predictors: dict[Way, Predictor]) -> Table:
-    """Every way against the C++ engine in fp32."""
+def compared(predictors: dict[Choice, Predictor]) -> Table:
+    """Each backend and precision against the C++ engine in fp32."""
     expected = predictors[NATIVE].run(SENTENCES)["prediction_scores"]
     words = [best(predictors[NATIVE].fill_mask(sentence)) for sentence in SENTENCES]
-    times: dict[Way, list[float]] = {way: [] for way in predictors}
-    for _ in range(ROUNDS):  # turn by turn: a busy neighbour slows them all
-        for way, predictor in predictors.items():
-            times[way].append(seconds(predictor))
+    times: dict[Choice, list[float]] = {choice: [] for choice in predictors}
+    for _ in range(ROUNDS):  # in turns, so that a busy neighbour slows all alike
+        for choice, predictor in predictors.items():
+            times[choice].append(seconds(predictor))
     table = Table(title=f"{len(SENTENCES)} texts, {predictors[NATIVE].info()['num_threads']} threads")
     headings = ("backend", "scores differ by", "same words", "time", "same bits alone")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "backend" else "right")
-    for way, predictor in predictors.items():
+    for choice, predictor in predictors.items():
         difference = float(np.abs(predictor.run(SENTENCES)["prediction_scores"] - expected).max())
         agreed = sum(best(predictor.fill_mask(s)) == w for s, w in zip(SENTENCES, words, strict=True))
-        ratio = median(t / native for t, native in zip(times[way], times[NATIVE], strict=True))
+        ratio = median(t / native for t, native in zip(times[choice], times[NATIVE], strict=True))
         table.add_row(
-            str(way),
+            str(choice),
             f"{difference:.1e}",
             f"{agreed} of {len(words)}",
             f"{ratio:.2f}",
@@ -119,14 +119,16 @@ def compared(predictors: dict[Way, Predictor]) -> Table:
 
 
 def best(answer: dict[str, object]) -> str:
-    """The likeliest word of a text's one mask."""
+    """The likeliest word for a text's one mask."""
     return str(answer["masks"][0]["candidates"][0]["token"])  # type: ignore[index]
 
 
 def main() -> None:
     """Export, answer, compare."""
     program = export(Path("demo-out"))
-    predictors = {way: Predictor(program, backend=way.backend, precision=way.precision) for way in WAYS}
+    predictors = {
+        choice: Predictor(program, backend=choice.backend, precision=choice.precision) for choice in CHOICES
+    }
     print(f'\n>>> Predictor("{program}").fill_mask(texts)')
     console = Console()
     console.print(filled(predictors[NATIVE].fill_mask(SENTENCES, top_k=4)))

@@ -1,4 +1,4 @@
-"""Says in one line, before anything is installed, what this Python or machine lacks for the project."""
+"""Checks, before anything is installed, whether this machine can build the project; one line says if not."""
 
 import shutil
 import sys
@@ -10,7 +10,7 @@ def main() -> str | None:
     if not SUPPORTED[0] <= sys.version_info[:2] <= SUPPORTED[1]:
         return (
             f"Python {sys.version.split()[0]} is not supported: albert-runtime needs 3.10 to 3.13. "
-            "Name another one: make PYTHON=python3.12 ... (Debian: apt install python3 python3-venv)"
+            "Choose another: make PYTHON=python3.12 ... (Debian: apt install python3 python3-venv)"
         )
     try:
         import ensurepip  # noqa: F401, PLC0415

@@ -1,8 +1,8 @@
-"""`make fidelity`: what reduced precision costs the small model that is kept here, on text it has not seen.
+"""`make fidelity`: how much accuracy reduced precision costs the repository's small model, on unseen text.
 
-Every fifth token of the held-out sentences is masked, one at a time. Counted are the share found again and
-the mean loss, -log of the true token's probability, by artifact and backend that runs it; in Markdown. The
-model comes as it was trained, and with outliers that leave its float32 what it is.
+Every fifth token of the held-out sentences is masked, one at a time. For each artifact and backend the
+tables, in Markdown, give the share of tokens predicted correctly and the mean loss, -log of the true token's
+probability. The model is measured as trained, and with outliers that do not change it in float32.
 """
 
 import json
@@ -29,19 +29,19 @@ from albert_runtime.errors import UnsupportedError
 from outliers import add_outliers
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "models" / "python-albert"
-# Of the fp32 artifact; the engine converts its weights as it packs them.
+# The engine converts the fp32 artifact's weights to these when it packs them.
 CONVERTED = ("bf16", "int8")
 STRIDE = 5
 
-# (artifact, backend, what it computes in)
+# (artifact, backend, the precision it computes in)
 Key = tuple[str, str, str]
-# Token ids by row and one column of each to the scores [rows, V] there.
+# From token ids by row, and one column in each, to the scores [rows, V] there.
 Scorer = Callable[[list[list[int]], list[list[int]]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Masked:
-    """Rows of token ids, each with one token masked: at which column, and what it was."""
+    """Rows of token ids, each with one token masked; the columns of the masks and the masked tokens."""
 
     rows: list[list[int]]
     columns: list[list[int]]
@@ -50,14 +50,14 @@ class Masked:
 
 @dataclass(frozen=True)
 class Found:
-    """How one Predictor did: its first choice for each mask, and the loss there."""
+    """The first choice for each mask, and the loss there."""
 
     first: NDArray[np.int64]
     loss: NDArray[np.float64]
 
 
 def main() -> int:
-    """Export, ask everybody, print the tables."""
+    """Export, score on all backends, print the tables."""
     with tempfile.TemporaryDirectory() as name:
         trained, stressed = Path(name) / "as-trained", Path(name) / "with-outliers"
         shutil.copytree(CHECKPOINT, trained)
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def mask_tokens(tokenizer: Tokenizer) -> Masked:
-    """Every fifth token of the held-out sentences, [CLS] and [SEP] left out, in a row of its own."""
+    """Mask every fifth token of the held-out sentences, except [CLS] and [SEP], each in a row of its own."""
     mask = tokenizer.token_to_id("[MASK]")
     rows: list[list[int]] = []
     columns: list[list[int]] = []
@@ -91,7 +91,7 @@ def mask_tokens(tokenizer: Tokenizer) -> Masked:
 
 
 def scorers(folder: Path, name: str, backends: Sequence[str]) -> Iterator[tuple[Key, Scorer]]:
-    """((artifact, backend, what it computes in), scorer)."""
+    """All scorers with their keys."""
     for artifact in PRECISIONS:
         stem = folder / (name if artifact == "fp32" else f"{name}-{artifact}")
         for backend in backends:
@@ -109,7 +109,7 @@ def scorers(folder: Path, name: str, backends: Sequence[str]) -> Iterator[tuple[
 
 
 def scores_of(predictor: Predictor) -> Scorer:
-    """The vocabulary's scores [rows, V] at one column a row."""
+    """A scorer that runs a Predictor."""
 
     def scores(rows: list[list[int]], columns: list[list[int]]) -> NDArray[np.float32]:
         return predictor.run(rows, outputs=["prediction_scores"], positions=columns)["prediction_scores"]
@@ -118,9 +118,9 @@ def scores_of(predictor: Predictor) -> Scorer:
 
 
 def dynamic_int8(graph: Path) -> Scorer:
-    """ONNX Runtime's own int8: one scale for each weight, activations' ranges taken at run time."""
+    """A scorer on ONNX Runtime's own int8: one scale per weight, activations' ranges taken at run time."""
     pre, target = graph.with_suffix(".pre.onnx"), graph.with_suffix(".dynamic.onnx")
-    onnx.save(onnx.load(graph), pre)  # its weights inside: the model is small
+    onnx.save(onnx.load(graph), pre)  # with its weights inside: the model is small
     quant_pre_process(str(pre), str(pre), skip_symbolic_shape=True)
     quantize_dynamic(str(pre), str(target), weight_type=QuantType.QInt8)
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
@@ -138,7 +138,7 @@ def dynamic_int8(graph: Path) -> Scorer:
 
 
 def ask(scorer: Scorer, masked: Masked, rows_at_once: int = 128) -> Found:
-    """First choices and losses, some rows at a time."""
+    """The first choices and losses, computed some rows at a time."""
     first, loss = [], []
     for start in range(0, len(masked.rows), rows_at_once):
         part = slice(start, start + rows_at_once)
@@ -151,7 +151,7 @@ def ask(scorer: Scorer, masked: Masked, rows_at_once: int = 128) -> Found:
 
 
 def print_table(name: str, results: dict[Key, Found], masked: Masked) -> None:
-    """One line each, beside the difference from the engine in fp32."""
+    """Print a line for each scorer, with its difference from the engine in fp32."""
     exact = results["fp32", "native", "fp32"]
     print(f"\n{CHECKPOINT.name} {name}, {len(masked.rows):,} masks in held-out sentences.\n")
     print("| artifact | backend | computes | found | points lost | loss | more | other first choice |")

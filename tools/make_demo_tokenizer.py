@@ -1,10 +1,10 @@
 """Trains export/albert_export/data/demo-tokenizer.json on this project's own text.
 
-The exporter copies it beside seeded random weights, so that strings can be tried offline. It behaves like the
-tokenizer of the English ALBERT models (lower case, no accents, pieces of words marked by U+2581, the same ids
-for the special tokens) with a vocabulary small enough to keep in the repository; its pieces are merged pairs
-(BPE), whose training gives the same file for the same text. The result is in the repository; run this again
-only to replace it: python tools/make_demo_tokenizer.py
+The exporter puts a copy beside seeded random weights, so that strings can be tried offline. It behaves like
+the tokenizer of the English ALBERT models (lower case, no accents, U+2581 before words, the same ids for the
+special tokens), with a vocabulary small enough for the repository. It uses byte-pair encoding (BPE), whose
+training gives the same file for the same text. The result is in the repository; run this only to replace it:
+python tools/make_demo_tokenizer.py
 """
 
 import ast
@@ -79,7 +79,7 @@ def train() -> Tokenizer:
 
 
 def main() -> None:
-    """Train and write."""
+    """Train the tokenizer and write it."""
     tokenizer = train()
     assert [tokenizer.token_to_id(token) for token in SPECIAL] == list(range(len(SPECIAL)))
     TARGET.parent.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""Outliers that leave a model what it is: channels scaled up, the inverse folded into the next weights.
+"""Adds outliers that do not change a model: channels scaled up, and the inverse folded into the next weights.
 
-Trained ALBERTs have channels many times as great as the others, and int8 that gives a whole tensor one scale
-has no steps left for those. In float32 the model computed is the same.
+Trained ALBERTs have a few channels many times larger than the rest. Int8 with one scale per tensor then has
+too few steps left for the others. In float32 the model computes the same.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 _LAYER = "albert.encoder.albert_layer_groups.0.albert_layers.0."
-# (what gives the channels, what takes them). A ReLU's channels may be scaled too, those of a GELU may not.
+# (producer, consumer) of the channels. A ReLU lets channels be scaled through it; a GELU does not.
 _PAIRS = (
     (f"{_LAYER}attention.value", f"{_LAYER}attention.dense"),
     ("albert.embeddings.LayerNorm", "albert.encoder.embedding_hidden_mapping_in"),
@@ -25,7 +25,7 @@ _QUERY, _KEY = f"{_LAYER}attention.query", f"{_LAYER}attention.key"
 def add_outliers(
     checkpoint: Path, folder: Path, factor: float = 20.0, share: float = 1 / 32, seed: int = 0
 ) -> Path:
-    """Write a transformers checkpoint of one group to ``folder``, that share of its channels scaled."""
+    """Write a transformers checkpoint of one group to ``folder``, with a share of its channels scaled."""
     shutil.copytree(checkpoint, folder)
     path = folder / "model.safetensors"
     tensors = {name: values.astype(np.float32) for name, values in load_file(path).items()}
@@ -35,9 +35,9 @@ def add_outliers(
     for source, target in (*_PAIRS, *relu):
         chosen = _choose(generator, len(tensors[f"{source}.bias"]), share)
         for name in _both(source):
-            tensors[name][chosen] *= factor  # a matrix [out, in] by its rows
+            tensors[name][chosen] *= factor  # for a matrix [out, in], its rows
         tensors[f"{target}.weight"][:, chosen] /= factor
-    # Scores are sums over the channels of a head, of a product in which the factors cancel out.
+    # Attention scores sum products of query and key channels, in which the factors cancel out.
     chosen = _choose(generator, len(tensors[f"{_QUERY}.bias"]), share)
     for name in _both(_QUERY):
         tensors[name][chosen] *= factor

@@ -1,9 +1,9 @@
-"""Digests of the C++ engine's outputs: a line per model, ISA, precision and output, to compare revisions.
+"""Prints digests of the C++ engine's outputs, to compare revisions: a line per model, ISA, precision, output.
 
-    python tools/output_digests.py MODEL... > before     # and > after, with the other revision on PYTHONPATH
+    python tools/output_digests.py MODEL... > before     # then > after, with the other revision on PYTHONPATH
     diff before after
 
-A refactoring may not change a bit. Batches are seeded; every ISA of this machine runs, each in a process of
+A refactoring must not change a bit. Batches are seeded. All ISAs of this machine run, each in a process of
 its own.
 """
 
@@ -16,14 +16,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from albert_runtime import Predictor, _native
+from albert_runtime import Predictor, kernels
 
 PRECISIONS = ("fp32", "bf16", "int8")
 SCORES = "prediction_scores"
 
 
 def batches(predictor: Predictor) -> Iterator[tuple[str, object]]:
-    """Short, long and ragged rows, rows with holes and a masked first token, by name."""
+    """Batches by name: short, long and ragged rows, rows with holes in the mask or a masked first token."""
     config = predictor.info()["config"]
     longest, vocabulary = config["max_position_embeddings"], config["vocab_size"]
     random = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def batches(predictor: Predictor) -> Iterator[tuple[str, object]]:
 
 
 def digests(path: str) -> Iterator[str]:
-    """The lines of one model on the ISA of this process."""
+    """The lines for one model on this process's ISA."""
     for precision in PRECISIONS:
         predictor = Predictor(path, backend="native", precision=precision)
         info = predictor.info()
@@ -73,7 +73,7 @@ def main() -> int:
             for line in digests(model):
                 print(line)
         return 0
-    for isa in _native.isas():
+    for isa in kernels.isas():
         environment = {**os.environ, "ALBERT_FORCE_ISA": isa, "ALBERT_PACKED_CACHE": "0"}
         subprocess.run([sys.executable, __file__, *models], env=environment, check=True)
     return 0

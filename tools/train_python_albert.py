@@ -1,11 +1,11 @@
 """Trains models/python-albert, a small ALBERT that fills masks in sentences about Python.
 
 One layer, repeated twelve times, learns masked words from Python's own documentation. Needs the development
-environment and the documentation (Debian: apt install python3-doc):
+environment and the documentation (on Debian, apt install python3-doc):
 
     python tools/train_python_albert.py
 
-The same texts, seed and versions give the same model, up to rounding. ``--share 0.1`` makes a tenth of the
+The same texts, seed and versions give the same model, up to rounding. ``--share 0.1`` runs a tenth of the
 steps, to try a change of the recipe.
 """
 
@@ -16,7 +16,7 @@ import os
 import time
 from pathlib import Path
 
-# Threads that wait for work sleep: spinning takes the core from whoever else is busy here.
+# Idle threads sleep: spinning would take CPU time from other processes.
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 import numpy as np
@@ -34,13 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Read the texts, train, measure on held-out files, write the folder."""
+    """Read the texts, train, evaluate on held-out files, write the model's folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=ROOT / "models" / "python-albert")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=1.0, help="of the steps")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the steps to run (default: 1)")
     options = parser.parse_args()
     begin = time.monotonic()
 

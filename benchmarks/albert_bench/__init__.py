@@ -1,1 +1,1 @@
-"""One command compares the engine with its peers, turn by turn, in one run: ``albert-bench ARTIFACT``."""
+"""Benchmarks of the engine against other inference libraries: ``albert-bench ARTIFACT``."""

@@ -1,4 +1,4 @@
-"""Outputs before times: an answer that differs from the engine's in fp32 is reported, not timed."""
+"""Are the answers right? Outputs too far from the engine's in fp32 are reported, and never timed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,14 +7,14 @@ import numpy as np
 
 from .peers.base import Answer
 
-# The largest difference over the largest value for fp32; elsewhere the least cosine of one token or row.
+# fp32: the largest difference relative to the largest value. Others: the lowest cosine of any token or row.
 MAX_DIFFERENCE = 1e-4
 MIN_COSINE = {"bf16": 0.99, "int8": 0.95}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How far the answers of one contender are from the reference; ``fault`` says why they are wrong."""
+    """How far one contender's answers are from the reference; ``fault`` says what is wrong, if anything."""
 
     difference: float
     cosine: float
@@ -26,13 +26,13 @@ class Check:
 
 
 def check(expected: Sequence[Answer], found: Sequence[Answer], precision: str) -> Check:
-    """Compare the answers of all rows; every output of the reference has to be there, in its shape."""
+    """Compare the answers of all rows; each output of the reference must be present and of the same shape."""
     difference, cosine = 0.0, 1.0
-    for row, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+    for row, (wanted, actual) in enumerate(zip(expected, found, strict=True)):
         for name, reference in wanted.items():
-            if name not in given:
+            if name not in actual:
                 return Check(np.inf, -1.0, f"row {row} has no {name}")
-            values = given[name]
+            values = actual[name]
             if values.shape != reference.shape:
                 fault = f"{name} of row {row} has shape {values.shape} instead of {reference.shape}"
                 return Check(np.inf, -1.0, fault)
@@ -40,11 +40,11 @@ def check(expected: Sequence[Answer], found: Sequence[Answer], precision: str) -
                 return Check(np.inf, -1.0, f"{name} of row {row} is not finite")
             scale = max(1.0, float(np.abs(reference).max()))
             difference = max(difference, float(np.abs(values - reference).max()) / scale)
-            cosine = min(cosine, _least_cosine(reference, values))
+            cosine = min(cosine, _lowest_cosine(reference, values))
     return Check(difference, cosine, _fault(difference, cosine, precision))
 
 
-def _least_cosine(reference: np.ndarray, values: np.ndarray) -> float:
+def _lowest_cosine(reference: np.ndarray, values: np.ndarray) -> float:
     a, b = (np.atleast_2d(array).astype(np.float64) for array in (reference, values))
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return float(((a * b).sum(-1) / np.maximum(norms, np.finfo(float).tiny)).min())

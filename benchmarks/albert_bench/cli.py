@@ -1,7 +1,6 @@
-"""`albert-bench`: the engine and its peers on a model of yours, on this machine."""
+"""`albert-bench`: compare the engine with other libraries on your model, on this machine."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,27 +11,30 @@ from typing import Any
 from albert_runtime import AlbertError
 from albert_runtime.backends.registry import available_cpus
 
-from .compare import Plan, compare, manifest_of
+from .compare import Plan, compare, encoder_manifest
+from .output import log, report_error, write_json
 from .peers.base import ENGINE, PEERS, PRECISIONS, Contender
 from .plots import draw
-from .process import ChildFailed
+from .process import ProcessFailed
 from .report import markdown
 from .session import REFERENCE, Settings
-from .workload import NAMES, QUICK
+from .workload import QUICK, STANDARD
 
 _PROGRAM = "albert-bench"
 _OTHERS = tuple(name for name in PEERS if name != ENGINE)
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 _EPILOG = """\
-Everybody runs in a process of its own, turn by turn, on the same threads; outputs are compared before
-anything is timed. Peers that are installed take part (pip install 'albert-runtime[bench]' installs all of
-them but Paddle, which is in albert-runtime[paddle]).
+Each library runs in a process of its own, in turns, with the same number of threads. Outputs are compared
+before anything is timed. The peers are the other libraries; by default all that are installed take part
+(pip install 'albert-runtime[bench]' installs them, except Paddle: pip install 'albert-runtime[paddle]').
 
 examples:
-  albert-bench ./albert-base-v2.pdmodel --quick
+  albert-bench ./albert-base-v2 --quick                a first impression, in a few minutes
   albert-bench ./my-encoder --only onnxruntime --precision fp32,int8 --threads 1,2
+                                                       one peer, two precisions, on 1 and on 2 threads
+  albert-bench ./base ./large -o results               two models; writes bench.json, bench.md and plots
 
-exit codes: 0 measured, 1 failed, 2 wrong usage, or an artifact or peer that cannot be used
+exit codes: 0 done, 1 failed, 2 wrong usage, or an artifact or peer that cannot be used, 130 interrupted
 """
 
 
@@ -40,48 +42,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        chosen = contenders(options.only, options.precision)
+        chosen = choose_contenders(options.only, options.precision)
         for artifact in options.artifact:
-            manifest_of(artifact)
-        work = QUICK if options.quick else NAMES
-        by_threads = dict.fromkeys(options.threads, work)
+            encoder_manifest(artifact)
+        workloads = QUICK if options.quick else STANDARD
+        by_threads = dict.fromkeys(options.threads, workloads)
         plans = [Plan(artifact, by_threads, not options.quick) for artifact in options.artifact]
     except (AlbertError, UsageError) as error:
-        return complain(str(error), _USAGE)
+        return report_error(str(error), _USAGE)
     return measure(plans, chosen, settings(options), options.output)
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """How the work is timed, of the options that both commands have."""
+    """How to time workloads, from the options that albert-bench and the suite share."""
     return Settings(options.rounds, options.turn, options.quick)
 
 
 def measure(plans: Sequence[Plan], chosen: Sequence[Contender], settings: Settings, output: Path) -> int:
-    """Compare, print the tables and write bench.json, bench.md and pictures to a folder; the exit code."""
+    """Compare, print the tables, and write bench.json, bench.md and plots to a folder; the exit code."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="albert-bench-") as scratch:
             results = compare(
-                plans, chosen, settings, Path(scratch), say, lambda results: _write(results, output)
+                plans, chosen, settings, Path(scratch), log, lambda results: _write(results, output)
             )
         _write(results, output)
         draw(results, output)
     except KeyboardInterrupt:
-        return complain("interrupted; what was measured until now is in the output folder", _INTERRUPTED)
-    except (AlbertError, ChildFailed, OSError) as error:
-        return complain(str(error), _FAILED)
+        return report_error("interrupted; the output folder holds what was measured so far", _INTERRUPTED)
+    except (AlbertError, ProcessFailed, OSError) as error:
+        return report_error(str(error), _FAILED)
     print(markdown(results), end="")
     return 0
 
 
 class UsageError(Exception):
-    """The command was asked for what it does not have; the message is one line."""
+    """A request that cannot be met; the message is one line."""
 
 
-def contenders(only: Sequence[str] | None, precisions: Sequence[str]) -> list[Contender]:
-    """The engine and the peers that are installed, in these precisions; the engine's fp32 always takes part.
+def choose_contenders(only: Sequence[str] | None, precisions: Sequence[str]) -> list[Contender]:
+    """The engine and the installed peers, in these precisions; the engine in fp32 always takes part.
 
-    UsageError if a peer named in ``only`` is not installed.
+    Args:
+        only: Names of the peers to choose from; None for all.
+        precisions: Names of the precisions.
+
+    Raises:
+        UsageError: A peer named in ``only`` is not installed.
     """
     chosen = [REFERENCE]
     for peer in PEERS.values():
@@ -91,26 +98,15 @@ def contenders(only: Sequence[str] | None, precisions: Sequence[str]) -> list[Co
         if missing is not None:
             if only is not None:
                 raise UsageError(f"{peer.name} needs {missing}, which is not installed; {peer.remedy}")
-            say(f"{peer.name} is left out: {missing} is not installed; {peer.remedy}")
+            log(f"{peer.name} is left out: {missing} is not installed; {peer.remedy}")
             continue
         chosen += [c for c in peer.contenders if c.precision in precisions and c != REFERENCE]
     return chosen
 
 
-def say(text: str) -> None:
-    """One line of progress on stderr."""
-    print(f"{_PROGRAM}: {text}", file=sys.stderr, flush=True)
-
-
 def _write(results: dict[str, Any], output: Path) -> None:
-    (output / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(results, output / "bench.json")
     (output / "bench.md").write_text(markdown(results), encoding="utf-8")
-
-
-def complain(message: str, code: int) -> int:
-    """Print one line on stderr; the exit code that was given."""
-    say(f"error: {' '.join(message.split())}")
-    return code
 
 
 def _several(known: Sequence[str], text: str) -> tuple[str, ...]:
@@ -152,7 +148,7 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Compare the engine with other libraries on exported ALBERT encoders.",
+        description="Compare the speed of the C++ engine and of other libraries on exported ALBERT models.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -162,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ARTIFACT",
         nargs="+",
         type=Path,
-        help="an exported encoder: a folder, stem or file",
+        help="exported model of task 'model': its folder, its stem (the path without a suffix) or a file",
     )
     add_common(parser)
     parser.add_argument(
@@ -170,9 +166,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,N",
         type=_counts,
         default=(available_cpus(),),
-        help="numbers of threads (default: all CPUs)",
+        help="numbers of threads to measure with (default: the CPUs this process may use)",
     )
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("albert-bench"),
+        help="folder for the results (default: albert-bench)",
+    )
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"
     )
@@ -180,28 +183,38 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options that ``make bench`` has too."""
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in some minutes")
+    """Add the options that albert-bench and the suite share."""
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"measure only the workloads {', '.join(QUICK)}; takes a few minutes",
+    )
     parser.add_argument(
         "--only",
         metavar="PEER,PEER",
         type=_peers,
-        help=f"peers to compare with (default: those installed of {', '.join(_OTHERS)})",
+        help=f"peers to compare with: {', '.join(_OTHERS)} (default: all that are installed)",
     )
     parser.add_argument(
         "--precision",
         metavar="P,P",
         type=_precisions,
         default=PRECISIONS,
-        help="fp32, bf16, int8 (default: all)",
+        help="precisions to compare: fp32, bf16, int8 (default: all)",
     )
-    parser.add_argument("--rounds", metavar="N", type=_count, default=3, help="rounds of turns (default: 3)")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=_count,
+        default=3,
+        help="rounds, in each of which every library has a turn (default: 3)",
+    )
     parser.add_argument(
         "--turn",
         metavar="S",
         type=_seconds,
         default=0.4,
-        help="seconds for which short work repeats within a turn (default: 0.4)",
+        help="seconds for which a short workload is repeated within one turn (default: 0.4)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole comparison: every model, every number of threads, every work, and one document of results."""
+"""The whole comparison: each model at each number of threads on each workload, as one JSON document."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,27 +13,38 @@ from albert_runtime.artifact.tasks import MODEL
 from .footprint import footprints
 from .machine import describe, today, versions
 from .peers.base import Contender
-from .prepare import Workshop
-from .session import Say, Session, Settings
-from .workload import works
+from .prepare import Preparer
+from .session import Log, Session, Settings
+from .workload import select_workloads
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured of one artifact: at each number of threads the named work, and its memory.
+    """What to measure of one artifact.
 
-    Memory is measured, and files are prepared, at the most threads.
+    Attributes:
+        artifact: Path of the exported model.
+        workloads: For each number of threads, the names of the workloads.
+        memory: Whether to measure load time and memory, at the largest number of threads.
     """
 
     artifact: Path
-    work: Mapping[int, tuple[str, ...]]
+    workloads: Mapping[int, tuple[str, ...]]
     memory: bool = True
 
 
-def manifest_of(artifact: Path, *, any_precision: bool = False) -> Manifest:
-    """The manifest of an encoder, of fp32 unless any will do; ArtifactError says what to export instead."""
+def encoder_manifest(artifact: Path, *, any_precision: bool = False) -> Manifest:
+    """The manifest of an artifact that can be benchmarked: an encoder with a pooler, in fp32.
+
+    Args:
+        artifact: Any path of the artifact.
+        any_precision: Accept weights of any precision.
+
+    Raises:
+        ArtifactError: It cannot be; the message says what to export instead.
+    """
     found = Artifact.open(artifact)
     if found.manifest is None:
         raise ArtifactError(f"{artifact} has no manifest, which the engine needs; export the model again")
@@ -44,8 +55,8 @@ def manifest_of(artifact: Path, *, any_precision: bool = False) -> Manifest:
         )
     if found.manifest.precision != "fp32" and not any_precision:
         raise ArtifactError(
-            f"{artifact} stores its weights in {found.manifest.precision}, and every peer is given the same "
-            "float32 ones; export it without a precision"
+            f"{artifact} stores its weights in {found.manifest.precision}, but all peers must start from the "
+            "same float32 weights; export it without a precision"
         )
     return found.manifest
 
@@ -55,12 +66,25 @@ def compare(
     contenders: Sequence[Contender],
     settings: Settings,
     scratch: Path,
-    say: Say,
-    changed: Callable[[dict[str, Any]], None] = lambda results: None,
+    log: Log,
+    on_update: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
-    """Measure all plans; the document of results. ``changed`` gets it after every work, as far as it is.
+    """Measure all plans.
 
-    Raises ArtifactError for what is no encoder, ChildFailed if the engine gives no answer in fp32.
+    Args:
+        plans: What to measure.
+        contenders: What takes part, the reference among them.
+        settings: How to time it.
+        scratch: Folder for prepared files and logs.
+        log: Prints a line of progress.
+        on_update: Called with the results so far after each workload.
+
+    Returns:
+        The results, ready for JSON.
+
+    Raises:
+        ArtifactError: An artifact is not an encoder.
+        ProcessFailed: The engine cannot answer in fp32.
     """
     peers = dict.fromkeys(contender.peer for contender in contenders)
     results: dict[str, Any] = {
@@ -72,9 +96,9 @@ def compare(
         "models": [],
     }
     for number, plan in enumerate(plans):
-        manifest = manifest_of(plan.artifact)
-        most = max(plan.work)
-        workshop = Workshop(plan.artifact, scratch / str(number), most)
+        manifest = encoder_manifest(plan.artifact)
+        max_threads = max(plan.workloads)
+        preparer = Preparer(plan.artifact, scratch / str(number), max_threads)
         model: dict[str, Any] = {
             "name": manifest.name,
             "weights": dict(manifest.weights_origin),
@@ -85,19 +109,19 @@ def compare(
             "memory": [],
         }
         results["models"].append(model)
-        for threads, names in plan.work.items():
-            todo = works(names, manifest.config)
-            if not todo:
+        for threads, names in plan.workloads.items():
+            workloads = select_workloads(names, manifest.config)
+            if not workloads:
                 continue
-            say(f"{manifest.name}, {threads} threads")
-            with Session(workshop, manifest.config, threads, settings, say) as session:
-                started = session.start(contenders, any(work.is_mixed for work in todo))
+            log(f"{manifest.name}, {threads} threads")
+            with Session(preparer, manifest.config, threads, settings, log) as session:
+                started = session.start(contenders, any(workload.is_mixed for workload in workloads))
                 model["contenders"] += [{"threads": threads, **report} for report in started]
-                for work in todo:
-                    model["work"].append(session.measure(work))
-                    changed(results)
+                for workload in workloads:
+                    model["work"].append(session.measure(workload))
+                    on_update(results)
         if plan.memory:
             size = manifest.files["weights"].size
-            model["memory"] = footprints(workshop, manifest.config, size, contenders, most, say)
-            changed(results)
+            model["memory"] = footprints(preparer, manifest.config, size, contenders, max_threads, log)
+            on_update(results)
     return results

@@ -1,10 +1,9 @@
-"""`make bench-gpu`: ONNX Runtime's TensorRT and CUDA and compiled PyTorch on one NVIDIA GPU, turn by turn.
+"""`make bench-gpu`: time ONNX Runtime on TensorRT and CUDA, and compiled PyTorch, on one NVIDIA GPU.
 
-A time is that of a call: from token ids on the host to outputs on the host, padded as each of them pads.
+A time is that of one call, from token ids on the host to outputs on the host, with each library's padding.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime import AlbertError, Predictor
+from albert_runtime import AlbertConfig, AlbertError, Predictor
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.backends.gpu import find_gpu
 
 from .check import check
-from .cli import complain, say
 from .machine import describe, today
+from .output import log, report_error, write_json
 from .peers.base import HIDDEN, POOLED, Answer, padded
+from .report import table
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
-from .workload import Rows, Work, mixed, uniform
+from .workload import Rows, Workload, mixed, uniform
 
 VARIANT = "albert-base-v2"
-WORK = (uniform(1, 32), uniform(32, 128), uniform(256, 128), uniform(32, 512), mixed(256))
+WORKLOADS = (uniform(1, 32), uniform(32, 128), uniform(256, 128), uniform(32, 512), mixed(256))
 _MAX_ROWS, _TURN_SECONDS, _ROUNDS = 256, 0.4, 5
 _ORT = (
     ("tensorrt", "fp16"),
@@ -40,16 +39,16 @@ _ORT = (
 )
 _TORCH = ("fp16", "bf16")
 
-Run = Callable[[Rows], Answer]
+Call = Callable[[Rows], Answer]
 
 
 @dataclass
-class Entrant:
-    """One library in one precision on one work."""
+class _GpuRun:
+    """One library in one precision on one workload."""
 
     name: str
     precision: str
-    call: Run
+    call: Call
     rows: Rows
 
     @property
@@ -57,7 +56,7 @@ class Entrant:
         return self.name
 
     def turn(self) -> float:
-        """Median seconds of a call, repeated for a while."""
+        """Repeat the call for a while; its median seconds."""
         taken: list[float] = []
         while not taken or sum(taken) < _TURN_SECONDS:
             start = time.perf_counter()
@@ -69,30 +68,33 @@ class Entrant:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m albert_bench.gpu", description=__doc__)
-    parser.add_argument("--models", metavar="DIR", type=Path, required=True, help="the exported artifacts")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--models", metavar="DIR", type=Path, required=True, help="folder with the exported models"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results"
+    )
     options = parser.parse_args(arguments)
     try:
         gpu = find_gpu()
         reference = _artifact(options.models, "fp16")
     except AlbertError as error:
-        return complain(str(error), 1)
+        return report_error(str(error), 1)
     assert reference.manifest is not None
     config = reference.manifest.config
-    oracle = Predictor(options.models / reference.stem, backend="native")
+    reference_predictor = Predictor(options.models / reference.stem, backend="native")
     calls, absent = _calls(options.models, reference, config)
     results: dict[str, Any] = {
         "date": today(),
         "gpu": asdict(gpu),
         "machine": describe(),
         "absent": absent,
-        "work": [_measure(work, calls, oracle, config) for work in WORK],
+        "work": [_measure(workload, calls, reference_predictor, config) for workload in WORKLOADS],
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "gpu.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    table = _markdown(results)
-    (options.output / "gpu.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    write_json(results, options.output / "gpu.json")
+    text = _markdown(results)
+    (options.output / "gpu.md").write_text(text, encoding="utf-8")
+    print(text, end="")
     return 0
 
 
@@ -100,23 +102,23 @@ def _artifact(models: Path, precision: str) -> Artifact:
     return Artifact.open(models / (VARIANT if precision == "fp32" else f"{VARIANT}-{precision}"))
 
 
-def _calls(models: Path, reference: Artifact, config: AlbertConfig) -> tuple[dict[str, Run], dict[str, str]]:
-    """Who takes part, and why the others do not."""
-    calls: dict[str, Run] = {}
+def _calls(models: Path, reference: Artifact, config: AlbertConfig) -> tuple[dict[str, Call], dict[str, str]]:
+    """The call of each library that can take part, and the reason for each that cannot."""
+    calls: dict[str, Call] = {}
     absent: dict[str, str] = {}
     for backend, precision in _ORT:
         name = f"{backend} {precision}"
-        say(f"{name}: starting")
+        log(f"{name}: starting")
         try:
             path = models / _artifact(models, precision).stem
             predictor = Predictor(path, backend=backend, max_batch=_MAX_ROWS)
         except AlbertError as error:
             absent[name] = str(error)
-            say(f"{name}: {error}")
+            log(f"{name}: {error}")
             continue
         calls[name] = predictor.run
     for precision in _TORCH:
-        say(f"torch {precision}: starting")
+        log(f"torch {precision}: starting")
         try:
             calls[f"torch {precision}"] = _torch(reference, config, precision)
         except (ImportError, RuntimeError) as error:
@@ -124,9 +126,9 @@ def _calls(models: Path, reference: Artifact, config: AlbertConfig) -> tuple[dic
     return calls, absent
 
 
-def _torch(artifact: Artifact, config: AlbertConfig, precision: str) -> Run:
-    """The encoder of the CPU comparison, its layer compiled for the GPU."""
-    import torch  # noqa: PLC0415  (takes seconds, and may be missing)
+def _torch(artifact: Artifact, config: AlbertConfig, precision: str) -> Call:
+    """The encoder of the CPU benchmark, with its layer compiled for the GPU."""
+    import torch  # noqa: PLC0415  (slow to import, and may be missing)
 
     from .peers.torch_peer import Encoder, read_tensors  # noqa: PLC0415
 
@@ -144,35 +146,42 @@ def _torch(artifact: Artifact, config: AlbertConfig, precision: str) -> Run:
     return call
 
 
-def _measure(work: Work, calls: dict[str, Run], oracle: Predictor, config: AlbertConfig) -> dict[str, Any]:
-    rows = work.rows(config)
+def _measure(
+    workload: Workload, calls: dict[str, Call], reference_predictor: Predictor, config: AlbertConfig
+) -> dict[str, Any]:
+    rows = workload.rows(config)
     few = rows[: min(4, len(rows))]
-    expected = _by_row(oracle.run(few), few)
-    entrants, faults = [], {}
+    expected = _split_rows(reference_predictor.run(few), few)
+    runs, faults = [], {}
     for name, call in calls.items():
         precision = name.split()[1]
-        say(f"{work.name}: {name}")
-        found = check(expected, _by_row(call(rows), few), "int8" if precision == "int8" else "bf16")
+        log(f"{workload.name}: {name}")
+        found = check(expected, _split_rows(call(rows), few), "int8" if precision == "int8" else "bf16")
         if found.fault is not None:
             faults[name] = found.fault
             continue
-        entrants.append(Entrant(name, precision, call, rows))
-    times = run_rounds(entrants, _ROUNDS, _ROUNDS, lambda precision: None, Exception)
-    return {"work": work.name, "tokens": work.tokens, "faults": faults, "entrants": _figures(entrants, times)}
+        runs.append(_GpuRun(name, precision, call, rows))
+    times = run_rounds(runs, _ROUNDS, _ROUNDS, lambda precision: None, Exception)
+    return {
+        "work": workload.name,
+        "tokens": workload.tokens,
+        "faults": faults,
+        "entrants": _figures(runs, times),
+    }
 
 
-def _by_row(answer: Answer, rows: Rows) -> list[Answer]:
+def _split_rows(answer: Answer, rows: Rows) -> list[Answer]:
     return [{HIDDEN: answer[HIDDEN][i, : len(row)], POOLED: answer[POOLED][i]} for i, row in enumerate(rows)]
 
 
-def _figures(entrants: Sequence[Entrant], times: Sequence[Times]) -> list[dict[str, Any]]:
+def _figures(runs: Sequence[_GpuRun], times: Sequence[Times]) -> list[dict[str, Any]]:
     best = min((mine for mine in times if mine.seconds), key=lambda t: np.median([*t.seconds.values()]))
     figures = []
-    for entrant, mine in zip(entrants, times, strict=True):
+    for run, mine in zip(runs, times, strict=True):
         ratio = ratios(best.seconds, mine.seconds)
         figures.append(
             {
-                "name": entrant.name,
+                "name": run.name,
                 "fault": mine.fault,
                 "ms": spread([1e3 * s for s in mine.seconds.values()]).to_dict() if mine.seconds else None,
                 "ratio": None if ratio is None else ratio.to_dict(),
@@ -182,25 +191,24 @@ def _figures(entrants: Sequence[Entrant], times: Sequence[Times]) -> list[dict[s
 
 
 def _markdown(results: dict[str, Any]) -> str:
-    names = list(dict.fromkeys(one["name"] for work in results["work"] for one in work["entrants"]))
+    names = list(dict.fromkeys(run["name"] for workload in results["work"] for run in workload["entrants"]))
     lines = [
-        f"{VARIANT} on {results['gpu']['name']}, {results['date']}: ms a call, and over the fastest's.",
+        f"{VARIANT} on {results['gpu']['name']}, {results['date']}: ms per call (and over the fastest's).",
         "",
-        f"| work | {' | '.join(names)} |",
-        f"|---|{'---:|' * len(names)}",
     ]
-    for work in results["work"]:
-        found = {one["name"]: one for one in work["entrants"]}
-        cells = [_cell(found.get(name)) for name in names]
-        lines.append(f"| {work['work']} | {' | '.join(cells)} |")
+    rows = []
+    for workload in results["work"]:
+        found = {run["name"]: run for run in workload["entrants"]}
+        rows.append([workload["work"], *(_cell(found.get(name)) for name in names)])
+    lines.append(table(["work", *names], rows))
     lines += [f"\n{name}: {reason}" for name, reason in results["absent"].items()]
     return "\n".join(lines) + "\n"
 
 
-def _cell(one: dict[str, Any] | None) -> str:
-    if one is None or one["ms"] is None:
+def _cell(run: dict[str, Any] | None) -> str:
+    if run is None or run["ms"] is None:
         return "-"
-    return f"{one['ms']['median']:.3g} ({one['ratio']['median']:.2f})"
+    return f"{run['ms']['median']:.3g} ({run['ratio']['median']:.2f})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the figures were measured on: the processor, the memory, the versions, the date."""
+"""What was it measured on? The processor, memory, package versions, date; and the memory of a process."""
 
 import datetime
 import os
@@ -16,17 +16,16 @@ _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "a
 
 
 def describe() -> dict[str, Any]:
-    """The machine, ready for JSON: processor, its instructions, CPUs this process may use, memory, system."""
+    """The machine, ready for JSON: processor and its instructions, usable CPUs, memory, system, Python."""
     cpu = _read("/proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
     flags = set(" ".join(re.findall(r"^flags\s*:\s*(.+)$", cpu, re.MULTILINE)[:1]).split())
-    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     return {
         "cpu": model.group(1).strip() if model else platform.machine(),
         "instructions": [flag for flag in _FLAGS if flag in flags],
         "cpus": available_cpus(),
         "cpus_of_machine": os.cpu_count(),
-        "memory_bytes": int(memory.group(1)) * 1024 if memory else None,
+        "memory_bytes": _bytes("/proc/meminfo", "MemTotal"),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
@@ -38,8 +37,23 @@ def versions(peers: Iterable[str]) -> dict[str, str]:
 
 
 def today() -> str:
-    """The date, UTC."""
+    """The date in UTC."""
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory that a process occupies now; this process by default."""
+    return _bytes(f"/proc/{pid}/status", "VmRSS") or 0
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has ever occupied."""
+    return _bytes("/proc/self/status", "VmHWM") or 0
+
+
+def _bytes(path: str, name: str) -> int | None:
+    match = re.search(rf"^{name}:\s*(\d+) kB", _read(path), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
 
 
 def _read(path: str) -> str:

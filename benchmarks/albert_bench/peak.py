@@ -1,10 +1,13 @@
-"""The machine's ceiling: how many multiply-adds it makes out of registers, now, in a precision."""
+"""How fast can this machine multiply? Measures the peak of multiply-adds on registers, in one precision."""
 
 from importlib import import_module
 
 
-def ceiling(precision: str, threads: int) -> float | None:
-    """Operations a second, two a multiply-add; None where the CPU or the extension has no such probe."""
+def peak_ops(precision: str, threads: int) -> float | None:
+    """Measure the peak, in operations per second; a multiply-add counts as two.
+
+    None if the extension is missing or this CPU has no such instructions.
+    """
     try:
         probe = import_module("albert_runtime._native").probe
     except (ImportError, AttributeError):

@@ -1,36 +1,38 @@
-"""The results as pictures: throughput against the machine's ceiling, and latency against length."""
+"""The results as plots: throughput against the machine's peak, and latency against length."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from .peers.base import PEERS, PRECISIONS
-from .report import best, contenders, split_name
+from .report import contender_names, fastest_run, split_name
 
 _WIDTH, _HEIGHT = 9.0, 3.0  # inches, of one panel
-_GROUP = 0.8  # of the room of one work, filled by bars
+_GROUP = 0.8  # the part of a workload's place on the axis that its bars fill
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """throughput.svg and latency.svg of the first model at its most threads; what was written.
+    """Write throughput.svg and latency.svg of the first model at its largest number of threads.
 
-    Nothing is where matplotlib is not installed or nothing was timed.
+    Returns:
+        What was written; nothing if matplotlib is not installed or nothing was timed.
     """
-    if importlib.util.find_spec("matplotlib") is None or not results["models"]:
+    if not has_matplotlib() or not results["models"]:
         return []
     model = results["models"][0]
-    most = max((work["threads"] for work in model["work"]), default=0)
-    rows = [work for work in model["work"] if work["threads"] == most]
-    title = f"{model['name']}, {most} threads, {results['machine']['cpu']}"
+    max_threads = max((workload["threads"] for workload in model["work"]), default=0)
+    rows = [workload for workload in model["work"] if workload["threads"] == max_threads]
+    title = f"{model['name']}, {max_threads} threads, {results['machine']['cpu']}"
     single = [row for row in rows if len(row["lengths"]) == 1]
     if len(single) < 2:  # no line through one point
         single = []
     written = []
     for name, panel, shown in (("throughput", _throughput, rows), ("latency", _latency, single)):
         precisions = [
-            p for p in PRECISIONS if any(_timed(shown, contender) for contender in contenders(shown, p))
+            p for p in PRECISIONS if any(_timed(shown, contender) for contender in contender_names(shown, p))
         ]
         if precisions:
             written.append(folder / f"{name}.svg")
@@ -41,12 +43,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
 def _save(
     path: Path, title: str, precisions: Sequence[str], rows: Sequence[dict[str, Any]], panel: Any
 ) -> None:
-    import matplotlib as mpl  # noqa: PLC0415  (of the extra)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    # The same results give the same file.
-    with mpl.rc_context({"svg.hashsalt": "albert-bench", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT * len(precisions)), layout="constrained")
+    with svg_figure(path, _WIDTH, _HEIGHT * len(precisions)) as figure:
         figure.suptitle(title)
         axes = figure.subplots(len(precisions), 1, squeeze=False)[:, 0]
         for axis, precision in zip(axes, precisions, strict=True):
@@ -54,34 +51,53 @@ def _save(
             axis.set_title(precision, loc="left")
             axis.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
             axis.spines[["top", "right"]].set_visible(False)
+
+
+def has_matplotlib() -> bool:
+    """Whether plots can be drawn: matplotlib comes with an extra."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+@contextmanager
+def svg_figure(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A matplotlib figure of this size in inches, written to ``path`` at the end.
+
+    The same figure always gives the same file.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  (comes with an extra)
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with mpl.rc_context({"svg.hashsalt": "albert-bench", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
         figure.savefig(path, metadata={"Date": None})
 
 
 def _throughput(axis: Any, rows: Sequence[dict[str, Any]], precision: str) -> None:
-    """Bars of useful operations a second, each contender in its best form, under a line at the ceiling."""
-    names = [name for name in contenders(rows, precision) if _timed(rows, name)]
+    """Bars of useful operations per second, each contender in its best batching, under a line at the peak."""
+    names = [name for name in contender_names(rows, precision) if _timed(rows, name)]
     width = _GROUP / len(names)
     for place, name in enumerate(names):
         bars = _timed(rows, name)
         left = [index - _GROUP / 2 + (place + 0.5) * width for index in bars]
-        heights = [entrant["gflops"]["median"] for entrant in bars.values()]
+        heights = [run["gflops"]["median"] for run in bars.values()]
         axis.bar(left, heights, width, label=_label(name), **_look(name))
-    limits = [
-        limit
+    peaks = [
+        peak
         for row in rows
-        for entrant in row["entrants"]
-        if split_name(entrant["contender"])[1] == precision
-        for limit in entrant.get("ceiling_gflops", {}).values()
+        for run in row["entrants"]
+        if split_name(run["contender"])[1] == precision
+        for peak in run.get("ceiling_gflops", {}).values()
     ]
-    if limits:
-        axis.axhline(median(limits), color="black", linewidth=0.8, linestyle="--", label="ceiling")
+    if peaks:
+        axis.axhline(median(peaks), color="black", linewidth=0.8, linestyle="--", label="peak")
     axis.set_xticks(range(len(rows)), [row["work"] for row in rows])
     axis.set_ylabel("GOP/s" if precision == "int8" else "GFLOP/s")
 
 
 def _latency(axis: Any, rows: Sequence[dict[str, Any]], precision: str) -> None:
-    """Milliseconds of one row against its length, both in logarithms."""
-    for name in contenders(rows, precision):
+    """Milliseconds of one row against its length, on logarithmic axes."""
+    for name in contender_names(rows, precision):
         points = sorted((rows[i]["lengths"][0], e["ms"]["median"]) for i, e in _timed(rows, name).items())
         if points:
             style = {"marker": "o", "markersize": 3, "label": _label(name), **_look(name)}
@@ -95,16 +111,16 @@ def _latency(axis: Any, rows: Sequence[dict[str, Any]], precision: str) -> None:
 
 
 def _label(name: str) -> str:
-    return name.rsplit(" ", 1)[0]  # the precision stands above the panel
+    return name.rsplit(" ", 1)[0]  # without the precision, which is the panel's title
 
 
 def _look(name: str) -> dict[str, Any]:
-    """A peer has one colour everywhere, paler for a variant of it."""
+    """Each peer has one colour everywhere; its variants are paler."""
     peer, _, variant = split_name(name)
     return {"color": f"C{[*PEERS, peer].index(peer)}", "alpha": 0.5 if variant else 1.0}
 
 
 def _timed(rows: Sequence[dict[str, Any]], name: str) -> dict[int, dict[str, Any]]:
-    """The best form of a contender by the number of the row, where it has one."""
-    found = ((index, best(row, *split_name(name))) for index, row in enumerate(rows))
-    return {index: entrant for index, entrant in found if entrant is not None}
+    """A contender's fastest run in each row that has one, by the row's index."""
+    found = ((index, fastest_run(row, *split_name(name))) for index, row in enumerate(rows))
+    return {index: run for index, run in found if run is not None}

@@ -1,7 +1,8 @@
-"""A process of its own for every contender, so that no thread pool spins in another's turn.
+"""A process of its own for each contender, so that its idle threads do not spin during another's turn.
 
-The parent's side is ``Child``; ``serve`` runs in the child. Whatever a library does there (an exception, a
-crash, silence) reaches the parent as a ChildFailed of one line, with the end of what the library printed.
+``Process`` is the parent's side, ``run_worker`` the child's. Whatever goes wrong in a library (an exception,
+a crash, a hang) reaches the parent as a ProcessFailed of one line; after a crash it quotes the end of what
+the library printed.
 """
 
 import os
@@ -14,33 +15,33 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import memory
-from .batching import Form, Runner, by_row
+from .batching import Batching, Runner, split_rows
+from .machine import peak_resident_bytes, resident_bytes
 from .peers.base import HIDDEN, Answer, Job, build, import_library, prepare
 from .workload import Rows
 
-# Compiling a graph or calibrating int8 for a large model takes minutes; longer than this is a hang.
-PATIENCE_SECONDS = 1800.0
+# Compiling a graph or calibrating int8 takes minutes for a large model; anything longer is a hang.
+TIMEOUT_SECONDS = 1800.0
 _LOG_TAIL = 300
 
 
-class ChildFailed(Exception):
-    """A child process raised, died or hung; the message is one line."""
+class ProcessFailed(Exception):
+    """A process raised, died or hung; the message is one line."""
 
 
-class Child:
-    """The process of one contender; every method may raise ChildFailed, and the process is then gone."""
+class Process:
+    """The process of one contender. Any method may raise ProcessFailed, after which the process is gone."""
 
-    def __init__(self, job: Job, patience: float = PATIENCE_SECONDS) -> None:
-        """Start the process; it loads nothing before it is asked to."""
+    def __init__(self, job: Job, timeout: float = TIMEOUT_SECONDS) -> None:
+        """Start the process; it loads nothing yet."""
         context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, worker_pipe = context.Pipe()
         self._log = job.folder / f"log-{job.threads}-{job.streams}.txt"
-        self._patience = patience
+        self._timeout = timeout
         self._fault: str | None = None
-        self._process = context.Process(target=serve, args=(theirs, job, self._log), daemon=True)
+        self._process = context.Process(target=run_worker, args=(worker_pipe, job, self._log), daemon=True)
         self._process.start()
-        theirs.close()
+        worker_pipe.close()
 
     @property
     def pid(self) -> int:
@@ -48,23 +49,23 @@ class Child:
         return self._process.pid or 0
 
     def prepare(self) -> float:
-        """Write what the contender needs made once; seconds it took."""
+        """Write the files that the contender needs; the seconds it took."""
         return float(self._ask("prepare"))
 
     def load(self) -> dict[str, Any]:
-        """Import the library and build the model: {"import_s", "load_s", "library_bytes", "notes"}."""
+        """Import the library and load the model: {"import_s", "load_s", "library_bytes", "notes"}."""
         return dict(self._ask("load"))
 
-    def answer(self, rows: Rows, form: Form) -> list[Answer]:
-        """The answer of each row by itself."""
-        return list(self._ask("answer", rows, form))
+    def answer(self, rows: Rows, batching: Batching) -> list[Answer]:
+        """The answer of each row, without padding."""
+        return list(self._ask("answer", rows, batching))
 
-    def turn(self, rows: Rows, form: Form, seconds: float) -> float:
-        """Median seconds of a run, repeated for at least ``seconds``."""
-        return float(self._ask("turn", rows, form, seconds))
+    def turn(self, rows: Rows, batching: Batching, seconds: float) -> float:
+        """Run the rows again and again for at least ``seconds``; the median seconds of a run."""
+        return float(self._ask("turn", rows, batching, seconds))
 
     def footprint(self) -> dict[str, int]:
-        """{"resident_bytes", "peak_bytes"}: grown since before the library's import, and the most ever."""
+        """{"resident_bytes", "peak_bytes"}: memory gained since the process started, and its peak."""
         return dict(self._ask("footprint"))
 
     def close(self) -> None:
@@ -77,20 +78,20 @@ class Child:
         if self._fault is None:
             try:
                 self._pipe.send((request, arguments))
-                if self._pipe.poll(self._patience):
-                    good, value = self._pipe.recv()
-                    if good:
+                if self._pipe.poll(self._timeout):
+                    ok, value = self._pipe.recv()
+                    if ok:
                         return value
                     self._fault = value
                 else:
-                    self._fault = f"did not answer within {self._patience:g} s"
+                    self._fault = f"did not answer within {self._timeout:g} s"
             except (EOFError, OSError):
                 self._process.join()
-                self._fault = self._how_it_died()
+                self._fault = self._cause_of_death()
             self.close()
-        raise ChildFailed(self._fault)
+        raise ProcessFailed(self._fault)
 
-    def _how_it_died(self) -> str:
+    def _cause_of_death(self) -> str:
         code = self._process.exitcode or 0
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         printed = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
@@ -98,30 +99,30 @@ class Child:
         return f"its process {how}" + (f" ({tail})" if tail else "")
 
 
-def serve(pipe: Connection, job: Job, log: Path) -> None:
-    """Answer the parent's requests until it ends."""
+def run_worker(pipe: Connection, job: Job, log: Path) -> None:
+    """Answer the parent's requests until the parent closes the pipe."""
     _redirect(log)
     _limit_threads(1 if job.streams else job.threads)
-    work = _Work(job)
+    worker = _Worker(job)
     while True:
         try:
             request, arguments = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send((True, getattr(work, request)(*arguments)))
+            pipe.send((True, getattr(worker, request)(*arguments)))
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             pipe.send((False, text[:_LOG_TAIL]))
             return
 
 
-class _Work:
-    """What the child does on request."""
+class _Worker:
+    """What the child process can be asked to do."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._resident = memory.resident()
+        self._resident = resident_bytes()
         self._runner: Runner | None = None
 
     def prepare(self) -> float:
@@ -132,7 +133,7 @@ class _Work:
     def load(self) -> dict[str, Any]:
         start = time.perf_counter()
         module = import_library(self._job)
-        imported, library = time.perf_counter(), memory.resident() - self._resident
+        imported, library = time.perf_counter(), resident_bytes() - self._resident
         self._runner = Runner(build(self._job))
         notes = getattr(module, "notes", None)
         return {
@@ -142,19 +143,19 @@ class _Work:
             "notes": notes(self._job) if notes else {},
         }
 
-    def answer(self, rows: Rows, form: Form) -> list[Answer]:
-        return by_row(self._model.run(rows, form), [len(row) for row in rows], HIDDEN)
+    def answer(self, rows: Rows, batching: Batching) -> list[Answer]:
+        return split_rows(self._model.run(rows, batching), [len(row) for row in rows], HIDDEN)
 
-    def turn(self, rows: Rows, form: Form, seconds: float) -> float:
+    def turn(self, rows: Rows, batching: Batching, seconds: float) -> float:
         times: list[float] = []
         while sum(times) < seconds or not times:
             start = time.perf_counter()
-            self._model.run(rows, form)
+            self._model.run(rows, batching)
             times.append(time.perf_counter() - start)
         return median(times)
 
     def footprint(self) -> dict[str, int]:
-        return {"resident_bytes": memory.resident() - self._resident, "peak_bytes": memory.peak()}
+        return {"resident_bytes": resident_bytes() - self._resident, "peak_bytes": peak_resident_bytes()}
 
     @property
     def _model(self) -> Runner:
@@ -164,7 +165,7 @@ class _Work:
 
 
 def _redirect(log: Path) -> None:
-    """What libraries print goes to a file: their progress bars are not ours."""
+    """Send what libraries print, such as progress bars, to a file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -173,6 +174,6 @@ def _redirect(log: Path) -> None:
 
 
 def _limit_threads(threads: int) -> None:
-    """For OpenMP and oneDNN, which ask the environment when their library is loaded."""
+    """Tell OpenMP and oneDNN, which read the environment when they are loaded."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)

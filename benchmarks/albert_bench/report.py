@@ -1,4 +1,4 @@
-"""The results as Markdown: the engine's times and shares of the ceiling, peers' times as multiples of it."""
+"""The results as Markdown: the engine's times and shares of the peak, and peers' times relative to it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from .peers.base import ENGINE, PRECISIONS
 _DASH = "\u2013"
 _NOTHING = _DASH
 LEGEND = (
-    "Times of the engine are medians; peers are given as time / engine's time in the same round, median (p10"
-    f"{_DASH}p90), each in its best form; above 1 the engine is faster. Share: useful operations, no "
-    "padding, of the multiply-add ceiling probed just before."
+    "The engine's times are medians. Peers are given as time / engine's time in the same round, median (p10"
+    f"{_DASH}p90), each in its best batching; above 1 the engine is faster. Share: operations without "
+    "padding, as a share of the machine's multiply-add peak measured just before."
 )
 
 
@@ -19,41 +19,43 @@ def markdown(results: dict[str, Any]) -> str:
     parts = [_heading(results)]
     for model in results["models"]:
         parts.append(f"## {model['name']}")
-        for threads in dict.fromkeys(work["threads"] for work in model["work"]):
-            rows = [work for work in model["work"] if work["threads"] == threads]
+        for threads in dict.fromkeys(workload["threads"] for workload in model["work"]):
+            rows = [workload for workload in model["work"] if workload["threads"] == threads]
             for precision in PRECISIONS:
                 table = _speed(rows, precision)
                 if table:
                     parts += [f"### {precision}, {_threads(threads)}", table]
         if model["memory"]:
             parts += ["### Load and memory", _memory(model["memory"])]
-        absent = _absent(model)
+        absent = _left_out(model)
         if absent:
             parts.append(absent)
     return "\n\n".join(parts) + "\n"
 
 
-def best(work: dict[str, Any], peer: str, precision: str, variant: str = "") -> dict[str, Any] | None:
-    """The fastest form of a contender on one work, by its ratio to the engine, else by its time."""
+def fastest_run(
+    workload: dict[str, Any], peer: str, precision: str, variant: str = ""
+) -> dict[str, Any] | None:
+    """A contender's fastest run of one workload, by its ratio to the engine, or by time if it has none."""
     name = " ".join(part for part in (peer, variant, precision) if part)
-    timed = [e for e in work["entrants"] if e["contender"] == name and "ms" in e and "fault" not in e]
+    timed = [e for e in workload["entrants"] if e["contender"] == name and "ms" in e and "fault" not in e]
     return min(timed, key=_slowness, default=None)
 
 
-def contenders(rows: Iterable[dict[str, Any]], precision: str) -> list[str]:
-    """Names of the contenders of a precision that were entered in any row, the engine first."""
-    names = dict.fromkeys(entrant["contender"] for row in rows for entrant in row["entrants"])
+def contender_names(rows: Iterable[dict[str, Any]], precision: str) -> list[str]:
+    """Names of the contenders in a precision that have a run in any row, the engine first."""
+    names = dict.fromkeys(run["contender"] for row in rows for run in row["entrants"])
     return [name for name in names if name.split()[-1] == precision]
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left, the others to the right."""
-    rule = ["---", *["---:"] * (len(headings) - 1)]
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A Markdown table; the first ``text_columns`` are aligned left, the others right."""
+    rule = [*["---"] * text_columns, *["---:"] * (len(headings) - text_columns)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
 
 
-def _slowness(entrant: dict[str, Any]) -> float:
-    figure = entrant.get("ratio") or entrant["ms"]
+def _slowness(run: dict[str, Any]) -> float:
+    figure = run.get("ratio") or run["ms"]
     return float(figure["median"])
 
 
@@ -73,11 +75,11 @@ def _heading(results: dict[str, Any]) -> str:
 
 
 def _speed(rows: Sequence[dict[str, Any]], precision: str) -> str:
-    names = [name for name in contenders(rows, precision) if name != f"{ENGINE} {precision}"]
+    names = [name for name in contender_names(rows, precision) if name != f"{ENGINE} {precision}"]
     lines = []
     for row in rows:
-        engine = best(row, ENGINE, precision)
-        peers = [_cell(best(row, *split_name(name)), row) for name in names]
+        engine = fastest_run(row, ENGINE, precision)
+        peers = [_cell(fastest_run(row, *split_name(name)), row) for name in names]
         if engine is None and all(cell == _NOTHING for cell in peers):
             continue
         lines.append([row["work"], *_engine_cells(engine), *peers])
@@ -94,7 +96,7 @@ def _speed(rows: Sequence[dict[str, Any]], precision: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str, str]:
-    """Peer, precision and variant of a contender's name."""
+    """The peer, precision and variant in a contender's name."""
     peer, *variant, precision = name.split()
     return peer, precision, " ".join(variant)
 
@@ -106,14 +108,14 @@ def _engine_cells(engine: dict[str, Any] | None) -> list[str]:
     return [_significant(engine["ms"]["median"]), f"{engine['gflops']['median']:.0f}", share]
 
 
-def _cell(entrant: dict[str, Any] | None, row: dict[str, Any]) -> str:
-    if entrant is None:
+def _cell(run: dict[str, Any] | None, row: dict[str, Any]) -> str:
+    if run is None:
         return _NOTHING
-    form = "" if len(set(row["lengths"])) == 1 else f", {entrant['form']}"
-    if "ratio" not in entrant:
-        return f"{_significant(entrant['ms']['median'])} ms{form}"
-    ratio = entrant["ratio"]
-    return f"{ratio['median']:.2f} ({ratio['p10']:.2f}{_DASH}{ratio['p90']:.2f}){form}"
+    batching = "" if len(set(row["lengths"])) == 1 else f", {run['form']}"
+    if "ratio" not in run:
+        return f"{_significant(run['ms']['median'])} ms{batching}"
+    ratio = run["ratio"]
+    return f"{ratio['median']:.2f} ({ratio['p10']:.2f}{_DASH}{ratio['p90']:.2f}){batching}"
 
 
 def _memory(rows: Iterable[dict[str, Any]]) -> str:
@@ -134,17 +136,17 @@ def _memory(rows: Iterable[dict[str, Any]]) -> str:
     return table(headings, lines)
 
 
-def _absent(model: dict[str, Any]) -> str:
+def _left_out(model: dict[str, Any]) -> str:
     """Why contenders are missing from the tables."""
     reasons: dict[str, None] = {}
     for report in (*model["contenders"], *model["memory"]):
         if "unavailable" in report:
             reasons[f"* {report['contender']}: {report['unavailable']}"] = None
     for row in model["work"]:
-        for entrant in row["entrants"]:
-            if "fault" in entrant:
-                what = f"{entrant['contender']}, {row['work']}, {entrant['form']}"
-                reasons[f"* {what}: {entrant['fault']}"] = None
+        for run in row["entrants"]:
+            if "fault" in run:
+                what = f"{run['contender']}, {row['work']}, {run['form']}"
+                reasons[f"* {what}: {run['fault']}"] = None
     return "\n".join(["Left out:", "", *reasons]) if reasons else ""
 
 

@@ -1,88 +1,101 @@
-"""Rounds: in each, every entrant takes its turn on the same work, right after a probe of the ceiling."""
+"""How is it timed? In rounds: each run takes a turn on one workload, right after the peak is measured."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 LONG_SECONDS = 5.0
-ROUNDS_OF_LONG_WORK = 3
-# Only a contender's best form counts: one that is slower by as much in each of the first rounds is not it.
-SLOW_FORM = 1.25
+MAX_LONG_ROUNDS = 3
+# Only a contender's best batching counts; one that is slower by this factor in each trial round cannot be it.
+SLOW_BATCHING = 1.25
 
 
-class Entrant(Protocol):
-    """Somebody who takes turns: a contender in one form."""
+class Run(Protocol):
+    """What takes turns: a contender in one batching."""
 
     @property
     def precision(self) -> str:
-        """The precision whose ceiling counts."""
+        """The precision whose peak it is compared with."""
         ...
 
     @property
     def group(self) -> str:
-        """What it is one form of."""
+        """The contender; only the fastest run of a group counts."""
         ...
 
     def turn(self) -> float:
-        """Median seconds of a run, now; ChildFailed if there is no answer."""
+        """Run the workload now, perhaps several times; the median seconds."""
         ...
 
 
 @dataclass
 class Times:
-    """What one entrant reached: seconds of a run and operations a second of the ceiling, by round."""
+    """What was measured of one run, by round: seconds, and the machine's peak in operations per second."""
 
     seconds: dict[int, float] = field(default_factory=dict)
-    ceiling: dict[int, float] = field(default_factory=dict)
+    peak_ops: dict[int, float] = field(default_factory=dict)
     fault: str | None = None
 
 
-def order(count: int, number: int) -> list[int]:
-    """Who takes a turn when in round ``number``: each round begins one later, so that nobody always follows
-    the same one at the same distance from the round's start."""
+def turn_order(count: int, number: int) -> list[int]:
+    """The order of turns in round ``number``.
+
+    Each round starts one run later, so that no run is always first or always last.
+    """
     return [(number + place) % count for place in range(count)]
 
 
 def run_rounds(
-    entrants: Sequence[Entrant],
+    runs: Sequence[Run],
     rounds: int,
     trial_rounds: int,
-    ceiling: Callable[[str], float | None],
+    peak_ops: Callable[[str], float | None],
     failures: type[Exception] | tuple[type[Exception], ...],
-    finished: Callable[[int], None] = lambda number: None,
+    on_round_end: Callable[[int], None] = lambda number: None,
 ) -> list[Times]:
-    """The times of every entrant.
+    """Time all runs in turn.
 
-    Who fails is done at once, after ``trial_rounds`` the forms that are not a contender's best, and after 3
-    rounds those whose run takes over 5 s.
+    A run that fails is dropped at once. After ``trial_rounds``, batchings that cannot be their contender's
+    best are dropped; after 3 rounds, so are runs of over 5 s.
+
+    Args:
+        runs: What to time.
+        rounds: How many turns each run gets.
+        trial_rounds: How many of them every batching takes part in.
+        peak_ops: Measures the peak of a precision, in operations per second; None where it is unknown.
+        failures: Exceptions of ``Run.turn`` that mean a failed run.
+        on_round_end: Called with the number of each finished round.
+
+    Returns:
+        The times of each run, in the order of ``runs``.
     """
-    times = [Times() for _ in entrants]
+    times = [Times() for _ in runs]
     for number in range(rounds):
-        for index in order(len(entrants), number):
-            entrant, mine = entrants[index], times[index]
-            rivals = [t for e, t in zip(entrants, times, strict=True) if e.group == entrant.group]
+        for index in turn_order(len(runs), number):
+            run, mine = runs[index], times[index]
+            rivals = [t for other, t in zip(runs, times, strict=True) if other.group == run.group]
             if mine.fault is not None or _is_done(mine, number, trial_rounds, rivals):
                 continue
-            limit = ceiling(entrant.precision)
+            peak = peak_ops(run.precision)
             try:
-                mine.seconds[number] = entrant.turn()
+                mine.seconds[number] = run.turn()
             except failures as error:
                 mine.fault = str(error)
                 continue
-            if limit is not None:
-                mine.ceiling[number] = limit
-        finished(number)
+            if peak is not None:
+                mine.peak_ops[number] = peak
+        on_round_end(number)
     return times
 
 
 def _is_done(mine: Times, number: int, trial_rounds: int, rivals: Sequence[Times]) -> bool:
-    if number >= ROUNDS_OF_LONG_WORK and max(mine.seconds.values()) > LONG_SECONDS:
+    if number >= MAX_LONG_ROUNDS and max(mine.seconds.values()) > LONG_SECONDS:
         return True
     return number >= trial_rounds and any(_is_slower(mine, rival, trial_rounds) for rival in rivals)
 
 
 def _is_slower(mine: Times, rival: Times, trial_rounds: int) -> bool:
-    """In every of the first rounds, by more than what a busy neighbour explains."""
+    """Slower in every trial round, by more than a busy neighbour can explain."""
     if rival.fault is not None:
         return False
-    return all(mine.seconds[n] > SLOW_FORM * rival.seconds[n] for n in range(trial_rounds))
+    return all(mine.seconds[n] > SLOW_BATCHING * rival.seconds[n] for n in range(trial_rounds))

@@ -5,30 +5,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime import AlbertConfig
 
-from .batching import SINGLY, WHOLE, Form, forms, streams
+from .batching import ONE_BY_ONE, WHOLE, Batching, batchings, streams
 from .check import check
-from .peak import ceiling
+from .peak import peak_ops
 from .peers.base import ENGINE, PEERS, Answer, Contender
-from .prepare import Workshop
-from .process import Child, ChildFailed
+from .prepare import Preparer
+from .process import Process, ProcessFailed
 from .rounds import Times, run_rounds
 from .stats import ratios, spread
-from .workload import Rows, Work
+from .workload import Rows, Workload
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 REFERENCE = Contender(ENGINE, "fp32")
-# Before a turn: threads of the one before spin on for a while (OpenMP's for 0.2 s), and would take half of
-# the probe's time and of the turn's beginning.
+# Threads of the turn before keep spinning for a while (OpenMP's for 0.2 s); without a pause they would take
+# CPU time from the peak's measurement and from the start of the next turn.
 SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How work is timed: in how many rounds, and for how long a short run repeats within a turn.
+    """How workloads are timed.
 
-    ``brief``: in fewer forms.
+    Attributes:
+        rounds: Turns of each run.
+        turn_seconds: How long a short run is repeated within a turn.
+        brief: Whether to try fewer batchings.
     """
 
     rounds: int = 3
@@ -37,26 +40,26 @@ class Settings:
 
     @property
     def trial_rounds(self) -> int:
-        """Rounds in which all forms of a contender take part: 2, but 1 where there are 3 in all."""
+        """Rounds that all batchings of a contender take part in: 2, but 1 of 3."""
         return 1 if self.rounds == 3 else 2
 
 
 @dataclass
-class _Seat:
-    """A contender that takes part: its process, and the one for streams where it has one."""
+class _Participant:
+    """A contender that has started: its process, and a second one for streams if it has any."""
 
     contender: Contender
-    child: Child
-    streaming: Child | None
+    process: Process
+    stream_process: Process | None
 
 
 @dataclass
-class _Entrant:
-    """A contender in one form on one work, and what is reported of it."""
+class _ContenderRun:
+    """A contender in one batching on one workload, and its results."""
 
     contender: Contender
-    child: Child
-    form: Form
+    process: Process
+    batching: Batching
     rows: Rows
     turn_seconds: float
     result: dict[str, Any] = field(default_factory=dict)
@@ -70,14 +73,14 @@ class _Entrant:
         return self.contender.name
 
     def turn(self) -> float:
-        return self.child.turn(self.rows, self.form, self.turn_seconds)
+        return self.process.turn(self.rows, self.batching, self.turn_seconds)
 
     def check(self, expected: Sequence[Answer]) -> bool:
-        """Whether its answers are right; otherwise the result says what is wrong."""
-        self.result |= {"contender": self.contender.name, "form": self.form.name}
+        """Whether its answers are right; if not, the result says what is wrong."""
+        self.result |= {"contender": self.contender.name, "form": self.batching.name}
         try:
-            checked = check(expected, self.child.answer(self.rows, self.form), self.precision)
-        except ChildFailed as error:
+            checked = check(expected, self.process.answer(self.rows, self.batching), self.precision)
+        except ProcessFailed as error:
             self.result["fault"] = str(error)
             return False
         self.result["check"] = {"difference": checked.difference, "cosine": checked.cosine}
@@ -87,113 +90,128 @@ class _Entrant:
 
 
 class Session:
-    """The processes of the contenders for one artifact and one number of threads; ``with`` ends them."""
+    """The contenders' processes for one artifact and one number of threads; ends them on exit."""
 
-    def __init__(self, workshop: Workshop, config: AlbertConfig, threads: int, settings: Settings, say: Say):
-        self._workshop, self._config, self._threads = workshop, config, threads
-        self._settings, self._say = settings, say
-        self._seats: list[_Seat] = []
+    def __init__(self, preparer: Preparer, config: AlbertConfig, threads: int, settings: Settings, log: Log):
+        self._preparer, self._config, self._threads = preparer, config, threads
+        self._settings, self._log = settings, log
+        self._participants: list[_Participant] = []
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for seat in self._seats:
-            _dismiss(seat.child, seat.streaming)
-        self._seats.clear()
+        for participant in self._participants:
+            _close(participant.process, participant.stream_process)
+        self._participants.clear()
 
     def start(self, contenders: Sequence[Contender], with_streams: bool) -> list[dict[str, Any]]:
-        """Start every contender, with a process for streams of mixed work if wanted.
+        """Start the contenders, each with a second process for streams if ``with_streams``.
 
-        Returns what is reported of each, ready for JSON; who cannot start takes no part. ChildFailed if that
-        is the engine in fp32, which the others are compared with.
+        A contender that fails to start takes no part.
+
+        Returns:
+            A report of each contender, ready for JSON.
+
+        Raises:
+            ProcessFailed: The reference, the engine in fp32, failed to start.
         """
         return [self._start(contender, with_streams) for contender in contenders]
 
-    def measure(self, work: Work) -> dict[str, Any]:
-        """Check, then time, everybody on one work; what is reported of it, ready for JSON.
+    def measure(self, workload: Workload) -> dict[str, Any]:
+        """Check the answers of all runs on one workload, then time those that are right.
 
-        ChildFailed if the engine gives no answer in fp32.
+        Returns:
+            The results, ready for JSON.
+
+        Raises:
+            ProcessFailed: The reference, the engine in fp32, failed to answer.
         """
-        rows = work.rows(self._config)
-        expected = next(seat for seat in self._seats if seat.contender == REFERENCE).child.answer(rows, WHOLE)
-        everybody = self._entrants(work, rows)
-        entrants = [entrant for entrant in everybody if entrant.check(expected)]
-        for entrant in everybody:
-            if "fault" in entrant.result:
-                self._say(f"{work.name}: {entrant.contender.name} is left out: {entrant.result['fault']}")
+        rows = workload.rows(self._config)
+        reference = next(p for p in self._participants if p.contender == REFERENCE)
+        expected = reference.process.answer(rows, WHOLE)
+        all_runs = self._runs(workload, rows)
+        runs = [run for run in all_runs if run.check(expected)]
+        for run in all_runs:
+            if "fault" in run.result:
+                self._log(f"{workload.name}: {run.contender.name} is left out: {run.result['fault']}")
         times = run_rounds(
-            entrants,
+            runs,
             self._settings.rounds,
             self._settings.trial_rounds,
-            self._ceiling,
-            ChildFailed,
-            lambda number: self._say(f"{work.name}: round {number + 1} of {self._settings.rounds}"),
+            self._peak_ops,
+            ProcessFailed,
+            lambda number: self._log(f"{workload.name}: round {number + 1} of {self._settings.rounds}"),
         )
-        useful = work.flops(self._config)
-        engine = {e.precision: t for e, t in zip(entrants, times, strict=True) if e.contender.peer == ENGINE}
-        for entrant, mine in zip(entrants, times, strict=True):
-            entrant.result |= _figures(mine, useful, engine.get(entrant.precision))
+        useful = workload.flops(self._config)
+        engine = {
+            run.precision: t for run, t in zip(runs, times, strict=True) if run.contender.peer == ENGINE
+        }
+        for run, mine in zip(runs, times, strict=True):
+            run.result |= _figures(mine, useful, engine.get(run.precision))
         return {
-            "work": work.name,
+            "work": workload.name,
             "threads": self._threads,
-            "lengths": list(work.lengths),
-            "tokens": work.tokens,
+            "lengths": list(workload.lengths),
+            "tokens": workload.tokens,
             "useful_gflop": useful / 1e9,
-            "entrants": [entrant.result for entrant in everybody],
+            "entrants": [run.result for run in all_runs],
         }
 
-    def _ceiling(self, precision: str) -> float | None:
+    def _peak_ops(self, precision: str) -> float | None:
         time.sleep(SETTLE_SECONDS)
-        return ceiling(precision, self._threads)
+        return peak_ops(precision, self._threads)
 
     def _start(self, contender: Contender, with_streams: bool) -> dict[str, Any]:
         name = contender.name
         report: dict[str, Any] = {"contender": name, "peer": contender.peer, "precision": contender.precision}
-        self._say(f"{name}: starting on {self._threads} threads")
-        child = streaming = None
+        self._log(f"{name}: starting on {self._threads} threads")
+        process = stream_process = None
         try:
-            child = Child(self._workshop.job(contender, self._threads))
-            report |= child.load()
+            process = Process(self._preparer.prepared_job(contender, self._threads))
+            report |= process.load()
             if with_streams and self._threads > 1 and PEERS[contender.peer].streams:
-                streaming = Child(self._workshop.job(contender, self._threads, self._threads))
-                streaming.load()
-        except ChildFailed as error:
-            _dismiss(child, streaming)
+                job = self._preparer.prepared_job(contender, self._threads, self._threads)
+                stream_process = Process(job)
+                stream_process.load()
+        except ProcessFailed as error:
+            _close(process, stream_process)
             if contender == REFERENCE:
                 raise
-            self._say(f"{name}: not available: {error}")
+            self._log(f"{name}: not available: {error}")
             return report | {"unavailable": str(error)}
-        self._seats.append(_Seat(contender, child, streaming))
-        if name in self._workshop.seconds:
-            report["prepare_s"] = self._workshop.seconds[name]
+        self._participants.append(_Participant(contender, process, stream_process))
+        if name in self._preparer.seconds:
+            report["prepare_s"] = self._preparer.seconds[name]
         return report
 
-    def _entrants(self, work: Work, rows: Rows) -> list[_Entrant]:
-        entrants = []
-        for seat in self._seats:
-            if seat.contender.only and work.name not in seat.contender.only:
+    def _runs(self, workload: Workload, rows: Rows) -> list[_ContenderRun]:
+        runs = []
+        for participant in self._participants:
+            contender = participant.contender
+            if contender.only and workload.name not in contender.only:
                 continue
-            packs, brief = PEERS[seat.contender.peer].packs, self._settings.brief
-            ways = [(form, seat.child) for form in forms(work, packs, brief)]
-            if work.is_mixed and seat.streaming is not None:
-                ways.append((streams(self._threads), seat.streaming))
-                # One by one on all threads at once is seldom better on all threads for each.
-                ways = [way for way in ways if not brief or way[0] != SINGLY]
-            for form, child in ways:
-                entrants.append(_Entrant(seat.contender, child, form, rows, self._settings.turn_seconds))
-        return entrants
+            packs, brief = PEERS[contender.peer].packs, self._settings.brief
+            choices = [(one, participant.process) for one in batchings(workload, packs, brief)]
+            if workload.is_mixed and participant.stream_process is not None:
+                choices.append((streams(self._threads), participant.stream_process))
+                # Streams seldom lose to rows one by one, each on all threads.
+                choices = [choice for choice in choices if not brief or choice[0] != ONE_BY_ONE]
+            for batching, process in choices:
+                runs.append(_ContenderRun(contender, process, batching, rows, self._settings.turn_seconds))
+        return runs
 
 
 def _figures(mine: Times, useful: float, engine: Times | None) -> dict[str, Any]:
-    """Times in s by round, and of them: ms, operations a second, share of the ceiling, time / engine's."""
-    figures: dict[str, Any] = {"seconds": mine.seconds, "ceiling_gflops": _giga(mine.ceiling)}
+    """Seconds by round; from them ms, operations per second, share of the peak, and time / engine's time."""
+    peaks = {number: value / 1e9 for number, value in mine.peak_ops.items()}
+    figures: dict[str, Any] = {"seconds": mine.seconds, "ceiling_gflops": peaks}
     if mine.fault is not None:
         figures["fault"] = mine.fault
     if mine.seconds:
         figures["ms"] = spread([1e3 * s for s in mine.seconds.values()]).to_dict()
         figures["gflops"] = spread([useful / s / 1e9 for s in mine.seconds.values()]).to_dict()
-    shares = [useful / mine.seconds[number] / limit for number, limit in mine.ceiling.items()]
+    shares = [useful / mine.seconds[number] / peak for number, peak in mine.peak_ops.items()]
     if shares:
         figures["share"] = spread(shares).to_dict()
     ratio = ratios(engine.seconds, mine.seconds) if engine is not None else None
@@ -202,11 +220,7 @@ def _figures(mine: Times, useful: float, engine: Times | None) -> dict[str, Any]
     return figures
 
 
-def _giga(values: dict[int, float]) -> dict[int, float]:
-    return {number: value / 1e9 for number, value in values.items()}
-
-
-def _dismiss(*children: Child | None) -> None:
-    for child in children:
-        if child is not None:
-            child.close()
+def _close(*processes: Process | None) -> None:
+    for process in processes:
+        if process is not None:
+            process.close()

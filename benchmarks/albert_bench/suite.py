@@ -1,4 +1,4 @@
-"""`make bench`: the comparison behind the repository's table, on variants exported with seeded weights."""
+"""`make bench`: measure the results kept in this repository, on variants exported with seeded weights."""
 
 import argparse
 import subprocess
@@ -9,9 +9,10 @@ from pathlib import Path
 
 from albert_runtime.backends.registry import available_cpus
 
-from .cli import UsageError, add_common, complain, contenders, measure, say, settings
+from .cli import UsageError, add_common, choose_contenders, measure, settings
 from .compare import Plan
-from .workload import NAMES, QUICK
+from .output import log, report_error
+from .workload import QUICK, STANDARD
 
 _PROGRAM = "python -m albert_bench.suite"
 _FAILED, _USAGE = 1, 2
@@ -19,56 +20,63 @@ _MAX_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A variant, the work it is measured on with all threads, and that with 1, 2, 4... fewer."""
+class Case:
+    """A variant of the model and what to measure of it.
+
+    Attributes:
+        variant: Its name.
+        workloads: Names of the workloads on all threads.
+        fewer_threads: Those on 1, 2, 4... threads.
+        memory: Whether to measure load time and memory.
+    """
 
     variant: str
-    work: tuple[str, ...]
-    fewer: tuple[str, ...] = ()
+    workloads: tuple[str, ...]
+    fewer_threads: tuple[str, ...] = ()
     memory: bool = False
 
 
 FULL = (
-    Subject("albert-base-v2", NAMES, ("1x16", "1x32", "1x128", "8x128", "mixed 32"), memory=True),
-    Subject("albert-large-v2", ("1x128", "8x128", "mixed 32"), memory=True),
-    Subject("albert-chinese-tiny", ("1x128", "8x128", "mixed 32")),
-    Subject("albert-xlarge-v2", ("8x128",)),
-    Subject("albert-xxlarge-v2", (), memory=True),
+    Case("albert-base-v2", STANDARD, ("1x16", "1x32", "1x128", "8x128", "mixed 32"), memory=True),
+    Case("albert-large-v2", ("1x128", "8x128", "mixed 32"), memory=True),
+    Case("albert-chinese-tiny", ("1x128", "8x128", "mixed 32")),
+    Case("albert-xlarge-v2", ("8x128",)),
+    Case("albert-xxlarge-v2", (), memory=True),
 )
-SHORT = (Subject("albert-base-v2", QUICK),)
+SHORT = (Case("albert-base-v2", QUICK),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        chosen = contenders(options.only, options.precision)
+        chosen = choose_contenders(options.only, options.precision)
     except UsageError as error:
-        return complain(str(error), _USAGE)
+        return report_error(str(error), _USAGE)
     cpus = available_cpus()
     plans = []
-    for subject in SHORT if options.quick else FULL:
+    for case in SHORT if options.quick else FULL:
         try:
-            artifact = _export(subject.variant, options.models)
+            artifact = _export(case.variant, options.models)
         except subprocess.CalledProcessError as error:
-            return complain(f"albert-export {subject.variant} ended with {error.returncode}", _FAILED)
-        *fewer, most = counts(cpus)
-        work = {**{count: subject.fewer for count in fewer}, most: subject.work}
-        plans.append(Plan(artifact, work, subject.memory))
+            return report_error(f"albert-export {case.variant} ended with {error.returncode}", _FAILED)
+        *fewer, most = thread_counts(cpus)
+        workloads = {**dict.fromkeys(fewer, case.fewer_threads), most: case.workloads}
+        plans.append(Plan(artifact, workloads, case.memory))
     return measure(plans, chosen, settings(options), options.output)
 
 
-def counts(cpus: int) -> tuple[int, ...]:
-    """Numbers of threads to measure: powers of two below the number of CPUs, and that, at most 16."""
+def thread_counts(cpus: int) -> tuple[int, ...]:
+    """Numbers of threads to measure: powers of two below the number of CPUs, and that number; at most 16."""
     most = min(cpus, _MAX_THREADS)
     return (*(2**power for power in range(5) if 2**power < most), most)
 
 
 def _export(variant: str, folder: Path) -> Path:
-    """The variant with seeded weights, exported into ``folder`` unless it is there already."""
+    """Export the variant with seeded weights into ``folder`` unless it exists; the path of its manifest."""
     artifact = folder / f"{variant}.manifest.json"
     if not artifact.exists():
-        say(f"exporting {variant}")
+        log(f"exporting {variant}")
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "albert_export.cli", variant, "--random-weights", "-o", str(folder)]
         subprocess.run([*command, "--force", "--quiet"], check=True)
@@ -79,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__, allow_abbrev=False)
     add_common(parser)
     parser.add_argument(
-        "--models", metavar="DIR", type=Path, required=True, help="folder of the exported models"
+        "--models", metavar="DIR", type=Path, required=True, help="folder for the exported models"
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder of the results"
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results"
     )
     return parser
 

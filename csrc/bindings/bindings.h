@@ -8,16 +8,17 @@
 #include <string>
 #include <vector>
 
+#include "bindings/names.h"
 #include "kernels/kernels.h"
 
-// Arrays come exactly as declared (C-contiguous, of this type): a silent conversion would copy.
+// C-contiguous and of exactly this dtype: pybind11 would convert other arrays by silently copying them.
 using FloatArray = pybind11::array_t<float, pybind11::array::c_style>;
 using IntArray = pybind11::array_t<int32_t, pybind11::array::c_style>;
 
 void register_engine(pybind11::module_& module);
 void register_kernels(pybind11::module_& module);
 
-// std::invalid_argument unless array has this shape; -1 stands for any size.
+// Throws std::invalid_argument unless the array is aligned and has this shape; -1 stands for any size.
 template <typename Array>
 void demand_shape(const Array& array, const char* name, const std::vector<pybind11::ssize_t>& shape) {
   bool same = array.ndim() == static_cast<pybind11::ssize_t>(shape.size());
@@ -37,7 +38,3 @@ void demand_shape(const Array& array, const char* name, const std::vector<pybind
 inline const albert::Kernels& kernels_or_default(const std::optional<std::string>& isa) {
   return albert::kernels_for(isa ? *isa : albert::default_isa());
 }
-
-// fp32, bf16 or int8; std::invalid_argument for another name.
-albert::Precision precision_by_name(const std::string& name);
-const char* precision_name(albert::Precision precision);

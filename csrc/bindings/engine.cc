@@ -18,23 +18,16 @@ namespace {
 
 using Tensors = std::map<std::string, std::tuple<std::string, uint64_t, std::vector<uint64_t>>>;  // (dtype, offset, shape)
 
-Activation hidden_activation(const std::string& name) {
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_new") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  throw std::invalid_argument("hidden_act must be gelu, gelu_new or relu, not '" + name + "'");
-}
-
 std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tensors& tensors, const std::string& isa,
                                     const std::string& precision, const std::string& hidden_act, albert::ModelConfig config,
                                     const albert::HeadConfig& heads, const std::string& cache_path, const py::bytes& cache_key,
                                     const std::optional<py::function>& before_packing) {
-  config.hidden_act = hidden_activation(hidden_act);
-  const albert::Precision type = precision_by_name(precision);
+  config.hidden_act = from_name(kHiddenActNames, "hidden_act", hidden_act);
+  const albert::Precision type = precision_from_name(precision);
   albert::TensorTable table;
   for (const auto& [name, tensor] : tensors) {
     const auto& [dtype, offset, shape] = tensor;
-    table[name] = {albert::dtype_from_name(dtype), offset, shape};
+    table[name] = {from_name(kDTypeNames, "tensors", dtype), offset, shape};
   }
   albert::PackedCache cache{.file = {.path = cache_path}};
   const std::string_view key = cache_key;
@@ -49,7 +42,7 @@ std::unique_ptr<Engine> make_engine(const std::string& weights_path, const Tenso
   return std::make_unique<Engine>(weights_path, table, config, heads, type, albert::kernels_for(isa), cache);
 }
 
-// Two tokens that went to one row would be written by two threads at once.
+// Two threads would write the same row at once if two tokens shared a slot.
 void check_slots(const IntArray& slots, py::ssize_t rows) {
   thread_local std::vector<bool> taken;
   taken.assign(static_cast<size_t>(rows), false);
@@ -78,7 +71,7 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
     if (row_starts.data()[row] > row_starts.data()[row + 1]) throw std::invalid_argument("row_starts must not decrease");
   const py::ssize_t h = engine.config().hidden_size;
   if (pooled) demand_shape(*pooled, "pooled", {rows, h});
-  py::ssize_t width = -1;  // that of the first output per token, then of all
+  py::ssize_t width = -1;  // T; unknown until an output has it
   const auto demand_tokens = [&](const std::optional<FloatArray>& array, const char* name, std::vector<py::ssize_t> inner) {
     if (!array) return;
     inner.insert(inner.begin(), {rows, width});
@@ -99,8 +92,8 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
   }
   const auto address = [](std::optional<FloatArray>& array) { return array ? array->mutable_data() : nullptr; };
 
-  // Copies, because another thread may write to the arrays once the GIL is released, after they were checked; in memory that this
-  // thread keeps, so that a run allocates none.
+  // Copied, because once the GIL is released another thread may write to arrays that have been checked. The memory is kept for this
+  // thread's next run, so that a run allocates nothing.
   thread_local std::vector<int32_t> kept;
   const py::ssize_t chosen = scores ? score_tokens->size() : 0;
   const auto needed = static_cast<size_t>(input_ids.size() + positions.size() + token_type_ids.size() + row_starts.size() +
@@ -136,63 +129,104 @@ void run(const Engine& engine, const IntArray& input_ids, const IntArray& positi
 
 void register_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine", "A model packed for one ISA. Immutable; any number of threads may run it at the same time.")
-      .def(
-          py::init([](const std::string& weights_path, const Tensors& tensors, const std::string& isa, int vocab_size,
-                      int embedding_size, int hidden_size, int num_hidden_layers, int num_hidden_groups, int inner_group_num,
-                      int num_attention_heads, int intermediate_size, const std::string& hidden_act, int max_position_embeddings,
-                      int type_vocab_size, float layer_norm_eps, int padding_idx, bool add_pooling_layer,
-                      const std::string& token_classifier, const std::string& pooled_classifier, bool vocabulary_head,
-                      float decoder_norm_eps, const std::string& precision, const std::string& cache_path,
-                      const py::bytes& cache_key, const std::optional<py::function>& before_packing) {
-            return make_engine(weights_path, tensors, isa, precision, hidden_act,
-                               {.vocab_size = vocab_size,
-                                .embedding_size = embedding_size,
-                                .hidden_size = hidden_size,
-                                .num_hidden_layers = num_hidden_layers,
-                                .num_hidden_groups = num_hidden_groups,
-                                .inner_group_num = inner_group_num,
-                                .num_attention_heads = num_attention_heads,
-                                .intermediate_size = intermediate_size,
-                                .hidden_act = Activation::none,
-                                .max_position_embeddings = max_position_embeddings,
-                                .type_vocab_size = type_vocab_size,
-                                .layer_norm_eps = layer_norm_eps,
-                                .padding_idx = padding_idx,
-                                .add_pooling_layer = add_pooling_layer},
-                               {.token_classifier = token_classifier,
-                                .pooled_classifier = pooled_classifier,
-                                .vocabulary = vocabulary_head,
-                                .decoder_norm_eps = decoder_norm_eps},
-                               cache_path, cache_key, before_packing);
-          }),
-          py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
-          py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
-          py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
-          py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
-          py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
-          py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
-          py::arg("cache_path") = "", py::arg("cache_key") = py::bytes(), py::arg("before_packing") = py::none(),
-          "Packs the tensors {name: (dtype, byte offset, shape)} of the weight file. Raises OSError for the file, ValueError for a "
-          "config or tensors that do not fit together.\n\n"
-          "With a cache_path, weights packed with the same cache_key (32 bytes, a hash of the arguments and of this extension) "
-          "are mapped from there, and kept there otherwise. before_packing is called unless they are found. Nothing is raised for "
-          "the cache: see cache_problem.")
+      .def(py::init([](const std::string& weights_path, const Tensors& tensors, const std::string& isa, int vocab_size,
+                       int embedding_size, int hidden_size, int num_hidden_layers, int num_hidden_groups, int inner_group_num,
+                       int num_attention_heads, int intermediate_size, const std::string& hidden_act, int max_position_embeddings,
+                       int type_vocab_size, float layer_norm_eps, int padding_idx, bool add_pooling_layer,
+                       const std::string& token_classifier, const std::string& pooled_classifier, bool vocabulary_head,
+                       float decoder_norm_eps, const std::string& precision, const std::string& cache_path,
+                       const py::bytes& cache_key, const std::optional<py::function>& before_packing) {
+             return make_engine(weights_path, tensors, isa, precision, hidden_act,
+                                {.vocab_size = vocab_size,
+                                 .embedding_size = embedding_size,
+                                 .hidden_size = hidden_size,
+                                 .num_hidden_layers = num_hidden_layers,
+                                 .num_hidden_groups = num_hidden_groups,
+                                 .inner_group_num = inner_group_num,
+                                 .num_attention_heads = num_attention_heads,
+                                 .intermediate_size = intermediate_size,
+                                 .hidden_act = Activation::none,
+                                 .max_position_embeddings = max_position_embeddings,
+                                 .type_vocab_size = type_vocab_size,
+                                 .layer_norm_eps = layer_norm_eps,
+                                 .padding_idx = padding_idx,
+                                 .add_pooling_layer = add_pooling_layer},
+                                {.token_classifier = token_classifier,
+                                 .pooled_classifier = pooled_classifier,
+                                 .vocabulary = vocabulary_head,
+                                 .decoder_norm_eps = decoder_norm_eps},
+                                cache_path, cache_key, before_packing);
+           }),
+           py::arg("weights_path"), py::arg("tensors"), py::kw_only(), py::arg("isa"), py::arg("vocab_size"),
+           py::arg("embedding_size"), py::arg("hidden_size"), py::arg("num_hidden_layers"), py::arg("num_hidden_groups"),
+           py::arg("inner_group_num"), py::arg("num_attention_heads"), py::arg("intermediate_size"), py::arg("hidden_act"),
+           py::arg("max_position_embeddings"), py::arg("type_vocab_size"), py::arg("layer_norm_eps"), py::arg("padding_idx"),
+           py::arg("add_pooling_layer"), py::arg("token_classifier") = "", py::arg("pooled_classifier") = "",
+           py::arg("vocabulary_head") = false, py::arg("decoder_norm_eps") = 1e-5f, py::arg("precision") = "fp32",
+           py::arg("cache_path") = "", py::arg("cache_key") = py::bytes(), py::arg("before_packing") = py::none(),
+           R"(Packs the weights of a model, or maps them from the cache file. Releases the GIL.
+
+The sizes, layer_norm_eps, padding_idx and add_pooling_layer are those of the model's config. If ALBERT_PROFILE=1 is set, a
+table of the time that each step took is printed to stderr when the engine is destroyed or the process exits.
+
+Args:
+    weights_path: The file that holds the tensors.
+    tensors: {name: (dtype, byte offset, shape)}; dtype is "float32", "float16", "bfloat16" or "int8".
+    isa: One of isas().
+    hidden_act: "gelu", "gelu_new" or "relu".
+    padding_idx: The token id whose word embedding is zeros, or -1.
+    token_classifier: Name prefix of the linear layer that classifies each token; empty for none.
+    pooled_classifier: Name prefix of the linear layer that classifies the pooled output; empty for none.
+    vocabulary_head: Whether the model has a masked-language-model head.
+    decoder_norm_eps: Epsilon of that head's layer normalization.
+    precision: "fp32", "bf16" or "int8", of the layers' matrix products.
+    cache_path: Cache file for the packed weights; empty for none. A problem with it raises nothing: see cache_problem.
+    cache_key: 32 bytes, a hash of all other arguments and of this extension. Only a file with this key is used.
+    before_packing: Called without arguments before weights are packed; not called if the cache file has them.
+
+Raises:
+    OSError: The weight file cannot be read.
+    ValueError: The config and the tensors do not fit together, or no such ISA, hidden_act, precision or dtype.)")
       .def("run", &run, py::arg("input_ids").noconvert(), py::arg("positions").noconvert(), py::arg("token_type_ids").noconvert(),
            py::arg("row_starts").noconvert(), py::arg("masked_first").noconvert(), py::arg("hidden").noconvert(),
            py::arg("pooled").noconvert(), py::arg("num_threads"), py::kw_only(), py::arg("hidden_states").noconvert() = py::none(),
            py::arg("token_logits").noconvert() = py::none(), py::arg("pooled_logits").noconvert() = py::none(),
            py::arg("scores").noconvert() = py::none(), py::arg("score_tokens").noconvert() = py::none(),
            py::arg("score_slots").noconvert() = py::none(),
-           "Runs packed int32 tokens; fills hidden [B, T, H] (zeros wherever there is no token are the caller's) and pooled [B, "
-           "H], each "
-           "float32 or None; hidden_states [B, T, L + 1, H] gets what comes after each depth, the embeddings mapped to H first. "
-           "With heads also token_logits [B, T, n], pooled_logits [B, n], and scores [S, V]: those of the packed "
-           "token "
-           "score_tokens[i] (ascending) go to row score_slots[i]. Releases the GIL. Raises ValueError for inconsistent tokens.")
-      .def_property_readonly("isa", [](const Engine& engine) { return engine.kernels().isa; })
-      .def_property_readonly("precision", [](const Engine& engine) { return precision_name(engine.precision()); })
-      .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Bytes of packed weights.")
-      .def_property_readonly("found_packed", &Engine::found_packed, "Whether the cache had them.")
-      .def_property_readonly("packed_file", &Engine::packed_file, "The cache file that holds them; empty: memory of this process.")
-      .def_property_readonly("cache_problem", &Engine::cache_problem, "What was wrong with the cache file; empty: nothing.");
+           R"(Runs the model on packed tokens and writes the outputs that are not None. Releases the GIL.
+
+N tokens in B rows; T is the padded width, H the hidden size, L the number of layers and V the vocabulary size. Arrays must be
+C-contiguous. In outputs with a T axis only the places of tokens are written, except masked first tokens; the caller fills the
+others.
+
+Args:
+    input_ids: int32 [N], the tokens of all rows one after another, without padding.
+    positions: int32 [N], each token's column in the padded array.
+    token_type_ids: int32 [N].
+    row_starts: int32 [B + 1]; row b is tokens row_starts[b] to row_starts[b + 1].
+    masked_first: int32 [B], 1 where no token may attend to the row's first token, else 0.
+    hidden: float32 [B, T, H], the last hidden states, or None.
+    pooled: float32 [B, H], the pooled output, or None.
+    num_threads: At least 1.
+    hidden_states: float32 [B, T, L + 1, H], the embeddings mapped to H and then the output of each layer, or None.
+    token_logits: float32 [B, T, labels], or None.
+    pooled_logits: float32 [B, labels], or None.
+    scores: float32 [S, V], vocabulary scores of the tokens in score_tokens, or None; given together with the next two.
+    score_tokens: int32 [K], ascending indices into the packed tokens.
+    score_slots: int32 [K], the row of scores for each of them; no row twice.
+
+Raises:
+    ValueError: Shapes, ids or positions are out of range, an output needs a head that the model lacks, or num_threads is
+        out of range.
+    TypeError: An array has another dtype or is not C-contiguous.)")
+      .def_property_readonly(
+          "isa", [](const Engine& engine) { return engine.kernels().isa; }, "Name of the ISA.")
+      .def_property_readonly(
+          "precision", [](const Engine& engine) { return name_of(engine.precision()); }, "\"fp32\", \"bf16\" or \"int8\".")
+      .def_property_readonly("packed_bytes", &Engine::packed_bytes, "Size of the packed weights in bytes.")
+      .def_property_readonly("found_packed", &Engine::found_packed, "Whether the cache file had the packed weights.")
+      .def_property_readonly(
+          "packed_file", &Engine::packed_file,
+          "Path of the cache file that the packed weights are mapped from; empty if they are in this process's memory.")
+      .def_property_readonly("cache_problem", &Engine::cache_problem, "Why the cache file could not be used; empty if it could.");
 }

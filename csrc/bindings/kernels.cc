@@ -16,21 +16,12 @@ namespace {
 
 using Isa = std::optional<std::string>;
 
-Activation activation_by_name(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_tanh") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  if (name == "tanh") return Activation::tanh;
-  throw std::invalid_argument("activation must be none, gelu, gelu_tanh, relu or tanh, not '" + name + "'");
-}
-
 FloatArray like(const FloatArray& x) { return FloatArray(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim())); }
 
 FloatArray activate(const FloatArray& x, const std::string& activation, const Isa& isa) {
   FloatArray out = like(x);
   const albert::Kernels& kernels = kernels_or_default(isa);
-  const Activation function = activation_by_name(activation);
+  const Activation function = from_name(kActivationNames, "activation", activation);
   const float* from = x.data();
   float* to = out.mutable_data();
   const auto count = static_cast<size_t>(x.size());
@@ -83,8 +74,8 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
   FloatArray out({rows, columns});
   if (rows == 0) return out;
   const albert::Kernels& kernels = kernels_or_default(isa);
-  const Activation function = activation_by_name(activation);
-  const albert::Precision type = precision_by_name(precision);
+  const Activation function = from_name(kActivationNames, "activation", activation);
+  const albert::Precision type = precision_from_name(precision);
   const float *from = x.data(), *w = weight.data(), *b = bias ? bias->data() : nullptr;
   float* to = out.mutable_data();
   const py::gil_scoped_release unlocked;
@@ -114,7 +105,7 @@ FloatArray linear(const FloatArray& x, const FloatArray& weight, const std::opti
 }
 
 FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray& v, const std::string& precision, const Isa& isa) {
-  const albert::Precision type = precision_by_name(precision);
+  const albert::Precision type = precision_from_name(precision);
   if (type == albert::Precision::int8) throw std::invalid_argument("attention computes in fp32 or bf16");
   demand_shape(q, "q", {-1, -1, -1});
   const py::ssize_t queries = q.shape(0), heads = q.shape(1), size = q.shape(2);
@@ -157,12 +148,68 @@ FloatArray attention(const FloatArray& q, const FloatArray& k, const FloatArray&
 }  // namespace
 
 void register_kernels(py::module_& module) {
-  module.def("activate", &activate, py::arg("x"), py::arg("activation"), py::kw_only(), py::arg("isa") = py::none());
+  module.def("activate", &activate, py::arg("x"), py::arg("activation"), py::kw_only(), py::arg("isa") = py::none(),
+             R"(Applies an activation to each element. Releases the GIL.
+
+Args:
+    x: float32, any shape.
+    activation: "none", "gelu", "gelu_tanh", "relu" or "tanh".
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32, the shape of x.
+
+Raises:
+    ValueError: No such activation or ISA.)");
   module.def("layer_norm", &layer_norm, py::arg("x"), py::arg("scale"), py::arg("shift"), py::kw_only(), py::arg("epsilon"),
-             py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none());
+             py::arg("bias") = py::none(), py::arg("residual") = py::none(), py::arg("isa") = py::none(),
+             R"((v - mean) / sqrt(variance + epsilon) * scale + shift of each row, v = (x + bias) + residual. Releases the GIL.
+
+Args:
+    x: float32 [N, H].
+    scale: float32 [H].
+    shift: float32 [H].
+    epsilon: Added to the variance.
+    bias: float32 [H], or None for zeros.
+    residual: float32 [N, H], or None for zeros.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [N, H].
+
+Raises:
+    ValueError: The shapes do not fit together, or no such ISA.)");
   module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::kw_only(),
-             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32",
-             py::arg("isa") = py::none());
+             py::arg("activation") = "none", py::arg("num_threads") = 1, py::arg("precision") = "fp32", py::arg("isa") = py::none(),
+             R"(activation(x @ weight + bias). Packs the weight anew in each call. Releases the GIL.
+
+Args:
+    x: float32 [N, K].
+    weight: float32 [K, M].
+    bias: float32 [M], or None for zeros.
+    activation: "none", "gelu", "gelu_tanh", "relu" or "tanh".
+    num_threads: At least 1.
+    precision: "fp32", "bf16" or "int8": what x and weight are converted to before they are multiplied.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [N, M].
+
+Raises:
+    ValueError: The shapes do not fit together, no such activation, precision or ISA, or num_threads is out of range.)");
   module.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("precision") = "fp32",
-             py::arg("isa") = py::none());
+             py::arg("isa") = py::none(), R"(softmax(q k^T / sqrt(D)) v for each head of one sequence. Releases the GIL.
+
+Args:
+    q: float32 [Tq, heads, D].
+    k: float32 [Tk, heads, D], Tk at least 1.
+    v: float32 [Tk, heads, D].
+    precision: "fp32", or "bf16": q, k, v and the softmax weights are rounded to bfloat16 before they are multiplied.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    float32 [Tq, heads, D].
+
+Raises:
+    ValueError: The shapes do not fit together, or no such precision or ISA.)");
 }

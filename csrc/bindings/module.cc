@@ -11,24 +11,6 @@
 
 namespace py = pybind11;
 
-albert::Precision precision_by_name(const std::string& name) {
-  for (const albert::Precision precision : {albert::Precision::fp32, albert::Precision::bf16, albert::Precision::int8})
-    if (name == precision_name(precision)) return precision;
-  throw std::invalid_argument("precision must be fp32, bf16 or int8, not '" + name + "'");
-}
-
-const char* precision_name(albert::Precision precision) {
-  switch (precision) {
-    case albert::Precision::fp32:
-      return "fp32";
-    case albert::Precision::bf16:
-      return "bf16";
-    case albert::Precision::int8:
-      return "int8";
-  }
-  return "";
-}
-
 PYBIND11_MODULE(_native, module) {
   module.doc() = "C++ engine and kernels of albert_runtime; use albert_runtime.Predictor and albert_runtime.kernels.";
   // pybind11 makes std::invalid_argument a ValueError and std::bad_alloc a MemoryError; a file's error becomes an OSError here.
@@ -39,24 +21,44 @@ PYBIND11_MODULE(_native, module) {
       PyErr_SetObject(PyExc_OSError, py::make_tuple(error.code().value(), error.what()).ptr());
     }
   });
-  module.def("isas", &albert::usable_isas, "The ISAs that this build has and this processor runs, the newest first.");
-  module.def("default_isa", &albert::default_isa,
-             "ALBERT_FORCE_ISA where it is set, else the fastest of isas(). Raises ValueError if it names none of them.");
+  module.def("isas", &albert::usable_isas, R"(The ISAs that this build has and this processor runs.
+
+Returns:
+    Their names, the newest first; the last is always "generic".)");
+  module.def("default_isa", &albert::default_isa, R"(The ISA to use unless the caller names one.
+
+Returns:
+    The environment variable ALBERT_FORCE_ISA if it is set, else the fastest of isas() on this machine.
+
+Raises:
+    ValueError: ALBERT_FORCE_ISA is not one of isas().)");
   module.def(
       "available_cpus", [] { return albert::whole_cpus(albert::usable_cpus()); },
-      "The CPUs this process may use: affinity and cgroup quota, at least 1.");
+      R"(The number of CPUs that this process may use, by its affinity and its cgroup's quota.
+
+Returns:
+    Whole CPUs, at least 1.)");
   module.def(
       "probe",
       [](const std::string& precision, int num_threads, const std::optional<std::string>& isa) {
         const albert::Kernels& kernels = kernels_or_default(isa);
-        const albert::Precision type = precision_by_name(precision);
+        const albert::Precision type = precision_from_name(precision);
         const py::gil_scoped_release unlocked;
         return albert::measure_peak(kernels, type, num_threads);
       },
       py::arg("precision"), py::arg("num_threads"), py::kw_only(), py::arg("isa") = py::none(),
-      "The operations a second, in 10^9, that the multiply-adds of a precision reach on registers alone; a multiply-add counts "
-      "two. "
-      "Takes about 50 ms. Raises ValueError for names and numbers that are not there.");
+      R"(Measures the peak speed of a precision's multiply-adds, on registers alone. Takes about 50 ms; releases the GIL.
+
+Args:
+    precision: "fp32", "bf16" or "int8".
+    num_threads: Threads that compute at the same time, at least 1.
+    isa: One of isas(); default_isa() if None.
+
+Returns:
+    GFLOP/s of all threads together; a multiply-add counts as two operations.
+
+Raises:
+    ValueError: No such precision or ISA, or num_threads is out of range.)");
   register_engine(module);
   register_kernels(module);
 }

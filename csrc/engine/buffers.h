@@ -7,6 +7,7 @@
 #include "engine/config.h"
 #include "engine/linear.h"
 #include "engine/memory.h"
+#include "engine/profile.h"
 #include "kernels/attention.h"
 
 namespace albert {
@@ -90,6 +91,17 @@ struct ForwardContext {
   const Outputs& outputs;
   Chunk chunk;
   Buffers buffers;
+  RunProfile* profile;  // null: none is asked for
+
+  // To be called by every thread when a step is done; thread 0 measures.
+  void end_step(Step step, int thread) const {
+    if (profile != nullptr && thread == 0) profile->end_step(step);
+  }
+  // The same for a product of `rows` rows by W, or by `columns` columns of it.
+  void end_step(Step step, int thread, const PackedMatrix& w, int rows, int columns) const {
+    if (profile != nullptr && thread == 0) profile->end_step(step, 2.0 * rows * w.inner_dim() * columns, w.precision());
+  }
+  void end_step(Step step, int thread, const PackedMatrix& w, int rows) const { end_step(step, thread, w, rows, w.columns()); }
 };
 
 }  // namespace albert

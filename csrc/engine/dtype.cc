@@ -2,8 +2,6 @@
 
 #include <bit>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 
 namespace albert {
 namespace {
@@ -29,14 +27,6 @@ void read_halves(const std::byte* from, float* to, size_t count, Widen widen) {
 }
 
 }  // namespace
-
-DType dtype_from_name(std::string_view name) {
-  if (name == "float32") return DType::float32;
-  if (name == "float16") return DType::float16;
-  if (name == "bfloat16") return DType::bfloat16;
-  if (name == "int8") return DType::int8;
-  throw std::invalid_argument("tensors must be float32, float16, bfloat16 or int8, not '" + std::string(name) + "'");
-}
 
 void FileValues::read(float* to) const {
   switch (type) {

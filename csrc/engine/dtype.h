@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace albert {
 
@@ -21,9 +20,6 @@ constexpr size_t size_of(DType type) {
   }
   return 1;
 }
-
-// The type with this name in the manifest. Throws std::invalid_argument for an unknown name.
-DType dtype_from_name(std::string_view name);
 
 // Consecutive values of a tensor in a file.
 struct FileValues {

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "engine/forward.h"
@@ -9,7 +10,7 @@
 namespace albert {
 namespace {
 
-// Beyond this a pass gains no speed: the weights are read once a pass, and are used often enough by then.
+// More activations than this make a forward pass no faster: each weight that is read is used often enough by then.
 constexpr size_t kForwardBytes = size_t{64} << 20;
 
 ModelConfig checked(const ModelConfig& c) {
@@ -30,7 +31,8 @@ Engine::Engine(const std::string& weights_path, const TensorTable& tensors, cons
     : config_(checked(config)),
       heads_(heads),
       kernels_(kernels),
-      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision, cache) {
+      weights_(weights_path, tensors, config_, heads, kernels.panel_columns, precision, cache),
+      profile_(Profile::from_environment(kernels, precision)) {
   if (!heads.pooled_classifier.empty() && !config.add_pooling_layer)
     throw std::invalid_argument("a classifier of the pooled output needs a pooler");
 }
@@ -66,12 +68,14 @@ void Engine::check(const PackedTokens& t, const Outputs& outputs) const {
 void Engine::run(const PackedTokens& tokens, const Outputs& outputs, int threads) const {
   check(tokens, outputs);
   if (threads < 1) throw std::invalid_argument("num_threads must be at least 1");
+  std::optional<RunProfile> profile;
+  if (profile_ != nullptr) profile.emplace(*profile_, tokens.row_starts[tokens.rows], threads);
   const ThreadTeamPool::Lease team(ThreadTeamPool::instance(), threads);
   const auto max_tokens = static_cast<int>(std::max<size_t>(kForwardBytes / forward_bytes_per_token(config_, precision()), 1));
   for (int row = 0; row < tokens.rows;) {
     int end = row + 1;  // a row goes through whole, however long
     while (end < tokens.rows && tokens.row_starts[end + 1] - tokens.row_starts[row] <= max_tokens) ++end;
-    run_forward(*team, kernels_, config_, heads_, weights_, tokens, row, end, outputs);
+    run_forward(*team, kernels_, config_, heads_, weights_, tokens, row, end, outputs, profile ? &*profile : nullptr);
     row = end;
   }
 }

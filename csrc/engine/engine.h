@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "engine/batch.h"
 #include "engine/config.h"
+#include "engine/profile.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 
@@ -17,7 +19,7 @@ class Engine {
   Engine(const std::string& weights_path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
          Precision precision, const Kernels& kernels, const PackedCache& cache);
 
-  // Long batches go through in passes of bounded memory. std::invalid_argument for inconsistent tokens.
+  // Long batches are cut into forward passes of bounded memory. std::invalid_argument for inconsistent tokens.
   void run(const PackedTokens& tokens, const Outputs& outputs, int threads) const;
 
   const ModelConfig& config() const { return config_; }
@@ -37,6 +39,7 @@ class Engine {
   const HeadConfig heads_;
   const Kernels& kernels_;
   const Weights weights_;
+  const std::unique_ptr<Profile> profile_;  // null: none is asked for
 };
 
 }  // namespace albert

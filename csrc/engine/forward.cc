@@ -18,17 +18,19 @@ class Forward {
 
   // To be called by every thread of the team; `thread` is its number.
   void operator()(int thread) const {
+    f_.end_step(Step::other, thread);
     embed();
-    write_states(f_, 0);
+    f_.end_step(Step::embeddings, thread, weights_.mapping_in, f_.chunk.count);
+    write_states(f_, 0, thread);
     for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
       const std::deque<LayerWeights>& group = weights_.groups[static_cast<size_t>(config_.group_of(layer))];
       for (const LayerWeights& w : group) {
         const bool last = layer + 1 == config_.num_hidden_layers && &w == &group.back();
         transformer_layer(w, last && !f_.outputs.for_tokens(), thread);
       }
-      write_states(f_, layer + 1);
+      write_states(f_, layer + 1, thread);
     }
-    run_heads(f_);
+    run_heads(f_, thread);
   }
 
  private:
@@ -65,9 +67,9 @@ class Forward {
   void transformer_layer(const LayerWeights& w, bool first_tokens_only, int thread) const {
     const int count = first_tokens_only ? f_.chunk.rows : f_.chunk.count;
     attention(w, first_tokens_only, thread);
-    add_and_norm(b_.attention_output, w.dense.bias(0), b_.hidden, w.attention_norm, b_.attended, count);
+    add_and_norm(b_.attention_output, w.dense.bias(0), b_.hidden, w.attention_norm, b_.attended, count, thread);
     feed_forward(w, count, thread);
-    add_and_norm(b_.ffn_output, w.ffn_output.bias(0), b_.attended, w.full_norm, b_.hidden, count);
+    add_and_norm(b_.ffn_output, w.ffn_output.bias(0), b_.attended, w.full_norm, b_.hidden, count, thread);
   }
 
   // b_.hidden to b_.attention_output, without its bias.
@@ -77,13 +79,16 @@ class Forward {
     else
       attend_from_all_tokens(w, thread);
     const int count = first_tokens_only ? f_.chunk.rows : f_.chunk.count;
-    const Activations context = to_activations(b_.context, b_.stride.hidden, b_.stride.hidden_bf16, config_.hidden_size, count);
+    const Activations context =
+        to_activations(b_.context, b_.stride.hidden, b_.stride.hidden_bf16, config_.hidden_size, count, thread);
     linear(team_, kernels_, w.dense, context, count, as_floats(b_.attention_output, thread), false);
+    f_.end_step(Step::attention_output, thread, w.dense, count);
   }
 
   void attend_from_all_tokens(const LayerWeights& w, int thread) const {
     linear(team_, kernels_, w.qkv, activations(b_.hidden, b_.stride.hidden), f_.chunk.count,
            as_floats_or_bf16(b_.qkv, b_.stride.qkv, thread), true);
+    f_.end_step(Step::qkv, thread, w.qkv, f_.chunk.count);
     attend(b_.qkv, b_.stride.qkv, false, thread);
   }
 
@@ -93,10 +98,12 @@ class Forward {
     const size_t query_stride = b_.stride.reduced() ? b_.stride.hidden_bf16 : b_.stride.hidden;
     linear(team_, kernels_, w.qkv, activations(b_.hidden, b_.stride.hidden), f_.chunk.count,
            as_floats_or_bf16(b_.qkv, b_.stride.qkv, thread), true, Activation::none, {h / columns, w.qkv.panels()});
+    f_.end_step(Step::qkv, thread, w.qkv, f_.chunk.count, 2 * h);
     keep_first_tokens();
     quantize(b_.hidden, b_.stride.hidden, h, f_.chunk.rows);
     linear(team_, kernels_, w.qkv, activations(b_.hidden, b_.stride.hidden), f_.chunk.rows,
            as_floats_or_bf16(b_.first_queries, query_stride, thread), true, Activation::none, {0, (h + columns - 1) / columns});
+    f_.end_step(Step::qkv, thread, w.qkv, f_.chunk.rows, h);
     attend(b_.first_queries, query_stride, true, thread);
   }
 
@@ -149,27 +156,44 @@ class Forward {
         for (size_t query = 0; query < (first_tokens_only ? 1 : static_cast<size_t>(end - first)); ++query)
           as_bf16(b_.context)[(first_out + query) * b_.stride.hidden_bf16 + h] = 0;
     });
+    if (f_.profile != nullptr && thread == 0)
+      f_.profile->end_step(Step::attention, attention_operations(first_tokens_only),
+                           b_.stride.reduced() ? Precision::bf16 : Precision::fp32);
+  }
+
+  // Of Q K^T and of the weights by V, both [queries, keys] by H for all heads together.
+  double attention_operations(bool first_tokens_only) const {
+    double scores = 0;
+    for (int row = f_.chunk.first_row; row < f_.chunk.first_row + f_.chunk.rows; ++row) {
+      const int length = tokens_.row_starts[row + 1] - tokens_.row_starts[row];
+      scores += static_cast<double>(first_tokens_only ? 1 : length) * (length - tokens_.masked_first[row]);
+    }
+    return 2 * 2.0 * scores * config_.hidden_size;
   }
 
   // FFN(b_.attended), quantized by now where that is needed, to b_.ffn_output, without the last bias.
   void feed_forward(const LayerWeights& w, int count, int thread) const {
     linear(team_, kernels_, w.ffn, activations(b_.attended, b_.stride.hidden), count,
            as_floats_or_bf16(b_.ffn_inner, b_.stride.ffn, thread), true, config_.hidden_act);
-    const Activations inner = to_activations(b_.ffn_inner, b_.stride.ffn, b_.stride.ffn, config_.intermediate_size, count);
+    f_.end_step(Step::ffn, thread, w.ffn, count);
+    const Activations inner = to_activations(b_.ffn_inner, b_.stride.ffn, b_.stride.ffn, config_.intermediate_size, count, thread);
     linear(team_, kernels_, w.ffn_output, inner, count, as_floats(b_.ffn_output, thread), false);
+    f_.end_step(Step::ffn_output, thread, w.ffn_output, count);
   }
 
   // x [count, columns] as the activations of the next product. In reduced precision x holds bfloat16, a row every `bf16_stride`:
   // bf16 multiplies them as they are, int8 quantizes them.
-  Activations to_activations(float* x, size_t stride, size_t bf16_stride, int columns, int count) const {
+  Activations to_activations(float* x, size_t stride, size_t bf16_stride, int columns, int count, int thread) const {
     if (b_.stride.precision == Precision::bf16) return {reinterpret_cast<Word*>(x), bf16_stride / 2, nullptr, nullptr};
-    if (b_.stride.precision == Precision::int8)
+    if (b_.stride.precision == Precision::int8) {
       team_.for_ranges(count, [&](int first, int end) {
         QuantizeRows rows = quantize_arguments(columns, first, end);
         rows.x_bf16 = as_bf16(x) + static_cast<size_t>(first) * bf16_stride;
         rows.x_bf16_stride = bf16_stride;
         kernels_.quantize_rows(rows);
       });
+      f_.end_step(Step::quantize, thread);
+    }
     return activations(x, stride);
   }
 
@@ -204,8 +228,8 @@ class Forward {
   }
 
   // out = LayerNorm((x + bias) + residual), all [count, H], and quantized for the product that follows.
-  void add_and_norm(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out,
-                    int count) const {
+  void add_and_norm(const float* x, const float* bias, const float* residual, const NormWeights& norm, float* out, int count,
+                    int thread) const {
     team_.for_ranges(count, [&](int first, int end) {
       const size_t at = static_cast<size_t>(first) * b_.stride.hidden;
       kernels_.layer_norm({.x = x + at,
@@ -222,6 +246,7 @@ class Forward {
                            .columns = config_.hidden_size});
       if (b_.stride.reduced()) quantize_range(out, b_.stride.hidden, config_.hidden_size, first, end);
     });
+    f_.end_step(Step::add_and_norm, thread);
   }
 
   // Row r of b_.hidden = the first token of row r. In ascending order, in place: a row never moves past one not yet moved.
@@ -242,7 +267,7 @@ class Forward {
   const Weights& weights_ = f_.weights;
   const PackedTokens& tokens_ = f_.tokens;
   const Buffers& b_ = f_.buffers;
-};  // namespace
+};
 
 }  // namespace
 
@@ -251,7 +276,8 @@ size_t forward_bytes_per_token(const ModelConfig& config, Precision precision) {
 }
 
 void run_forward(ThreadTeam& team, const Kernels& kernels, const ModelConfig& config, const HeadConfig& heads,
-                 const Weights& weights, const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs) {
+                 const Weights& weights, const PackedTokens& tokens, int first_row, int end_row, const Outputs& outputs,
+                 RunProfile* profile) {
   const Chunk chunk(tokens, first_row, end_row);
   const ForwardContext context{
       .team = team,
@@ -262,7 +288,8 @@ void run_forward(ThreadTeam& team, const Kernels& kernels, const ModelConfig& co
       .tokens = tokens,
       .outputs = outputs,
       .chunk = chunk,
-      .buffers = Buffers(config, weights.precision, team.workspace, chunk, team.size(), logit_floats(weights, chunk.count))};
+      .buffers = Buffers(config, weights.precision, team.workspace, chunk, team.size(), logit_floats(weights, chunk.count)),
+      .profile = profile};
   const Forward forward(context);
   team.run([&forward](int thread) { forward(thread); });
 }

@@ -70,7 +70,7 @@ void classify_tokens(const ForwardContext& f) {
 }
 
 // The tokens of outputs.score_tokens that lie in this chunk: gathered, dense, activation, LayerNorm, decoder.
-void score_vocabulary(const ForwardContext& f) {
+void score_vocabulary(const ForwardContext& f, int thread) {
   const Outputs& out = f.outputs;
   const int* end_of_all = out.score_tokens + out.score_count;
   const int* first = std::lower_bound(out.score_tokens, end_of_all, f.chunk.first_token);
@@ -87,6 +87,7 @@ void score_vocabulary(const ForwardContext& f) {
     const VocabularyHead& head = f.weights.vocabulary;
     linear(f.team, f.kernels, head.dense, floats(f.buffers.gathered, f.buffers.stride.hidden), count,
            {.c = f.buffers.embedded, .stride = f.buffers.stride.embedding}, true, f.config.hidden_act);
+    f.end_step(Step::vocabulary_head, thread, head.dense, count);
     f.team.for_ranges(count, [&](int from, int to) {
       float* x = f.buffers.embedded + static_cast<size_t>(from) * f.buffers.stride.embedding;
       f.kernels.layer_norm({.x = x,
@@ -105,11 +106,12 @@ void score_vocabulary(const ForwardContext& f) {
     const int* slots = out.score_slots + (first - out.score_tokens);
     project(f, head.decoder, f.buffers.embedded, f.buffers.stride.embedding, count,
             [&](int i) { return out.scores + static_cast<size_t>(slots[i]) * v; });
+    f.end_step(Step::vocabulary_head, thread, head.decoder, count);
   }
 }
 
 // tanh(first token W + b) of each row, and what is classified by it.
-void pool(const ForwardContext& f) {
+void pool(const ForwardContext& f, int thread) {
   const auto h = static_cast<size_t>(f.config.hidden_size);
   const float* first_tokens = f.buffers.hidden;
   if (f.outputs.for_tokens()) {
@@ -123,15 +125,19 @@ void pool(const ForwardContext& f) {
   float* pooled = f.buffers.pooled;
   linear(f.team, f.kernels, f.weights.pooler, floats(first_tokens, f.buffers.stride.hidden), f.chunk.rows,
          {.c = pooled, .stride = f.buffers.stride.hidden}, true, Activation::tanh);
-  if (f.outputs.pooled != nullptr)
+  f.end_step(Step::pooler, thread, f.weights.pooler, f.chunk.rows);
+  if (f.outputs.pooled != nullptr) {
     f.team.for_rows(f.chunk.rows, [&](int row) {
       std::memcpy(f.outputs.pooled + static_cast<size_t>(f.chunk.first_row + row) * h,
                   pooled + static_cast<size_t>(row) * f.buffers.stride.hidden, h * sizeof(float));
     });
+    f.end_step(Step::copies, thread);
+  }
   if (f.outputs.pooled_logits != nullptr) {
     const auto labels = static_cast<size_t>(f.weights.pooled_classifier.columns());
     project(f, f.weights.pooled_classifier, pooled, f.buffers.stride.hidden, f.chunk.rows,
             [&](int row) { return f.outputs.pooled_logits + static_cast<size_t>(f.chunk.first_row + row) * labels; });
+    f.end_step(Step::pooled_classifier, thread, f.weights.pooled_classifier, f.chunk.rows);
   }
 }
 
@@ -145,16 +151,24 @@ size_t logit_floats(const Weights& weights, int count) {
   return floats;
 }
 
-void write_states(const ForwardContext& f, int layer) {
+void write_states(const ForwardContext& f, int layer, int thread) {
   const auto h = static_cast<size_t>(f.config.hidden_size), states = static_cast<size_t>(f.config.num_hidden_layers) + 1;
-  if (f.outputs.states != nullptr) write_hidden(f, f.outputs.states + static_cast<size_t>(layer) * h, states * h);
+  if (f.outputs.states == nullptr) return;
+  write_hidden(f, f.outputs.states + static_cast<size_t>(layer) * h, states * h);
+  f.end_step(Step::copies, thread);
 }
 
-void run_heads(const ForwardContext& f) {
-  if (f.outputs.hidden != nullptr) write_hidden(f, f.outputs.hidden, static_cast<size_t>(f.config.hidden_size));
-  if (f.outputs.token_logits != nullptr) classify_tokens(f);
-  if (f.outputs.scores != nullptr) score_vocabulary(f);
-  if (f.outputs.for_rows()) pool(f);
+void run_heads(const ForwardContext& f, int thread) {
+  if (f.outputs.hidden != nullptr) {
+    write_hidden(f, f.outputs.hidden, static_cast<size_t>(f.config.hidden_size));
+    f.end_step(Step::copies, thread);
+  }
+  if (f.outputs.token_logits != nullptr) {
+    classify_tokens(f);
+    f.end_step(Step::token_classifier, thread, f.weights.token_classifier, f.chunk.count);
+  }
+  if (f.outputs.scores != nullptr) score_vocabulary(f, thread);
+  if (f.outputs.for_rows()) pool(f, thread);
 }
 
 }  // namespace albert

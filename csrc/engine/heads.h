@@ -10,7 +10,7 @@ size_t logit_floats(const Weights& weights, int count);
 
 // Both to be called by every thread of the team. write_states copies `hidden`, as it is after `layer` layers, to
 // outputs.states where that is asked for.
-void write_states(const ForwardContext& f, int layer);
-void run_heads(const ForwardContext& f);
+void write_states(const ForwardContext& f, int layer, int thread);
+void run_heads(const ForwardContext& f, int thread);
 
 }  // namespace albert

@@ -149,13 +149,16 @@ void add_tensors(TensorList& list, Weights& w, const ModelConfig& c, const HeadC
   list.add(w.embedding_norm, "embeddings.layer_norm", e);
   list.add(w.mapping_in, {"encoder.embedding_hidden_mapping_in"}, e, h);
 
+  // All at once: the list keeps addresses of their members.
+  w.groups.resize(static_cast<size_t>(c.num_hidden_groups));
   for (int group = 0; group < c.num_hidden_groups; ++group) {
-    w.groups.emplace_back();
+    std::vector<LayerWeights>& layers = w.groups[static_cast<size_t>(group)];
+    layers.resize(static_cast<size_t>(c.inner_group_num));
     for (int inner = 0; inner < c.inner_group_num; ++inner) {
       const std::string name =
           "encoder.albert_layer_groups." + std::to_string(group) + ".albert_layers." + std::to_string(inner) + ".";
       const std::string attention = name + "attention.";
-      LayerWeights& layer = w.groups.back().emplace_back();
+      LayerWeights& layer = layers[static_cast<size_t>(inner)];
       list.add(layer.qkv, {attention + "query", attention + "key", attention + "value"}, h, h, w.precision);
       list.add(layer.dense, {attention + "dense"}, h, h, w.precision);
       list.add(layer.attention_norm, attention + "layer_norm", h);

@@ -141,11 +141,13 @@ void attention_head(const AttentionHead& h) {
   auto* weights = reinterpret_cast<Word*>(take(kTileRows * keys_stride));
   float* scores = take(kTileRows * keys_stride);
   float* result = take(kTileRows * head_stride);
+  // Once for all queries: K^T and V in panels that the tile can multiply.
   transpose_keys<Format>(h, k_panels, k);
   pack_values<Format>(h, v_panels, v);
 
   for (int query = 0; query < h.queries; query += kTileRows) {
     const int rows = h.queries - query < kTileRows ? h.queries - query : kTileRows;
+    // Step 1: the rows of Q in the tile's words.
     for (int r = 0; r < rows; ++r) {
       const auto* q = static_cast<const Element*>(h.q) + static_cast<size_t>(query + r) * h.q_stride;
       Word* to = queries + static_cast<size_t>(r) * head_stride;
@@ -155,13 +157,17 @@ void attention_head(const AttentionHead& h) {
         Format::row_words(lanes, to + tile_words<Format>(i));
       }
     }
+    // Step 2: scores = Q K^T.
     multiply<Format>(queries, head_stride, rows, k, k_panels, scores);
+    // Step 3: weights = e^(scale * (scores - their maximum)); softmax's division by their sum is left to step 5.
     float factor[kTileRows];
     for (int r = 0; r < rows; ++r) {
       const size_t at = static_cast<size_t>(r) * keys_stride;
       factor[r] = 1.0f / exponentials<Format>(scores + at, h.keys, padded_keys, h.scale, weights + at);
     }
+    // Step 4: result = weights V.
     multiply<Format>(weights, keys_stride, rows, v, v_panels, result);
+    // Step 5: out = result / the sum of the weights.
     for (int r = 0; r < rows; ++r) {
       const float* from = result + static_cast<size_t>(r) * head_stride;
       const auto row = static_cast<size_t>(query + r);

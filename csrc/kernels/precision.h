@@ -15,6 +15,18 @@ using Word = uint32_t __attribute__((may_alias));
 // A bfloat16: the upper half of a float.
 using Bf16 = uint16_t __attribute__((may_alias));
 
+constexpr const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return "fp32";
+    case Precision::bf16:
+      return "bf16";
+    case Precision::int8:
+      return "int8";
+  }
+  return "";
+}
+
 constexpr int values_per_word(Precision precision) {
   switch (precision) {
     case Precision::fp32:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS
+from albert_runtime.artifact.tasks import INPUTS
 
 from .errors import ExportError
 from .verify import ENCODER, Batch, make_batches

@@ -21,9 +21,9 @@ from albert_runtime.errors import AlbertError
 from .checkpoint.weights import RandomWeights
 from .errors import ExportError, UsageError
 from .pipeline.publish import STAGING_PREFIX, check_target
-from .pipeline.request import Request
+from .pipeline.request import ExportRequest
 from .precision import PRECISIONS, stored_bytes
-from .sources import choose, stem_of
+from .sources import resolve, stem
 from .variants import VARIANTS
 
 _PROGRAM = "albert-export"
@@ -36,13 +36,15 @@ _SOURCES = ("paddlenlp", "huggingface")
 _EPILOG = """\
 examples:
   albert-export ./my-checkpoint -o artifacts           a folder saved by PaddleNLP or transformers
-  albert-export albert-base-v2                         fetches the published weights
-  albert-export albert-base-v2 --task masked-lm        the same with its masked-LM head
-  albert-export albert-base-v2 --random-weights        seeded weights, to try things out
-  albert-export albert-base-v2 --weights PATH          your weights of this variant
-  albert-export albert-xxlarge-v2 --fp16               half the size: albert-xxlarge-v2-fp16.*
-  albert-export ./my-checkpoint --int8 --calibration texts.txt     a quarter, its ranges found on your text
-exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after a failure nothing is left behind
+  albert-export albert-base-v2                         a published model; its weights are downloaded
+  albert-export albert-base-v2 --task masked-lm        the same, with its masked-LM head
+  albert-export albert-base-v2 --random-weights        random weights, for benchmarks and tests
+  albert-export albert-base-v2 --weights PATH          a variant with weights of your own
+  albert-export albert-xxlarge-v2 --fp16               half the size; writes albert-xxlarge-v2-fp16.*
+  albert-export ./my-checkpoint --int8 --calibration texts.txt
+                                                       a quarter of the size, calibrated on your texts
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; a failed export leaves no files behind
 """
 
 
@@ -79,30 +81,25 @@ def _export(options: argparse.Namespace) -> None:
         raise UsageError("--calibration is for --int8; add that, or leave it out")
     if options.tensorrt:
         find_gpu()  # a refusal costs less before an export than after it
-    choice = choose(options, lambda variant: _download(options, variant))
+    name = stem(options)
+    source, note = resolve(options, lambda variant: _download(options, variant, name))
     _check_extra()
     from .pipeline.export import export  # noqa: PLC0415  (only now is it known that its imports work)
     from .pipeline.report import Report  # noqa: PLC0415
 
-    plan = choice.plan
-    head = plan.head
     if options.hidden_states:
-        if head.task == MULTIPLE_CHOICE:
+        if source.head.task == MULTIPLE_CHOICE:
             raise UsageError("--hidden-states is for models with rows of tokens, not for multiple-choice")
-        head = replace(head, hidden_states=True)
+        source = replace(source, head=replace(source.head, hidden_states=True))
     report = Report(quiet=options.quiet)
-    report.say(f"{choice.stem}: {choice.note}")
-    if isinstance(plan.weights, RandomWeights):
-        seed = plan.weights.seed
+    report.say(f"{name}: {note}")
+    if isinstance(source.weights, RandomWeights):
+        seed = source.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
-    request = Request(
-        config=plan.config,
-        head=head,
-        labels=plan.labels,
-        weights=plan.weights,
-        tokenizer_json=choice.tokenizer_json,
+    request = ExportRequest(
+        source=source,
         directory=options.output,
-        stem=choice.stem,
+        stem=name,
         precision=PRECISIONS[options.precision],
         calibration=options.calibration,
         format=options.format,
@@ -118,11 +115,10 @@ def _export(options: argparse.Namespace) -> None:
         report.done(f"engine in {engine}")
 
 
-def _download(options: argparse.Namespace, variant: str) -> Path:
+def _download(options: argparse.Namespace, variant: str, stem: str) -> Path:
     """The folder of a published variant's files, fetched unless the cache has them."""
     _check_extra()
     # A refusal costs less before hundreds of megabytes than after them.
-    stem = options.name or stem_of(variant, options.precision)
     check_target(options.output.absolute(), stem, force=options.force)
     from .hub.fetch import fetch  # noqa: PLC0415  (its imports, too, belong to the extra)
     from .pipeline.report import Report  # noqa: PLC0415
@@ -157,7 +153,7 @@ def _check_extra() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Export an ALBERT model to a Paddle program and an ONNX graph on one weight file.",
+        description="Export an ALBERT model as a Paddle program and an ONNX graph with a shared weight file.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -166,17 +162,18 @@ def _parser() -> argparse.ArgumentParser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="variant name, or a checkpoint folder of PaddleNLP or Hugging Face (./NAME)",
+        help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP or Hugging Face "
+        "transformers; write a relative folder as ./NAME",
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: here)"
+        "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: .)"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--weights",
         metavar="PATH",
         type=Path,
-        help="checkpoint folder, or a .pdparams, .safetensors or .bin file",
+        help="weights for a variant: a checkpoint folder, or a .pdparams, .safetensors or .bin file",
     )
     source.add_argument(
         "--random-weights",
@@ -184,19 +181,23 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         type=_seed,
         const=0,
-        help="seeded random weights (default seed 0); outputs mean nothing",
+        help="use random weights drawn from SEED (0 if it is left out); the model's outputs are meaningless",
     )
     parser.add_argument(
         "--task",
         choices=TASKS,
         metavar="TASK",
-        help=f"{', '.join(TASKS)} (default: a folder's architecture; model for a variant)",
+        help=f"head to export: {', '.join(TASKS)} (default: the one in the checkpoint folder; model for a "
+        "variant)",
     )
     precision = parser.add_mutually_exclusive_group()
     for name, text in (
         ("fp16", "store and compute in float16"),
-        ("bf16", "the same in bfloat16"),
-        ("int8", "store matrices in 8 bits, and multiply so; ranges by depth in the ONNX graph"),
+        ("bf16", "store and compute in bfloat16"),
+        (
+            "int8",
+            "store and multiply the matrices in 8 bits; the ONNX graph gets activation ranges per layer",
+        ),
     ):
         precision.add_argument(
             f"--{name}", dest="precision", action="store_const", const=name, default="fp32", help=text
@@ -204,37 +205,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hidden-states",
         action="store_true",
-        help="one output more: what comes after every layer, [batch, sequence, layers + 1, hidden]",
+        help="add the output hidden_states, the embeddings and each layer's output: [batch, sequence, "
+        "layers + 1, hidden]",
     )
     parser.add_argument(
         "--calibration",
         metavar="FILE",
         type=Path,
-        help="for --int8: text, a row a line, like that to be served (default: a shipped one)",
+        help="for --int8: a text file, one text per line, similar to those the model will serve (default: a "
+        "sample that comes with the package)",
     )
     parser.add_argument(
         "--tensorrt",
         action="store_true",
-        help="build and check the TensorRT engine for this machine's GPU too; takes minutes",
+        help="also build and check a TensorRT engine for this machine's GPU; takes minutes",
     )
     parser.add_argument(
         "--lowercase",
         action=argparse.BooleanOptionalAction,
-        help="fold case when making tokenizer.json (default: as the checkpoint's files say)",
+        help="make tokenizer.json lowercase texts, or not (default: as the checkpoint says)",
     )
     parser.add_argument(
-        "--source", choices=_SOURCES, help=f"where to fetch a variant's weights (default: {_SOURCES[0]})"
+        "--source", choices=_SOURCES, help=f"where to download a variant's weights (default: {_SOURCES[0]})"
     )
-    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit to fetch from huggingface")
+    parser.add_argument(
+        "--revision", metavar="REV", help="branch, tag or commit to download from huggingface"
+    )
     parser.add_argument(
         "--format",
         choices=("pdmodel", "json"),
         default="pdmodel",
-        help="form of the Paddle program (default: pdmodel)",
+        help="file format of the Paddle program (default: pdmodel)",
     )
-    parser.add_argument("--name", metavar="STEM", help="start of the file names (default: the model's name)")
-    parser.add_argument("--force", action="store_true", help="replace an artifact of the same name")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument(
+        "--name", metavar="STEM", help="name of the files without suffixes (default: the model's name)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an artifact of the same name")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--list", action="store_true", help="list the variants and exit")
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"

@@ -1,5 +1,7 @@
 """How an artifact's files are called (STEM + suffix), and sizes as users read them."""
 
+import re
+
 from albert_runtime.artifact import manifest
 
 PROGRAM_SUFFIXES = {"pdmodel": ".pdmodel", "json": ".json"}
@@ -9,6 +11,13 @@ TOKENIZER_SUFFIX = ".tokenizer.json"
 MANIFEST_SUFFIX = manifest.SUFFIX
 
 ALL_SUFFIXES = (*PROGRAM_SUFFIXES.values(), WEIGHTS_SUFFIX, ONNX_SUFFIX, TOKENIZER_SUFFIX, MANIFEST_SUFFIX)
+
+_PLAIN_STEM = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+
+
+def is_plain_stem(stem: str) -> bool:
+    """Whether STEM can start the names of an artifact's files: one visible path component."""
+    return _PLAIN_STEM.fullmatch(stem) is not None
 
 
 def human_size(count: int) -> str:

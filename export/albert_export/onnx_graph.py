@@ -21,9 +21,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from albert_runtime.artifact.config import AlbertConfig, layer_prefix
-from albert_runtime.artifact.manifest import INPUTS
 from albert_runtime.artifact.tasks import (
     HIDDEN_STATES,
+    INPUTS,
     MODEL,
     MULTIPLE_CHOICE,
     PRETRAINING,

@@ -1,27 +1,43 @@
-"""From the command's options to what is exported: model, task, tensors, tokenizer."""
+"""From the command's options to the model that is exported: encoder, task, tensors, tokenizer."""
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
+from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import Head
 
-from .checkpoint.config_json import LIBRARY_TITLES, PADDLENLP, Description
+from .checkpoint.config_json import (
+    HUGGING_FACE,
+    LIBRARY_TITLES,
+    PADDLENLP,
+    PADDLENLP_DECODER_NORM_EPS,
+    CheckpointConfig,
+)
 from .checkpoint.folder import (
-    Plan,
     check_same_model,
     describe_variant,
     find_weights,
     has_config,
     library_of_weights,
-    plan_random,
-    plan_weights,
     read_folder,
     written_by,
 )
+from .checkpoint.tensor_names import (
+    HEADS,
+    PRETRAINED,
+    Placed,
+    arrange,
+    by_model_name,
+    is_tied,
+    turn_old_decoder,
+)
+from .checkpoint.weight_files import read_stored, weight_files
+from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
-from .pipeline.publish import is_plain_stem
+from .names import is_plain_stem
 from .tokenizer.build import tokenizer_json
 from .variants import VARIANTS, nearest_variants
 
@@ -30,54 +46,138 @@ Download = Callable[[str], Path]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What to export under which name; ``note`` says where it comes from."""
+class Source:
+    """A model to export: encoder, task, tensors and tokenizer.
 
-    stem: str
-    plan: Plan
-    tokenizer_json: bytes | None
-    note: str
+    ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
+    are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
+    packaged demo tokenizer, a checkpoint gets none.
+    """
+
+    config: AlbertConfig
+    head: Head
+    labels: tuple[str, ...] | None
+    weights: WeightSource
+    tokenizer_json: bytes | None = None
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A description, the weights that go with it (None: random), and where a tokenizer may lie."""
+class _Files:
+    """A config, the weight file that goes with it (None: random), and the folders to look for a tokenizer."""
 
-    description: Description
+    description: CheckpointConfig
     weights: Path | None
     folders: tuple[Path, ...]
 
 
-def choose(options: argparse.Namespace, download: Download) -> Choice:
-    """Options to a choice; UsageError for what cannot be understood, AlbertError for what cannot be done."""
+def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, str]:
+    """The model that the command's options name, and a line that says where it comes from.
+
+    Args:
+        options: The parsed options of `albert-export`.
+        download: Called with a variant's name if its published weights are needed.
+
+    Raises:
+        UsageError: The options contradict each other.
+        AlbertError: The checkpoint cannot be exported.
+    """
     name: str = options.model
-    folder = None if name in VARIANTS else _model_folder(name)
-    given = name if folder is None else folder.resolve().name
-    stem = options.name if options.name is not None else stem_of(given, options.precision)
-    if not is_plain_stem(stem):
-        raise UsageError(f"{stem!r} cannot start a file name; give a plain one with --name")
-    named_weights = options.random_weights is not None or options.weights is not None
-    if folder is not None or named_weights:
+    is_variant = name in VARIANTS
+    if not is_variant or options.random_weights is not None or options.weights is not None:
         for option in ("source", "revision"):
             if getattr(options, option) is not None:
                 raise UsageError(f"--{option} is for a variant that is fetched; leave it out")
-    source = _variant(options, download) if folder is None else _folder(options, folder)
-    description, task, chosen = source.description, options.task, options.task is not None
+    files = _variant(options, download) if is_variant else _folder(options, _model_folder(name))
+    description, task = files.description, options.task
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
-        task = tasks.MODEL if folder is None else description.task()
-    if source.weights is None:
-        plan, origin = plan_random(description, task, options.random_weights), "random weights"
+        task = tasks.MODEL if is_variant else description.task()
+    if files.weights is None:
+        source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
-        plan = plan_weights(description, source.weights, task, chosen=chosen or folder is None)
-        origin = f"{LIBRARY_TITLES[description.library]} weights {source.weights}"
-    tokenizer = _tokenizer(source, options.lowercase, plan.config.vocab_size)
-    return Choice(stem, plan, tokenizer, f"{origin}, task {task}")
+        task_given = options.task is not None or is_variant
+        source = checkpoint_source(description, files.weights, task, task_given=task_given)
+        origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
+    tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
+    return replace(source, tokenizer_json=tokenizer), f"{origin}, task {task}"
 
 
-def stem_of(name: str, precision: str) -> str:
-    """What the files of a model exported without a name are called."""
-    return name if precision == "fp32" else f"{name}-{precision}"
+def stem(options: argparse.Namespace) -> str:
+    """What the names of the artifact's files start with; UsageError if they cannot."""
+    name: str = options.model
+    if options.name is not None:
+        name = options.name
+    else:
+        name = name if name in VARIANTS else _model_folder(name).resolve().name
+        name = name if options.precision == "fp32" else f"{name}-{options.precision}"
+    if not is_plain_stem(name):
+        raise UsageError(f"{name!r} cannot start a file name; give a plain one with --name")
+    return name
+
+
+def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
+    """The model of ``description`` with seeded weights."""
+    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library == HUGGING_FACE)
+    pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
+    config = replace(description.config, add_pooling_layer=pooled)
+    return Source(config, head, _labels(description, task), RandomWeights(seed))
+
+
+def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, task_given: bool) -> Source:
+    """The model of a weight file or index, every tensor accounted for.
+
+    Args:
+        description: The model that the file's config describes.
+        path: The weight file, or the index of its shards.
+        task: The task to export for.
+        task_given: The user named the task, so the checkpoint's own head for another task may be left out.
+
+    Raises:
+        AlbertError: The files are damaged, or hold tensors that do not fit; the message lists them.
+    """
+    files = weight_files(path.absolute())
+    stored = read_stored(files)
+    placed, _ = by_model_name(stored, description.library)
+    turn_old_decoder(placed, description.config)
+    tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
+        placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
+    )
+    head = _head(description, task, tied=tied)
+    config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
+    spare = HEADS if task_given else PRETRAINED
+    try:
+        arrange(stored, description.library, config, head, spare)
+    except ExportError as error:
+        title = LIBRARY_TITLES[description.library]
+        raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
+    weights = CheckpointWeights(files, description.library, spare)
+    return Source(config, head, _labels(description, task), weights)
+
+
+def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
+    eps = PADDLENLP_DECODER_NORM_EPS
+    if description.library == HUGGING_FACE:
+        eps = description.config.layer_norm_eps
+    return Head.of(
+        task,
+        num_labels=len(description.labels),
+        tied_decoder=tied,
+        decoder_norm_eps=eps,
+        multi_label=description.multi_label,
+    )
+
+
+def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, Placed]) -> bool:
+    if head.task != tasks.MODEL:
+        return head.reads_pooled
+    if description.library == HUGGING_FACE:
+        # transformers' configs do not say whether there is one.
+        return any(name.startswith("pooler.") for name in placed)
+    return description.config.add_pooling_layer
+
+
+def _labels(description: CheckpointConfig, task: str) -> tuple[str, ...] | None:
+    return description.labels if task in tasks.LABELLED else None
 
 
 def _model_folder(name: str) -> Path:
@@ -93,34 +193,34 @@ def _model_folder(name: str) -> Path:
     raise UsageError(f"{name!r} is no variant and no folder; {hint}")
 
 
-def _folder(options: argparse.Namespace, folder: Path) -> _Source:
+def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     """MODEL is a folder, whose config counts; ``--weights`` replaces its weights."""
     checkpoint = read_folder(folder)
     description = checkpoint.description
     if options.random_weights is not None:
-        return _Source(description, None, (folder,))
+        return _Files(description, None, (folder,))
     if options.weights is None:
-        return _Source(description, checkpoint.weights_file(), (folder,))
+        return _Files(description, checkpoint.weights_file(), (folder,))
     other: Path = options.weights
     if other.is_dir() and has_config(other):
         replacement = read_folder(other)
         check_same_model(str(folder), description.config, replacement)
     weights, place = _weight_file(other)
-    return _Source(written_by(description, library_of_weights(weights)), weights, (folder, place))
+    return _Files(written_by(description, library_of_weights(weights)), weights, (folder, place))
 
 
-def _variant(options: argparse.Namespace, download: Download) -> _Source:
+def _variant(options: argparse.Namespace, download: Download) -> _Files:
     """MODEL is a variant: random weights, the user's, or the published ones."""
     name: str = options.model
     if options.random_weights is not None:
-        return _Source(describe_variant(VARIANTS[name], PADDLENLP), None, ())
+        return _Files(describe_variant(VARIANTS[name], PADDLENLP), None, ())
     path: Path = options.weights if options.weights is not None else download(name)
     weights, place = _weight_file(path)
     if path.is_dir() and has_config(path):
         checkpoint = read_folder(path)
         check_same_model(name, VARIANTS[name], checkpoint)
-        return _Source(checkpoint.description, weights, (place,))
-    return _Source(describe_variant(VARIANTS[name], library_of_weights(weights)), weights, (place,))
+        return _Files(checkpoint.description, weights, (place,))
+    return _Files(describe_variant(VARIANTS[name], library_of_weights(weights)), weights, (place,))
 
 
 def _weight_file(path: Path) -> tuple[Path, Path]:
@@ -132,9 +232,9 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     return path, path.parent
 
 
-def _tokenizer(source: _Source, lowercase: bool | None, vocab_size: int) -> bytes | None:
+def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
     """The first tokenizer that the folders hold, as tokenizer.json."""
-    for folder in source.folders:
+    for folder in files.folders:
         data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
         if data is not None:
             return data

@@ -1,8 +1,6 @@
 """The engine's fused kernels on numpy arrays: float32 in, float32 out, the same bits on every ISA.
 
-Inputs are made C-contiguous float32 (a copy if they are not). ``isa`` forces one of :func:`isas`; the
-default is the fastest, or what the environment variable ``ALBERT_FORCE_ISA`` names. Wrong shapes raise
-``InputError``.
+Inputs that are not C-contiguous float32 are converted, which copies them.
 """
 
 from collections.abc import Callable
@@ -21,7 +19,11 @@ _P = ParamSpec("_P")
 
 
 def isas() -> list[str]:
-    """The ISAs that this build has and this processor runs, the newest first."""
+    """The ISAs that this build has and this processor runs.
+
+    Returns:
+        Their names, the newest first; the last is always ``generic``.
+    """
     return _native.isas()
 
 
@@ -37,12 +39,25 @@ def linear(
 ) -> _Float:
     """``activation(x @ weight + bias)``.
 
-    x [N, K], weight [K, M] (Paddle's layout, input first), bias [M] -> [N, M]. ``activation``: none, gelu
-    (erf), gelu_tanh, relu or tanh. Each element is the ordered sum of one chain of fused multiply-adds for
-    every 256 words of K, so a row's bits do not depend on the other rows or on ``num_threads``; a word is 1
-    value in fp32, 2 in bf16, 4 in int8. ``precision`` bf16 rounds x and weight to bfloat16 first; int8
-    multiplies the integers nearest to x * 127 / max|row of x| and weight * 127 / max|column of weight|. The
-    weight is packed anew in each call; the engine packs it once.
+    Each element is the ordered sum of one chain of fused multiply-adds for every 256 words of K, so a row's
+    bits do not depend on the other rows or on ``num_threads``; a word is 1 value in fp32, 2 in bf16, 4 in
+    int8. The weight is packed anew in each call; the engine packs it once.
+
+    Args:
+        x: [N, K].
+        weight: [K, M], Paddle's layout: the input dimension first.
+        bias: [M], or None for zeros.
+        activation: none, gelu (by erf), gelu_tanh, relu or tanh.
+        num_threads: At least 1.
+        precision: fp32; bf16 rounds x and weight to bfloat16 first; int8 multiplies the integers nearest to
+            x * 127 / max|row of x| and weight * 127 / max|column of weight|.
+        isa: One of :func:`isas`; None = ``ALBERT_FORCE_ISA`` if it is set, else the fastest.
+
+    Returns:
+        float32 [N, M].
+
+    Raises:
+        InputError: The shapes do not fit together, an option is unknown, or num_threads is out of range.
     """
     return _call(
         _native.linear,
@@ -57,10 +72,19 @@ def linear(
 
 
 def gelu(x: ArrayLike, *, approximate: str = "none", isa: str | None = None) -> _Float:
-    """``x * Phi(x)``, Phi by erf.
+    """GELU, ``x * Phi(x)``, in either form of Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
 
-    With ``approximate="tanh"`` Phi is ``(1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2``. Any shape.
-    Both forms are those of Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
+    Args:
+        x: Any shape.
+        approximate: ``none`` computes Phi by erf; ``tanh`` takes
+            ``(1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2`` for it.
+        isa: One of :func:`isas`; None = ``ALBERT_FORCE_ISA`` if it is set, else the fastest.
+
+    Returns:
+        float32, the shape of x.
+
+    Raises:
+        InputError: An option is unknown.
     """
     names = {"none": "gelu", "tanh": "gelu_tanh"}
     if approximate not in names:
@@ -77,9 +101,21 @@ def layer_norm(
     residual: ArrayLike | None = None,
     isa: str | None = None,
 ) -> _Float:
-    """``(v - mean) / sqrt(variance + eps) * weight + bias`` over the last axis, ``v = x + residual``.
+    """``(v - mean) / sqrt(variance + eps) * weight + bias`` of each row, ``v = x + residual``.
 
-    x and residual [N, H]; weight and bias [H] -> [N, H].
+    Args:
+        x: [N, H].
+        weight: [H].
+        bias: [H].
+        eps: Added to the variance.
+        residual: [N, H], or None for zeros.
+        isa: One of :func:`isas`; None = ``ALBERT_FORCE_ISA`` if it is set, else the fastest.
+
+    Returns:
+        float32 [N, H].
+
+    Raises:
+        InputError: The shapes do not fit together, or ``isa`` is unknown.
     """
     return _call(
         _native.layer_norm,
@@ -95,10 +131,20 @@ def layer_norm(
 def attention(
     q: ArrayLike, k: ArrayLike, v: ArrayLike, *, precision: str = "fp32", isa: str | None = None
 ) -> _Float:
-    """``softmax(q k^T / sqrt(d)) v`` for each head of one sequence.
+    """``softmax(q k^T / sqrt(D)) v`` for each head of one sequence. The score matrix is never stored.
 
-    q [Tq, heads, d], k and v [Tk, heads, d] -> [Tq, heads, d]. The score matrix is never stored.
-    ``precision`` bf16 rounds q, k, v and the weights of softmax to bfloat16 before they are multiplied.
+    Args:
+        q: [Tq, heads, D].
+        k: [Tk, heads, D].
+        v: [Tk, heads, D].
+        precision: fp32; bf16 rounds q, k, v and the softmax weights to bfloat16 before they are multiplied.
+        isa: One of :func:`isas`; None = ``ALBERT_FORCE_ISA`` if it is set, else the fastest.
+
+    Returns:
+        float32 [Tq, heads, D].
+
+    Raises:
+        InputError: The shapes do not fit together, or an option is unknown.
     """
     return _call(_native.attention, _float(q), _float(k), _float(v), precision=precision, isa=isa)
 

@@ -5,8 +5,9 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,21 @@ from numpy.typing import NDArray
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import SUFFIX, Manifest
-from .artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from .backends.base import SCORES, Options, PaddedBackend
+from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERING
+from .backends.base import Options, Outputs
+from .backends.padded import PaddedBackend
 from .backends.registry import available_cpus, choose
+from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import NO_TOKENIZER, pack
-from .batch.packed import Int32, Limits, PackedBatch
+from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
-from .scheduler.requests import Request, Results
-from .scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from .scheduler.requests import Request
+from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from .text.methods import TextAnswers
-from .text.task_method import Setting
+from .text.stream import ModelCall
+from .text.task_method import TextModel
 from .text.tokenizer import TextEncoder
 
 _log = logging.getLogger("albert_runtime")
@@ -36,29 +40,7 @@ _MAX_DELAY = 60.0
 
 
 class Predictor(TextAnswers):
-    """An exported ALBERT ready to answer. Any number of threads may call ``run`` on one Predictor.
-
-    ``path`` is STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem or the folder. ``backend`` is
-    auto (the first of tensorrt, cuda, native, onnxruntime, paddle that works here; the log and ``info`` say
-    why others were skipped) or one of these names, which forbids falling back. ``precision`` is auto (the
-    artifact's) or, on the C++ engine, fp32, bf16 or int8: the type that the layers' matrices are multiplied
-    in, their weights converted when they are packed, the activations as they come (int8: every token with a
-    scale of its own, so that no calibration is needed); sums, LayerNorm and softmax stay float32, and so do
-    the arrays in and out. The engine widens an artifact of fp16 to fp32.
-    ``device`` cpu or gpu leaves auto the backends that run there, and lets paddle run on a GPU.
-    ``num_threads`` None means the CPUs this process may really use. ``max_batch`` and ``max_length`` are the
-    rows and tokens of a pass that a TensorRT engine is built for (32 and the model's positions); auto takes
-    TensorRT only where such an engine is built already, by its name or by ``build``. ``verify`` compares
-    every file's sha256 with the manifest first; without it sizes are checked, the sha256 of a program or
-    graph when a backend loads it, and that of the weights when the engine first packs them.
-
-    For ``submit``: ``max_batch_tokens`` is the most that a pass takes (None = 128; on ONNX Runtime and
-    Paddle 4096, padding counted, on a GPU 16384), ``max_queue`` how many requests may be unanswered,
-    ``max_queue_delay`` how many seconds a pass that is not full waits for more.
-
-    Raises ArtifactError (a file is missing, damaged or not understood) or BackendError (an option is unknown,
-    or what a backend needs is missing).
-    """
+    """An exported ALBERT model, loaded and ready to run. All methods but ``build`` are thread-safe."""
 
     def __init__(
         self,
@@ -74,7 +56,37 @@ class Predictor(TextAnswers):
         max_queue: int = 1024,
         max_queue_delay: float = 0.0,
         verify: bool = False,
+        scheduler: Callable[..., Scheduler] = Scheduler,
     ) -> None:
+        """Load a model.
+
+        Args:
+            path: STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem, or the artifact's folder.
+            backend: ``auto`` takes the first of tensorrt, cuda, native, onnxruntime and paddle that works on
+                this machine; the log and ``info`` say why others were skipped. A name allows no other.
+            precision: What the layers' matrices are multiplied in: ``auto`` (what the artifact was exported
+                in) or, on the C++ engine only, fp32, bf16 or int8. Weights are converted when they are
+                packed, activations as they are computed (int8: one scale per token, no calibration). Sums,
+                LayerNorm, softmax and all inputs and outputs stay float32. The engine widens fp16 to fp32.
+            device: ``auto``, ``cpu`` or ``gpu``: restricts ``auto`` to backends of that device, and lets
+                paddle run on a GPU.
+            num_threads: Threads of one run; None = the CPUs available to this process.
+            max_batch: Rows in a pass of a TensorRT engine; None = 32.
+            max_length: Tokens in a row of a TensorRT engine; None = the model's positions.
+            max_batch_tokens: For ``submit``, tokens in a batch. None = 128 on the C++ engine. Elsewhere
+                padding counts, and None = 4096, or 16384 on a GPU.
+            max_queue: For ``submit``, how many requests may be unanswered.
+            max_queue_delay: For ``submit``, seconds that a batch which is not full waits for more requests.
+            verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
+                the sha256 of a program or graph when a backend loads it, and that of the weights when the
+                engine first packs them.
+            scheduler: Creates what ``submit`` queues with: the class, for example
+                ``functools.partial(Scheduler, patience=0)``, or a callable with the same arguments.
+
+        Raises:
+            ArtifactError: A file is missing, damaged or not understood.
+            BackendError: An option is unknown, or something that a backend needs is missing.
+        """
         threads = available_cpus() if num_threads is None else num_threads
         _check_whole("num_threads", threads, _MAX_THREADS)
         _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
@@ -91,9 +103,10 @@ class Predictor(TextAnswers):
         self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
             _log.warning("%s", self._without_manifest())
-        self._limits = Limits() if manifest is None else Limits.of(manifest.config)
-        self._queue = (max_batch_tokens, max_queue, max_queue_delay)
-        self.batcher = self._new_batcher()
+        self._limits = ModelLimits() if manifest is None else ModelLimits.of(manifest.config)
+        self._max_batch_tokens = max_batch_tokens
+        self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
+        self._scheduler = self._new_scheduler()
         self._task = None if manifest is None else manifest.task
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
@@ -110,34 +123,54 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Answer a batch: a dict from output name to a new float32 array.
+        """Run the model on a batch.
 
-        ``batch`` is one of
+        Args:
+            batch: One of
 
-        * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally attention_mask
-          (0 and 1, holes and left padding too) and token_type_ids; a missing mask is derived from the pad id;
-          on cuda and tensorrt also int64 arrays that are on the GPU (DLPack: torch, cupy, paddle...), ids and
-          mask, which are then read there; such ids are not checked, those out of range give no useful answer;
-        * a list of token-id lists of any lengths, in which every id counts;
-        * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
+                * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally
+                  attention_mask (0 and 1; holes and left padding are allowed) and token_type_ids. Without a
+                  mask, tokens equal to the pad id are masked. On cuda and tensorrt the arrays may be int64
+                  arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in place
+                  and not checked: ids out of range give meaningless results.
+                * a list of token-id lists of any lengths; none of their ids is treated as padding.
+                * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
+                * the result of ``pack``, which is not checked or truncated again.
 
-        ``outputs`` asks for some of the model's outputs, in that order; None = all in the program's order.
-        Asking for less computes less. Per-token outputs are [B, T, ...] with 0 at masked positions, T the
-        padded width or the longest row; per-row outputs are [B, ...]. Sequences longer than the model's
-        positions are an error unless ``truncate`` cuts them: padded columns and token-id lists at their end,
-        texts before their last [SEP].
+                For multiple choice every form is one level deeper, [B, C, T]: a list holds, for each
+                question, the list of its choices as token-id lists or (prompt, choice) pairs.
+            outputs: Names of the outputs wanted, in this order; None = all. Fewer outputs cost less.
+            truncate: Cut rows longer than the model's positions instead of refusing them: padded columns and
+                token-id lists at their end, texts before their last [SEP].
+            positions: For models that score the vocabulary, a list of columns for each row, such as
+                ``[[3], [1, 4]]``; prediction_scores is then [P, V], row after row in this order. The C++
+                engine computes only these P.
 
-        A multiple-choice model takes every form one level deeper, [B, C, T]: a list holds, for every
-        question, the list of its choices as token-id lists or (prompt, choice) pairs; logits are [B, C].
-        start_logits and end_logits are -10000 at masked positions. ``positions``, for models that score the
-        vocabulary, lists for every row the columns wanted, as in ``[[3], [1, 4]]``: prediction_scores is then
-        [P, V], row after row in the order listed, and only these P are computed by the C++ engine.
+        Returns:
+            New float32 arrays by output name. Outputs per token are [B, T, ...], T the padded width or the
+            longest row, and 0 at masked positions (start_logits and end_logits: -10000). Outputs per row are
+            [B, ...]; the logits of multiple choice are [B, C].
 
-        Raises InputError naming the row, the value and the limit that the batch breaks.
+        Raises:
+            InputError: The batch breaks a rule; the message names the row, the value and the limit.
         """
         if is_on_gpu(batch):
             return self._run_on_gpu(batch, outputs, truncate=truncate, positions=positions)
         return self._backend.run(*self._packed(batch, outputs, truncate, positions))
+
+    def pack(self, batch: object, *, truncate: bool = False) -> PackedBatch:
+        """Check a batch and pack its tokens one after another, without padding.
+
+        ``run``, ``submit`` and ``arun`` take the result in place of the batch, any number of times.
+
+        Args:
+            batch: A batch in any form that ``run`` takes, except arrays on a GPU.
+            truncate: Cut rows longer than the model's positions instead of refusing them.
+
+        Raises:
+            InputError: The batch breaks a rule; the message names the row, the value and the limit.
+        """
+        return pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
 
     def submit(
         self,
@@ -147,17 +180,31 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
         timeout: float | None = None,
-    ) -> "Future[Results]":
-        """``run`` for many callers: a future of its results, bit for bit those of ``run`` on the C++ engine.
+    ) -> "Future[Outputs]":
+        """Queue a batch to run together with those of other callers.
 
-        Requests of all threads wait in one queue and run joined, up to ``max_batch_tokens`` tokens a pass; an
-        idle engine begins at once. Raises InputError for this batch alone, and Overloaded at once when
-        ``max_queue`` requests are unanswered. What of a request has not begun when its future is cancelled,
-        or after ``timeout`` seconds (DeadlineExceeded), costs nothing.
+        Requests of all threads wait in one queue and run in batches of up to ``max_batch_tokens`` tokens. An
+        idle engine starts at once.
+
+        Args:
+            batch: See ``run``.
+            outputs: See ``run``.
+            truncate: See ``run``.
+            positions: See ``run``.
+            timeout: Seconds until the request fails with DeadlineExceeded, if it is still in the queue.
+
+        Returns:
+            A future of what ``run`` returns: on the C++ engine with the same bits. Once it is cancelled or
+            expired, parts of the request that have not started cost nothing.
+
+        Raises:
+            InputError: See ``run``; other requests are not affected.
+            Overloaded: ``max_queue`` requests are unanswered.
+            Closed: The Predictor was closed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         packed, names, tokens = self._packed(batch, outputs, truncate, positions)
-        return self.batcher.submit(Request(packed, names, tokens, deadline))
+        return self._scheduler.submit(Request(packed, names, tokens, deadline))
 
     async def arun(
         self,
@@ -167,10 +214,11 @@ class Predictor(TextAnswers):
         truncate: bool = False,
         positions: object = None,
         timeout: float | None = None,
-    ) -> Results:
-        """``submit`` for asyncio. DeadlineExceeded comes after ``timeout`` seconds, not when it would have
-        been the request's turn. Texts and large batches are packed on another thread, so that the event loop
-        goes on.
+    ) -> Outputs:
+        """``submit`` for asyncio.
+
+        DeadlineExceeded is raised after ``timeout`` seconds even if the request is already running. Texts and
+        large batches are packed on another thread, so that they do not block the event loop.
         """
         options: dict[str, Any] = {"truncate": truncate, "positions": positions, "timeout": timeout}
         try:
@@ -178,9 +226,10 @@ class Predictor(TextAnswers):
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"not answered within {timeout:g} s") from None
 
-    async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Results:
+    async def _submitted(self, batch: object, outputs: Iterable[str] | None, options: Any) -> Outputs:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        if isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE:
+        quick = isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE
+        if quick or isinstance(batch, PackedBatch):
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
         submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
         try:
@@ -191,8 +240,8 @@ class Predictor(TextAnswers):
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Answer all that was submitted and accept no more; ``run`` still works."""
-        self.batcher.close()
+        """Finish the submitted requests and refuse new ones; ``run`` still works."""
+        self._scheduler.close()
 
     def __enter__(self) -> "Predictor":
         return self
@@ -206,34 +255,41 @@ class Predictor(TextAnswers):
         return self._backend.name
 
     @property
+    def scheduler(self) -> Scheduler:
+        """What ``submit`` queues with; it calls its ``observers`` with the BatchStats of every batch."""
+        return self._scheduler
+
+    @property
     def task(self) -> str | None:
-        """The model's task as in the manifest; None if the program has none."""
+        """The model's task; None for a program without a manifest."""
         return self._task
 
     @property
     def manifest(self) -> Manifest | None:
-        """What the artifact's manifest says; None if the program has none."""
+        """The artifact's manifest; None for a program without one."""
         return self._artifact.manifest
 
     @property
     def reads_texts(self) -> bool:
-        """Whether the artifact has a tokenizer, so that texts can be given."""
+        """Whether the artifact has a tokenizer, so that batches may be texts."""
         return self._encoder is not None
 
     def build(self) -> None:
-        """Build this model's TensorRT engine if it is not there, check it, and answer from it from now on.
+        """Build and check this model's TensorRT engine, unless that was done before, and use it from now on.
 
-        It takes minutes; not while other threads run this Predictor. BackendError says what is missing or
-        wrong, and then nothing has changed.
+        This takes minutes. Do not call it while other threads use this Predictor.
+
+        Raises:
+            BackendError: Something is missing, or the engine gives wrong results; nothing has changed then.
         """
         self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
-        self.batcher.close()
-        self.batcher = self._new_batcher()
+        self._scheduler.close()
+        self._scheduler = self._new_scheduler()
 
     def info(self) -> dict[str, Any]:
-        """How this Predictor answers, ready for JSON: backend, why others were skipped, files, config.
+        """Describe this Predictor, ready for JSON: backend, why others were skipped, files, config.
 
-        ``left_out``: the backends that the artifact was not verified on, and why not.
+        ``left_out`` holds the backends that the artifact was not verified on, and why not.
         """
         manifest, artifact = self.manifest, self._artifact
         return {
@@ -268,34 +324,30 @@ class Predictor(TextAnswers):
             raise InputError("truncate and positions are for batches on the CPU")
         return run(batch, self._limits, self._names(outputs))  # type: ignore[no-any-return]
 
-    def _new_batcher(self) -> Batcher:
-        tokens, queue, delay = self._queue
-        padded = isinstance(self._backend, PaddedBackend)
-        if tokens is None:
-            tokens = (
-                self._backend.tokens_per_pass if isinstance(self._backend, PaddedBackend) else DEFAULT_TOKENS
-            )
-        manifest = self.manifest
-        batcher = Batcher(
-            self._backend.run,
-            max_batch_tokens=tokens,
-            max_queue=queue,
-            max_queue_delay=delay,
-            padded=padded,
+    def _new_scheduler(self) -> Scheduler:
+        backend, manifest = self._backend, self.manifest
+        usual = backend.tokens_per_pass if isinstance(backend, PaddedBackend) else DEFAULT_TOKENS
+        scheduler = self._make_scheduler(
+            backend.run,
+            max_batch_tokens=usual if self._max_batch_tokens is None else self._max_batch_tokens,
+            padded=isinstance(backend, PaddedBackend),
             is_per_token=None if manifest is None else manifest.head.is_per_token,
         )
-        # Its thread lives on without the Predictor otherwise; at exit what waits is given up.
-        weakref.finalize(self, batcher.close, cancel=True)
-        return batcher
+        # Without this its thread would outlive the Predictor. At exit, waiting requests are dropped.
+        weakref.finalize(self, scheduler.close, cancel=True)
+        return scheduler
 
     def _packed(
         self, batch: object, outputs: Iterable[str] | None, truncate: bool, positions: object
     ) -> tuple[PackedBatch, tuple[str, ...], Int32 | None]:
         """The arguments of Backend.run."""
         names = self._names(outputs)
-        if positions is not None and SCORES not in names:
-            raise InputError(f"positions is for {SCORES}, which is not among {', '.join(names)}")
-        packed = pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+        if positions is not None and PREDICTION_SCORES not in names:
+            raise InputError(f"positions is for {PREDICTION_SCORES}, which is not among {', '.join(names)}")
+        if isinstance(batch, PackedBatch):
+            packed = validate_packed(batch, self._limits)
+        else:
+            packed = self.pack(batch, truncate=truncate)
         return packed, names, None if positions is None else tokens_at(packed, positions)
 
     def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:
@@ -313,7 +365,10 @@ class Predictor(TextAnswers):
             raise InputError(f"{what}; this model has {', '.join(known)}")
         return tuple(dict.fromkeys(names))
 
-    def _setting(self, method: str) -> Setting:
+    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
+        return self._scheduler.submit(Request(call.batch, call.outputs, call.score_tokens))
+
+    def _text_model(self, method: str) -> TextModel:
         manifest = self.manifest
         if manifest is None:
             raise InputError(
@@ -323,7 +378,7 @@ class Predictor(TextAnswers):
         if self._encoder is None:
             raise InputError(NO_TOKENIZER)
         labels = manifest.labels or ()
-        return Setting(
+        return TextModel(
             manifest.name,
             manifest.task,
             labels,
@@ -331,7 +386,7 @@ class Predictor(TextAnswers):
             manifest.config.hidden_size,
             self._limits,
             self._encoder,
-            self.run,
+            self._backend.run,
             manifest.head.multi_label,
         )
 
@@ -342,7 +397,7 @@ class Predictor(TextAnswers):
         )
 
 
-def _cancel_submitted(submitting: "asyncio.Future[Future[Results]]") -> None:
+def _cancel_submitted(submitting: "asyncio.Future[Future[Outputs]]") -> None:
     if not submitting.cancelled() and submitting.exception() is None:
         submitting.result().cancel()
 

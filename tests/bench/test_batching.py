@@ -1,11 +1,11 @@
-"""Forms: which rows run together, in which order, and that answers find their rows again."""
+"""Which rows run together and in which order; every answer goes back to its row."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from albert_bench.batching import SINGLY, WHOLE, Form, Runner, by_row, forms, streams
+from albert_bench.batching import ONE_BY_ONE, WHOLE, Batching, Runner, batchings, split_rows, streams
 from albert_bench.peers.base import HIDDEN, POOLED, padded
 from albert_bench.workload import mixed, uniform
 
@@ -27,15 +27,15 @@ class Echo:
 
 def test_groups():
     assert WHOLE.groups(LENGTHS) == [[0, 1, 2, 3, 4]]
-    assert SINGLY.groups(LENGTHS) == [[0], [1], [2], [3], [4]]
-    assert Form("", 2).groups(LENGTHS) == [[1, 3], [4, 0], [2]]
-    assert streams(2).groups(LENGTHS) == SINGLY.groups(LENGTHS)
+    assert ONE_BY_ONE.groups(LENGTHS) == [[0], [1], [2], [3], [4]]
+    assert Batching("", 2).groups(LENGTHS) == [[1, 3], [4, 0], [2]]
+    assert streams(2).groups(LENGTHS) == ONE_BY_ONE.groups(LENGTHS)
 
 
-@pytest.mark.parametrize("form", [WHOLE, SINGLY, Form("", 2), Form("", 8), streams(2)])
-def test_answers_find_their_rows(form):
+@pytest.mark.parametrize("batching", [WHOLE, ONE_BY_ONE, Batching("", 2), Batching("", 8), streams(2)])
+def test_answers_find_their_rows(batching):
     rows = [np.arange(length) + 10 * length for length in LENGTHS]
-    answers = by_row(Runner(Echo()).run(rows, form), LENGTHS, HIDDEN)
+    answers = split_rows(Runner(Echo()).run(rows, batching), LENGTHS, HIDDEN)
     for row, answer in zip(rows, answers, strict=True):
         np.testing.assert_array_equal(answer[HIDDEN][:, 0], row)
         np.testing.assert_array_equal(answer[POOLED], [row.sum()])
@@ -52,8 +52,10 @@ def test_streams_are_threads_of_their_own():
     assert 2 <= len(model.threads) <= 3
 
 
-def test_forms_of_work():
-    names = lambda work, packs, brief=False: [form.name for form in forms(work, packs, brief)]  # noqa: E731
+def test_batchings_of_a_workload():
+    def names(workload, packs, brief=False):
+        return [batching.name for batching in batchings(workload, packs, brief)]
+
     assert names(uniform(8, 128), False) == ["whole"]
     assert names(mixed(32), True) == ["whole"]
     assert names(mixed(32), False) == ["whole", "one by one", "buckets of 4", "buckets of 8"]

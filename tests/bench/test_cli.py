@@ -9,7 +9,7 @@ import pytest
 from albert_bench import cli
 from albert_bench.cli import main
 from albert_bench.peers.base import PEERS, Contender, Peer
-from albert_bench.suite import counts
+from albert_bench.suite import thread_counts
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def test_engine_and_onnxruntime(bench, tmp_path):
     assert "onnxruntime" in (tmp_path / "out" / "throughput.svg").read_text()
     (model,) = results["models"]
     assert [row["work"] for row in model["work"]] == ["1x16", "mixed 32", "mixed 128"]
-    forms = {}
-    for entrant in model["work"][1]["entrants"]:
-        forms.setdefault(entrant["contender"], []).append(entrant["form"])
-        assert "fault" not in entrant
-        assert entrant["check"]["cosine"] > 0.95
-        assert len(entrant["seconds"]) == 2
-        assert entrant["ms"]["median"] > 0
-    assert forms["engine fp32"] == ["whole"]
+    batchings = {}
+    for run in model["work"][1]["entrants"]:
+        batchings.setdefault(run["contender"], []).append(run["form"])
+        assert "fault" not in run
+        assert run["check"]["cosine"] > 0.95
+        assert len(run["seconds"]) == 2
+        assert run["ms"]["median"] > 0
+    assert batchings["engine fp32"] == ["whole"]
     peer_forms = ["whole", "one by one", "buckets of 4", "buckets of 8", "2 streams"]
-    assert forms["onnxruntime fp32"] == forms["onnxruntime int8"] == peer_forms
+    assert batchings["onnxruntime fp32"] == batchings["onnxruntime int8"] == peer_forms
     memory = {row["contender"]: row for row in model["memory"]}
     assert 0 < memory["onnxruntime fp32"]["resident_bytes"] < memory["onnxruntime fp32"]["peak_bytes"]
 
@@ -88,11 +88,11 @@ def test_faulty_contenders_are_reported_and_not_timed(bench, monkeypatch, tmp_pa
     assert code == 0
     (model,) = results["models"]
     for row in model["work"]:
-        entrants = {entrant["contender"]: entrant for entrant in row["entrants"]}
-        assert entrants["engine fp32"]["ms"]["median"] > 0
-        assert "differs by" in entrants["faulty fp32"]["fault"]
-        assert entrants["faulty bf16"]["fault"].startswith("its process died of SIGABRT")
-        assert "ms" not in entrants["faulty fp32"] | entrants["faulty bf16"]
+        runs = {run["contender"]: run for run in row["entrants"]}
+        assert runs["engine fp32"]["ms"]["median"] > 0
+        assert "differs by" in runs["faulty fp32"]["fault"]
+        assert runs["faulty bf16"]["fault"].startswith("its process died of SIGABRT")
+        assert "ms" not in runs["faulty fp32"] | runs["faulty bf16"]
     assert "* faulty int8: ValueError: no int8 here\n" in out
     assert "faulty fp32 is left out: differs by" in err
 
@@ -115,7 +115,7 @@ def test_peers_that_are_not_installed_are_left_out(bench, monkeypatch):
     code, results, _, err = bench("--quick", "--precision", "fp32")
     assert code == 0
     assert "albert-bench: onnxruntime is left out: onnxruntime is not installed; pip install" in err
-    contenders = {entrant["contender"] for entrant in results["models"][0]["work"][0]["entrants"]}
+    contenders = {run["contender"] for run in results["models"][0]["work"][0]["entrants"]}
     assert contenders == {"engine fp32"}
 
 
@@ -172,4 +172,4 @@ def test_wrong_usage(capsys, options):
 
 
 def test_numbers_of_threads_of_the_standard_run():
-    assert [counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2, 3), (1, 2, 4, 8, 16)]
+    assert [thread_counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2, 3), (1, 2, 4, 8, 16)]

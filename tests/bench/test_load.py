@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from albert_bench.compare import manifest_of
+from albert_bench.compare import encoder_manifest
 from albert_bench.load import generators, report, servers
 from albert_bench.load.client import Connection, floats, request_bytes
 from albert_bench.load.generators import ID, Load, Target, closed_loop, open_loop
@@ -14,9 +14,9 @@ from albert_bench.load.plots import draw
 from albert_bench.load.policies import arrivals, turn
 from albert_bench.load.policies import main as policies_main
 from albert_bench.load.soak import main as soak_main
-from albert_bench.load.sweep import figures, main, requests_of
+from albert_bench.load.sweep import main, make_requests, summarize
 from albert_runtime import ArtifactError, Predictor
-from albert_runtime.serve.http.inference import names_of, read_request
+from albert_runtime.serve.http.inference import parse_request, requested_outputs
 
 
 async def against(handler, ask):
@@ -64,8 +64,8 @@ def test_a_request_is_what_the_server_reads():
         b"\r\n\r\n", 1
     )
     length = head.split(b"inference-header-content-length: ")[1].split(b"\r\n")[0]
-    request, tensors = read_request(body, length.decode())
-    assert request.id == "x" and names_of(request) == ["pooled_output"]
+    request, tensors = parse_request(body, length.decode())
+    assert request.id == "x" and requested_outputs(request) == ["pooled_output"]
     assert tensors[0].name == "input_ids" and tensors[0].values.tolist() == [[5, 6, 7]]
 
 
@@ -109,7 +109,7 @@ def test_what_goes_wrong_is_counted():
 
 
 def test_a_load_without_answers():
-    assert figures(Load(offered=3, seconds=1.0))["p99"] is None
+    assert summarize(Load(offered=3, seconds=1.0))["p99"] is None
 
 
 def test_throughput_within_a_bound():
@@ -153,7 +153,7 @@ def test_the_whole_on_a_small_model(artifact, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("albert_bench.load.sweep.SHARES", (0.2, 0.5))
     assert main([str(artifact), "-o", str(tmp_path), "--seconds", "0.3", "--rounds", "1"]) == 0
     results = json.loads((tmp_path / "load.json").read_text("utf-8"))
-    names = {contender.name for contender in servers.CONTENDERS}
+    names = {server.name for server in servers.SERVERS}
     assert set(results["capacity"]) == names and {turn["server"] for turn in results["ladder"]} == names
     assert all(set(turn["statuses"]) <= {"200"} for turn in results["ladder"])
     table = (tmp_path / "load.md").read_text("utf-8")
@@ -170,12 +170,12 @@ def test_the_whole_on_a_small_model(artifact, tmp_path, monkeypatch, capsys):
 
 def test_servers_answer_alike(artifact):
     """The peers' answers are the engine's, within what float32 allows."""
-    requests = requests_of(Predictor(artifact).manifest)[:8]
+    requests = make_requests(Predictor(artifact).manifest)[:8]
     answers = []
-    for contender in servers.CONTENDERS:
-        with servers.running(contender, artifact) as server:
+    for server in servers.SERVERS:
+        with servers.running(server, artifact) as process:
 
-            async def ask(port=server.port):
+            async def ask(port=process.port):
                 connections = [Connection("127.0.0.1", port) for _ in requests]
                 asked = (one.ask(request) for one, (request, _) in zip(connections, requests, strict=True))
                 replies = await asyncio.gather(*asked)
@@ -192,8 +192,8 @@ def test_an_artifact_of_any_precision_is_served(export_artifact):
     """Where engines are compared it is refused: there each peer converts float32 weights itself."""
     half = export_artifact("albert-chinese-tiny", small_layers=1, precision="fp16")
     with pytest.raises(ArtifactError, match="stores its weights in fp16"):
-        manifest_of(half)
-    assert manifest_of(half, any_precision=True).precision == "fp16"
+        encoder_manifest(half)
+    assert encoder_manifest(half, any_precision=True).precision == "fp16"
 
 
 def test_an_artifact_that_cannot_be_served(tmp_path, capsys):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from albert_bench import machine
-from albert_bench.batching import SINGLY, WHOLE, streams
+from albert_bench.batching import ONE_BY_ONE, WHOLE, streams
 from albert_bench.check import MIN_COSINE, check
 from albert_bench.peers.base import HIDDEN, PEERS, POOLED
-from albert_bench.process import Child
+from albert_bench.process import Process
 from albert_runtime import Predictor
 
 ROWS = [np.arange(5, 12), np.arange(20, 23), np.arange(8, 24)]
@@ -37,21 +37,21 @@ def test_a_peer_gives_the_engines_answers(make_job, expected, contender, monkeyp
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     job = replace(make_job(contender.peer), contender=contender)
     if contender.precision in PEERS[contender.peer].prepared:
-        child = Child(job)
-        assert child.prepare() > 0
-        child.close()
+        process = Process(job)
+        assert process.prepare() > 0
+        process.close()
     for count in (0, 2):
-        child = Child(replace(job, streams=count))
-        child.load()
-        for form in (streams(count),) if count else (WHOLE, SINGLY):
-            found = check(expected, child.answer(ROWS, form), contender.precision)
+        process = Process(replace(job, streams=count))
+        process.load()
+        for batching in (streams(count),) if count else (WHOLE, ONE_BY_ONE):
+            found = check(expected, process.answer(ROWS, batching), contender.precision)
             if contender.name == "openvino int8" and not EXACT_BYTES:
                 # Off, it would be reported and not timed; that rule decides, in this test as in the bench.
                 assert (found.fault is None) == (found.cosine >= MIN_COSINE["int8"]) and found.cosine > 0.9
                 assert found.fault is None or re.match(r"has a cosine of 0\.9\d+ to the engine", found.fault)
             else:
                 assert found.fault is None
-        child.close()
+        process.close()
 
 
 def test_versions_and_what_is_missing(monkeypatch):

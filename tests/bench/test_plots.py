@@ -1,19 +1,19 @@
-"""The pictures: made of whatever was timed, the same from the same results."""
+"""The plots: made of whatever was timed, the same from the same results."""
 
 from albert_bench.plots import draw
 
 MACHINE = {"cpu": "Some CPU"}
 
 
-def row(work, lengths, *names, threads=2):
+def row(workload, lengths, *names, threads=2):
     figures = {
         "form": "whole",
         "ms": {"median": 2.0},
         "gflops": {"median": 100.0},
         "ceiling_gflops": {"0": 230.0},
     }
-    entrants = [{"contender": name, **figures} for name in names]
-    return {"work": work, "threads": threads, "lengths": lengths, "entrants": entrants}
+    runs = [{"contender": name, **figures} for name in names]
+    return {"work": workload, "threads": threads, "lengths": lengths, "entrants": runs}
 
 
 def results(*rows):
@@ -30,7 +30,7 @@ def test_pictures(tmp_path):
     assert [path.name for path in draw(found, tmp_path)] == ["throughput.svg", "latency.svg"]
     texts = [(tmp_path / name).read_text() for name in ("throughput.svg", "latency.svg")]
     assert "albert-x, 2 threads, Some CPU" in texts[0]
-    for label in ("engine", "other plain", "peer", "ceiling", "2x16", "int8"):
+    for label in ("engine", "other plain", "peer", "peak", "2x16", "int8"):
         assert label in texts[0]
     assert "never" not in texts[0]
     assert "other plain" not in texts[1]

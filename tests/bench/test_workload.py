@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from albert_bench.compare import manifest_of
-from albert_bench.workload import NAMES, QUICK, mixed, uniform, works
+from albert_bench.compare import encoder_manifest
+from albert_bench.workload import QUICK, STANDARD, mixed, select_workloads, uniform
 from albert_export.variants import VARIANTS
 
 BASE = VARIANTS["albert-base-v2"]
 
 
 def test_rows_follow_from_the_seed_alone():
-    for work in works(NAMES, BASE):
-        first, second = work.rows(BASE), work.rows(BASE)
-        assert [len(row) for row in first] == list(work.lengths)
+    for workload in select_workloads(STANDARD, BASE):
+        first, second = workload.rows(BASE), workload.rows(BASE)
+        assert [len(row) for row in first] == list(workload.lengths)
         for a, b in zip(first, second, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 def test_ids_are_words_of_the_model(tiny):
-    for config in (BASE, manifest_of(tiny).config, replace(BASE, vocab_size=3)):
-        for work in works(QUICK, config):
-            ids = np.concatenate(work.rows(config))
+    for config in (BASE, encoder_manifest(tiny).config, replace(BASE, vocab_size=3)):
+        for workload in select_workloads(QUICK, config):
+            ids = np.concatenate(workload.rows(config))
             assert ids.min() >= min(5, config.vocab_size - 1)
             assert ids.max() < config.vocab_size
 
@@ -36,8 +36,12 @@ def test_mixed_lengths_are_clipped():
 
 
 def test_rows_too_long_for_the_model_are_left_out(tiny):
-    assert [work.name for work in works(NAMES, BASE)] == list(NAMES)
-    assert [work.name for work in works(NAMES, manifest_of(tiny).config)] == ["1x16", "mixed 32", "mixed 128"]
+    assert [workload.name for workload in select_workloads(STANDARD, BASE)] == list(STANDARD)
+    assert [workload.name for workload in select_workloads(STANDARD, encoder_manifest(tiny).config)] == [
+        "1x16",
+        "mixed 32",
+        "mixed 128",
+    ]
 
 
 def test_flops_are_those_of_the_matrix_products():

@@ -144,7 +144,7 @@ def test_failures_of_the_machine(run, tmp_path, golden, monkeypatch, failure):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(export, "run_stage", fail)
+    monkeypatch.setattr(export, "run_job", fail)
     outcome = run(golden / "model-gelu", "-o", tmp_path / "new", "--quiet")
     assert outcome.code == code
     assert words in one_line_error(outcome)
@@ -177,9 +177,9 @@ def test_tasks(run, golden, monkeypatch, task):
     run("albert-base-v2", "--task", task, "--random-weights")
     run(golden / "model-gelu", "--task", task, "--random-weights")
     for request in requests:
-        assert request.head.task == task
-        assert request.config.add_pooling_layer == (task == MODEL or request.head.reads_pooled)
-        assert request.labels == (("LABEL_0", "LABEL_1") if task in LABELLED else None)
+        assert request.source.head.task == task
+        assert request.source.config.add_pooling_layer == (task == MODEL or request.source.head.reads_pooled)
+        assert request.source.labels == (("LABEL_0", "LABEL_1") if task in LABELLED else None)
 
 
 def test_the_task_and_labels_of_a_folder(run, golden, monkeypatch):
@@ -189,8 +189,12 @@ def test_the_task_and_labels_of_a_folder(run, golden, monkeypatch):
     assert ", task token-classification\n" in outcome.err
     run(golden / "token-classification", "--task", "model")
     first, second = requests
-    assert first.head == Head("token-classification", 9) and first.labels[8] == "LABEL_8"
-    assert second.head == Head() and second.labels is None and second.config.add_pooling_layer
+    assert first.source.head == Head("token-classification", 9) and first.source.labels[8] == "LABEL_8"
+    assert (
+        second.source.head == Head()
+        and second.source.labels is None
+        and second.source.config.add_pooling_layer
+    )
 
 
 def test_tensors_that_do_not_fit_are_told_before_paddle_starts(run, golden, monkeypatch):
@@ -239,7 +243,7 @@ def test_more_labels_than_columns(run, tmp_path, write_checkpoint, tiny, tiny_te
 def test_weights_of_another_folder(run, golden, tmp_path, monkeypatch):
     requests = stop_at_the_pipeline(monkeypatch)
     run(golden / "model-gelu", "--weights", golden / "model-gelu" / "model_state.pdparams")
-    assert [request.weights.library for request in requests] == ["paddlenlp"]
+    assert [request.source.weights.library for request in requests] == ["paddlenlp"]
     outcome = run(golden / "model-gelu", "--weights", golden / "model-relu")
     assert "model-relu is not " in one_line_error(outcome)
 

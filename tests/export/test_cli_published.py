@@ -47,7 +47,7 @@ def test_published_weights_of_paddlenlp(
     assert published.calls == [("albert-base-v2", "paddlenlp", None)]
     assert f"fetched albert-base-v2 into {published.folder}" in outcome.err
     assert "albert-base-v2: PaddleNLP weights " in outcome.err and "task model" in outcome.err
-    assert (requests[0].config, requests[0].stem) == (tiny, "albert-base-v2")
+    assert (requests[0].source.config, requests[0].stem) == (tiny, "albert-base-v2")
     run(small_variant, "-o", tmp_path, "--source", "huggingface", "--revision", "abc")
     assert published.calls[1] == ("albert-base-v2", "huggingface", "abc")
 

@@ -9,7 +9,7 @@ from albert_export.cli import main
 from albert_runtime import InputError, Predictor
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.manifest import Manifest
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Model
 
 pytest.importorskip("transformers")
@@ -130,7 +130,7 @@ def test_other_precisions_and_the_other_format(exported, options):
 
 def test_servers_tell_their_shape(exported):
     predictor = Predictor(exported(tasks.MODEL)[1])
-    model = Model("states", "1", predictor, predictor.manifest, Limits())
+    model = Model("states", "1", predictor, predictor.manifest, ServerLimits())
     assert model.outputs()[-1] == ("hidden_states", "FP32", [-1, -1, LAYERS + 1, HIDDEN])
 
 

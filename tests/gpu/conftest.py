@@ -13,8 +13,8 @@ from albert_export.onnx_graph import Numbers, write_onnx
 from albert_export.precision import PRECISIONS, dtypes, rounded
 from albert_export.variants import VARIANTS
 from albert_runtime.artifact.config import LAYERS, AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS, SUFFIX, FileRecord, Manifest
-from albert_runtime.artifact.tasks import Head
+from albert_runtime.artifact.manifest import SUFFIX, FileRecord, Manifest
+from albert_runtime.artifact.tasks import INPUTS, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.backends.gpu import Gpu, find_gpu
 from albert_runtime.errors import BackendError

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albert_runtime.artifact.artifact import FileRecord, Manifest, TensorRecord, sha256_of
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS
-from albert_runtime.artifact.tasks import LABELLED, Head
-from albert_runtime.artifact.tensor_table import tensor_shapes
+from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.tasks import INPUTS, LABELLED, Head
+from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes
 from albert_runtime.backends import gpu
+from albert_runtime.files import sha256_file
 
 from .backends.fake_gpu import Driver, Runtime
 
@@ -88,7 +88,7 @@ def write_artifact(
         labels=tuple(labels) if task in LABELLED else None,
         inputs=INPUTS,
         outputs=head.outputs(config),
-        files={role: FileRecord(p.name, p.stat().st_size, sha256_of(p)) for role, p in paths.items()},
+        files={role: FileRecord(p.name, p.stat().st_size, sha256_file(p)) for role, p in paths.items()},
         tensors=tuple(tensors),
         verification={},
         head=head,

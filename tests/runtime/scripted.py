@@ -1,28 +1,48 @@
 """A model whose every output is decided by the test, behind a real tokenizer."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from albert_runtime.batch.packed import Limits
+from albert_runtime.artifact.tasks import INPUTS
+from albert_runtime.batch.packed import ModelLimits, PackedBatch
 from albert_runtime.text import stream
-from albert_runtime.text.stream import METHODS
-from albert_runtime.text.task_method import Setting
+from albert_runtime.text.registry import METHODS
+from albert_runtime.text.task_method import TextModel
 from albert_runtime.text.tokenizer import TextEncoder
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=16)
 
 
 def setting(
-    tokenizer: Path, task: str, run: Callable[..., Any], labels: Sequence[str] = (), limits: Limits = LIMITS
-) -> Setting:
-    """A setting of the method for ``task``, whose ``run(batch, outputs, positions)`` the test gives."""
+    tokenizer: Path,
+    task: str,
+    run: Callable[..., Any],
+    labels: Sequence[str] = (),
+    limits: ModelLimits = LIMITS,
+) -> TextModel:
+    """A text model whose ``run(batch, outputs, positions)``, on padded arrays, the test gives."""
     encoder = TextEncoder(tokenizer, limits.max_position_embeddings, keep_first=task == "question-answering")
     outputs = next(method for method in METHODS.values() if task in method.tasks)
     names = getattr(outputs, "outputs", ("last_hidden_state", "pooled_output"))
-    return Setting("scripted", task, tuple(labels), tuple(names), 4, limits, encoder, run)
+
+    def run_packed(packed: PackedBatch, outputs: Sequence[str], score_tokens: Any) -> Any:
+        arrays = packed.to_padded()
+        if packed.choices is not None:
+            arrays = tuple(array.reshape(-1, packed.choices, array.shape[1]) for array in arrays)
+        positions = None
+        if score_tokens is not None:
+            inside = (
+                (score_tokens >= first) & (score_tokens < last)
+                for first, last in itertools.pairwise(packed.row_starts)
+            )
+            positions = [packed.positions[score_tokens[row]].tolist() for row in inside]
+        return run(dict(zip(INPUTS, arrays, strict=True)), outputs, positions=positions)
+
+    return TextModel("scripted", task, tuple(labels), tuple(names), 4, limits, encoder, run_packed)
 
 
 def by_token(table: dict[int, Sequence[float]], width: int) -> Callable[..., dict[str, np.ndarray]]:
@@ -37,6 +57,6 @@ def by_token(table: dict[int, Sequence[float]], width: int) -> Callable[..., dic
     return run
 
 
-def answer_one(made: Setting, name: str, item: object, **options: Any) -> Any:
+def answer_one(made: TextModel, name: str, item: object, **options: Any) -> Any:
     """The answer to one item."""
     return next(stream.stream(made, name, [item], options))

@@ -8,10 +8,10 @@ import pytest
 from albert_runtime import InputError, Predictor
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.artifact.tasks import MASKED_SPAN_LOGIT
-from albert_runtime.backends import base
-from albert_runtime.backends.base import PaddedBackend
+from albert_runtime.backends import padded
+from albert_runtime.backends.padded import PaddedBackend
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.batch.score_positions import tokens_at
 
 LABELS = ("O", "B-X", "I-X")
@@ -149,14 +149,14 @@ class Padded(PaddedBackend):
 @pytest.mark.parametrize("cap", [1, 20, 4096])
 @pytest.mark.parametrize("task", TASKS)
 def test_padded_backends_answer_alike(make_artifact, tmp_path, monkeypatch, task, cap):
-    monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", cap)
+    monkeypatch.setattr(PaddedBackend, "tokens_per_pass", cap)
     predictor = Predictor(make(make_artifact, tmp_path / "head", task), backend="native")
     backend = Padded(predictor)
     wide = {name: np.pad(values, ((0, 0), (0, 3))) for name, values in BATCH.items()}
     choices = task == "multiple-choice"
     if choices:
         wide = {name: values.reshape(2, 3, 11) for name, values in wide.items()}
-    packed = pack(wide, Limits(), choices=choices)
+    packed = pack(wide, ModelLimits(), choices=choices)
     expected = predictor.run(wide)
     results = backend.run(packed, TASKS[task])
     assert list(results) == list(expected)
@@ -180,13 +180,13 @@ def test_positions_pick_their_scores(make_artifact, tmp_path, monkeypatch, task)
     np.testing.assert_array_equal(some["prediction_scores"], expected)
     if task == "pretraining":
         np.testing.assert_array_equal(some["sop_logits"], everything["sop_logits"])
-    packed = pack(BATCH, Limits())
+    packed = pack(BATCH, ModelLimits())
     for cap in (1, 20, 4096):
-        monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", cap)
+        monkeypatch.setattr(PaddedBackend, "tokens_per_pass", cap)
         backend = Padded(predictor)
         scores = backend.run(packed, TASKS[task], tokens_at(packed, POSITIONS))["prediction_scores"]
         np.testing.assert_array_equal(scores, expected)
-    monkeypatch.setattr(base, "SCORES_PER_PASS", 1)
+    monkeypatch.setattr(padded, "_MAX_SCORES", 1)
     backend.run(packed, TASKS[task])
     assert backend.shapes[-1] == (1, 6)
 

@@ -1,16 +1,19 @@
 """Predictor on the C++ engine: options, outputs, threads, the same answer for every form of a batch."""
 
+import asyncio
 import json
 import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import albert_runtime
 from albert_runtime import AlbertError, ArtifactError, BackendError, InputError, Predictor
+from albert_runtime.scheduler.scheduler import Scheduler
 
 ROWS = [[5, 6, 7, 8, 9], [9], [4, 0, 2, 49]]
 PADDED = {
@@ -285,3 +288,72 @@ def test_no_warning_where_a_manifest_is(make_artifact, caplog):
     with caplog.at_level(logging.WARNING, "albert_runtime"):
         Predictor(make_artifact())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("batch", [ROWS, {"input_ids": np.array([[3, 4, 0], [5, 0, 0]])}])
+def test_a_packed_batch_runs_as_what_it_was_made_of(make_artifact, batch):
+    with Predictor(make_artifact()) as predictor:
+        packed, expected = predictor.pack(batch), predictor.run(batch)
+        assert_equal(predictor.run(packed), expected)
+        assert_equal(predictor.submit(packed).result(10), expected)
+        assert_equal(asyncio.run(predictor.arun(packed)), expected)
+    assert packed.tokens == (10 if batch is ROWS else 3)
+
+
+def test_packing_checks_and_cuts(make_artifact):
+    predictor = Predictor(make_artifact())
+    with pytest.raises(InputError, match="row 0, column 1: input_ids holds 70"):
+        predictor.pack([[1, 70]])
+    with pytest.raises(InputError, match="row 0 is 12 tokens long"):
+        predictor.pack([[1] * 12])
+    assert predictor.pack([[1] * 12], truncate=True).tokens == 10
+
+
+def test_a_packed_batch_of_choices_and_of_positions(make_artifact, tmp_path):
+    questions = [[[1, 2], [3]], [[4], [5, 6, 7]]]
+    chooser = Predictor(make_artifact(task="multiple-choice"))
+    packed = chooser.pack(questions)
+    assert packed.choices == 2
+    assert np.array_equal(chooser.run(packed)["logits"], chooser.run(questions)["logits"])
+    scorer = Predictor(make_artifact(folder=tmp_path / "lm", task="masked-lm"))
+    found = scorer.run(scorer.pack(ROWS), positions=[[0]] * len(ROWS))
+    expected = scorer.run(ROWS, positions=[[0]] * len(ROWS))
+    assert np.array_equal(found["prediction_scores"], expected["prediction_scores"])
+
+
+def test_the_scheduler_is_the_callers_choice(make_artifact):
+    made = []
+
+    def scheduler(run, **options):
+        made.append(Scheduler(run, patience=0.0, **options))
+        return made[-1]
+
+    with Predictor(make_artifact(), scheduler=scheduler, max_queue=7) as predictor:
+        assert [predictor.scheduler] == made
+        batches = []
+        predictor.scheduler.observers.append(batches.append)
+        predictor.submit(ROWS).result(10)
+    assert sum(one.rows for one in batches) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needle"),
+    [
+        ({"input_ids": [1, 70, 2]}, "input_ids must be from 0 to "),
+        ({"input_ids": [1, -1, 2]}, "input_ids must be from 0 to "),
+        ({"token_type_ids": [0, 9, 0]}, "token_type_ids must be from 0 to 1"),
+        ({"positions": [0, 1, 40]}, "positions must be from 0 to "),
+        ({"row_starts": [0, 2]}, "do not fit together"),
+        ({"row_starts": [0, 0, 3]}, "do not fit together"),
+        ({"masked_first": [0, 0]}, "do not fit together"),
+        ({"choices": 2}, "do not fit together"),
+    ],
+)
+def test_a_packed_batch_that_the_model_cannot_take(predictor, changes, needle):
+    packed = predictor.pack([[1, 5, 2]])
+    arrays = {
+        name: np.array(value, np.int32) if isinstance(value, list) else value
+        for name, value in changes.items()
+    }
+    with pytest.raises(InputError, match=needle):
+        predictor.run(replace(packed, **arrays))

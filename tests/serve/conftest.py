@@ -105,7 +105,7 @@ class App:
 @pytest.fixture(scope="module")
 def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
     """make_app(*names, warm=True, max_queue=..., **limits) -> App of these models."""
-    from albert_runtime.serve.limits import Limits
+    from albert_runtime.serve.limits import ServerLimits
     from albert_runtime.serve.models import Models
     from albert_runtime.serve.service import Service
 
@@ -113,7 +113,7 @@ def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
     made: list[App] = []
 
     def make(*names: str, warm: bool = True, options: Any = None, **limits: Any) -> App:
-        bounds = Limits(**limits)
+        bounds = ServerLimits(**limits)
         models = Models(bounds)
         for name in names:
             models.load(str(artifacts[name]), **{"backend": "native", "num_threads": 1, **(options or {})})

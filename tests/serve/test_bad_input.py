@@ -3,12 +3,18 @@
 import gzip
 import json
 import zlib
+from contextlib import nullcontext
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
+from albert_runtime import InputError
+from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.serve.grpc.messages import MESSAGES, SERVICE
+from albert_runtime.serve.limits import ServerLimits
+from albert_runtime.serve.request_limits import RequestLimits
 
 from .server import PATIENCE
 
@@ -43,7 +49,7 @@ def infer(client, model, *inputs, **more):
         ([ids([[5]], "nothing")], ["nothing", "input_ids"]),
         ([ids([[5]]), texts("a")], ["text"]),
         ([texts("a", name="text_pair")], ["text"]),
-        ([texts("a"), texts("a", "b", name="text_pair")], ["1 texts", "2 pairs"]),
+        ([texts("a"), texts("a", "b", name="text_pair")], ["text has 1 rows", "text_pair has 2"]),
         ([{**ids([5]), "name": "text"}], ["text", "BYTES"]),
         ([{**texts("a"), "name": "input_ids"}], ["input_ids", "INT64"]),
         ([texts()], ["no rows"]),
@@ -83,7 +89,7 @@ def test_a_message_does_not_repeat_what_is_long(client):
         ("nobody", 404, "nobody"),
         ("embedder/versions/9", 404, "9"),
         ("embedder/versions/x", 404, "x"),
-        ("%FF%00<script>", 404, "there is embedder"),
+        ("%FF%00<script>", 404, "this server has embedder"),
         ("embedder/versions/1", 200, ""),
     ],
 )
@@ -251,7 +257,7 @@ def test_too_many_texts_and_tokens(small):
 
 def test_an_answer_too_large(make_app):
     """One long row makes all others of its batch as wide; a mask's candidates repeat its text."""
-    app = make_app("embedder", "filler", answer_bytes=12_000)
+    app = make_app("embedder", "filler", max_answer_bytes=12_000)
     rows = ["a"] * 9 + ["a b " * 15]
     fitting = app.send("POST", "/v2/models/embedder/infer", json={"inputs": [texts(*rows[:9])]})
     assert fitting.status_code == 200
@@ -269,6 +275,18 @@ def test_an_answer_too_large(make_app):
     assert app.send("POST", "/predict", json={**masks, "top_k": 1}).status_code == 200
     answer = app.send("POST", "/predict", json={**masks, "top_k": 40})
     assert answer.status_code == 422 and "top_k" in answer.text
+
+
+def test_an_answer_of_all_layers_states_counts_every_layer(make_app, artifacts):
+    manifest = Artifact.open(artifacts["embedder"]).manifest
+    head = replace(manifest.head, hidden_states=True)
+    states = replace(manifest, head=head, outputs=head.outputs(manifest.config))
+    layers = manifest.config.num_hidden_layers + 1
+    expected = 4 * 3 * 10 * layers * manifest.config.hidden_size
+    for limit, fits in ((expected, True), (expected - 1, False)):
+        limits = RequestLimits(ServerLimits(max_answer_bytes=limit), None, states)
+        with nullcontext() if fits else pytest.raises(InputError, match=f"{expected} bytes"):
+            limits.check_outputs(3, 10, ["hidden_states"])
 
 
 def test_over_grpc_too(small):
@@ -295,7 +313,7 @@ def test_over_grpc_too(small):
         (request([1, 1], [5], outputs=[{"name": "nothing"}]), "INVALID_ARGUMENT", "nothing"),
         (request([1, 1], [50]), "INVALID_ARGUMENT", "50"),
         (request([1, 65], [5] * 65), "INVALID_ARGUMENT", "takes 40"),
-        (request([1, 2], [5]), "INVALID_ARGUMENT", "1 values, its shape makes 2"),
+        (request([1, 2], [5]), "INVALID_ARGUMENT", "1 values; its shape needs 2"),
         (request([3], [5] * 3), "INVALID_ARGUMENT", "input_ids"),
         (request([1, 2**18], [5] * 2**18, id="x" * 2**20), "RESOURCE_EXHAUSTED", "1048576"),
     ):

@@ -25,7 +25,7 @@ SETTINGS = settings(
 
 @pytest.fixture(scope="module")
 def app(make_app):
-    return make_app("embedder", body_bytes=100_000)
+    return make_app("embedder", max_body_bytes=100_000)
 
 
 def frame(asked, *tensors):
@@ -178,12 +178,12 @@ def test_deep_json(app, predictors, depth, place):
 @pytest.mark.parametrize(
     ("raw", "needle"),
     [
-        (b"\x03\x00\x00", "within the length"),
-        (b"\x04\x00\x00\x00who", "4 bytes, 3 are left"),
+        (b"\x03\x00\x00", "in the middle of the length"),
+        (b"\x04\x00\x00\x00who", "4 bytes, of which only 3 are there"),
         (b"\xff\xff\xff\xffwho", "4294967295 bytes"),
         (b"\x03\x00\x00\x00\xff\xfe\xfd", "not UTF-8"),
         (b"\x03\x00\x00\x00\xed\xa0\x80", "not UTF-8"),  # a surrogate
-        (b"\x03\x00\x00\x00who" * 2, "2 strings, its shape makes 1"),
+        (b"\x03\x00\x00\x00who" * 2, "2 strings; its shape needs 1"),
         (b"", "0 strings"),
     ],
 )
@@ -198,7 +198,7 @@ def test_strings_that_are_none(app, raw, needle):
     ("change", "needle"),
     [
         ({"datatype": "FP16"}, "FP16"),
-        ({"shape": [2, 4]}, "48 bytes, its shape and type make 64"),
+        ({"shape": [2, 4]}, "48 bytes; its shape and datatype need 64"),
         ({"shape": [-2, -3]}, "shape"),
         ({"parameters": {"binary_data_size": 47}}, "47 bytes"),
         ({"parameters": {"binary_data_size": 49}}, "48 bytes are left"),

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 
 from .conftest import assert_equal
 from .server import COMMAND, INFER, PATIENCE, asked, connected, raw, until
@@ -51,7 +51,7 @@ def test_not_ready_before_the_warm_up(make_app):
     assert app.send("GET", "/status.json").json()["ready"] is False
     assert "not ready" in app.send("GET", "/").text
     answer = app.send("POST", INFER, json=asked(np.array([[5]])))
-    assert answer.status_code == 503 and "warms up" in answer.json()["error"]
+    assert answer.status_code == 503 and "warming up" in answer.json()["error"]
     assert answer.headers["retry-after"]
     app.run(app.service.warm_up())
     assert app.send("GET", "/v2/health/ready").status_code == 200
@@ -62,7 +62,7 @@ def test_not_ready_before_the_warm_up(make_app):
 def test_the_warm_up_runs_the_model(make_app, name):
     app = make_app(name, warm=False)
     passes = []
-    next(iter(app.service.models)).predictor.batcher.observers.append(passes.append)
+    next(iter(app.service.models)).predictor.scheduler.observers.append(passes.append)
     app.run(app.service.warm_up())
     assert len(passes) == 1
 
@@ -216,7 +216,7 @@ def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
         with channel_to(server.grpc) as channel:
             assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"") == b"\x08\x02"  # NOT_SERVING
         late = server.http.post(INFER, json=asked(asks[0]))
-        assert late.status_code == 503 and "going down" in late.json()["error"]
+        assert late.status_code == 503 and "shutting down" in late.json()["error"]
         for answer, ids in zip(answers, asks, strict=True):
             right(answer.result(PATIENCE), predictors, ids)
         assert texts.result(PATIENCE).status_code == 200
@@ -256,7 +256,7 @@ def test_what_takes_too_long_is_given_up(start, artifacts):
         server.process.send_signal(signal.SIGTERM)
         for answer in answers:
             told = answer.result(PATIENCE)
-            assert told.status_code == 503 and "going down" in told.json()["error"]
+            assert told.status_code == 503 and "shutting down" in told.json()["error"]
     assert server.join() == 1
     assert server.events("stopped")[-1]["all_answered"] is False
     assert not [line for line in server.lines() if line["level"] == "error"]
@@ -279,7 +279,7 @@ def test_idle_connections_do_not_hold_it_up(start, artifacts):
 
 
 def test_idle_connections_are_kept_for_a_while(start, artifacts):
-    assert Limits().keep_alive > 60  # for which proxies keep theirs
+    assert ServerLimits().keep_alive > 60  # for which proxies keep theirs
     server = start([artifacts["embedder"]], "--no-grpc", "--keep-alive", 2)
     with connected(server) as connection:
         for _ in range(2):

@@ -96,7 +96,7 @@ def test_a_full_queue(held):
         for _ in range(4):
             stack.enter_context(connected(held)).sendall(b"".join(raw(FEW)))
         waiting(held, 4)
-        check_refused(held, "4 requests wait")
+        check_refused(held, "4 requests are waiting")
     assert ended(held, "overloaded") == refused + 1
     until(lambda: held.metric("albert_in_flight_requests") == 0, "the end of the clients that went")
 
@@ -107,7 +107,7 @@ def test_too_many_at_once(held):
             head, body = raw(FEW)
             stack.enter_context(connected(held)).sendall(head + body[:10])
         in_flight(held, 6)
-        check_refused(held, "6 requests are in this server")
+        check_refused(held, "already handling 6 requests")
 
 
 @pytest.mark.alone  # seen there within the 0.1 s that it has

@@ -112,7 +112,7 @@ def test_forms_that_are_none(app, body):
 def test_a_server_that_is_not_ready(make_app):
     answer = post(make_app("embedder", warm=False), "embedder", "who")
     assert answer.status_code == 503 and answer.headers["retry-after"]
-    assert answer_of(answer.text) == "this server warms up"
+    assert answer_of(answer.text) == "this server is warming up"
 
 
 def test_the_live_numbers(make_app):

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from albert_runtime import InputError
 from albert_runtime.serve import tracing
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
 
@@ -27,17 +27,17 @@ def spans(monkeypatch):
 
 @pytest.fixture
 def service(artifacts):
-    models = Models(Limits())
+    models = Models(ServerLimits())
     models.load(str(artifacts["sentiment"]))
-    found = Service(models, Limits())
+    found = Service(models, ServerLimits())
     asyncio.run(found.warm_up())
     yield found
     models.close()
 
 
 def test_a_span_continues_the_clients_trace(spans, service):
-    with service.request("v2", {"traceparent": PARENT}) as ticket:
-        ticket.model = service.models.find()
+    with service.admit("v2", {"traceparent": PARENT}) as active:
+        active.model = service.models.find()
     (span,) = spans()
     assert f"{span.context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{span.parent.span_id:016x}" == PARENT.split("-")[2]
@@ -50,7 +50,7 @@ def test_a_span_continues_the_clients_trace(spans, service):
     [(InputError("secret text"), "invalid", False), (ZeroDivisionError("secret text"), "internal", True)],
 )
 def test_errors_tell_no_text(spans, service, error, outcome, failed):
-    with pytest.raises(type(error)), service.request("predict", {}):
+    with pytest.raises(type(error)), service.admit("predict", {}):
         raise error
     (span,) = spans()
     assert span.attributes["albert.outcome"] == outcome and span.parent is None
@@ -60,6 +60,6 @@ def test_errors_tell_no_text(spans, service, error, outcome, failed):
 
 def test_without_opentelemetry(monkeypatch, spans, service):
     monkeypatch.setattr(tracing, "trace", None)
-    with service.request("v2", {}):
+    with service.admit("v2", {}):
         pass
     assert spans() == ()

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from albert_runtime.scheduler.scheduler import Pass
+from albert_runtime.scheduler.scheduler import BatchStats
 
 from .server import INFER, PATIENCE, asked, connected, samples, until
 
@@ -55,19 +55,19 @@ def test_the_log_is_json_and_holds_no_text(start, artifacts):
 
 def test_an_error_within_is_told_without_its_message(make_app, monkeypatch, caplog):
     """A library may put into it what a user sent."""
-    from albert_runtime.serve.logs import Json
+    from albert_runtime.serve.logs import JsonFormatter
 
     app = make_app("embedder")
-    batcher = next(iter(app.service.models)).predictor.batcher
+    scheduler = next(iter(app.service.models)).predictor.scheduler
 
     def broken(batch, outputs, score_tokens):
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(batcher, "run", broken)
+    monkeypatch.setattr(scheduler, "run", broken)
     answer = app.send("POST", INFER, json=asked(np.array([[5]])))
     assert answer.status_code == 500 and SECRET not in answer.text
     assert app.send("POST", "/v1/embeddings", json={"input": "a"}).json()["error"]["type"] == "server_error"
-    lines = [Json().format(record) for record in caplog.records if record.name == "albert_serve"]
+    lines = [JsonFormatter().format(record) for record in caplog.records if record.name == "albert_serve"]
     told = [json.loads(line) for line in lines if "traceback" in line]
     assert told and SECRET not in "".join(lines)
     assert told[0]["error"] == "RuntimeError" and "in broken" in told[0]["traceback"]
@@ -106,8 +106,8 @@ def test_the_metrics(make_app):
 def test_padding_that_was_computed_was_not_avoided(make_app):
     """On ONNX Runtime and Paddle passes are padded."""
     app = make_app("embedder")
-    (count,) = next(iter(app.service.models)).predictor.batcher.observers
-    count(Pass(rows=2, tokens=6, padded_tokens=8, padded=True, waited=(0.0,), seconds=0.1))
+    (count,) = next(iter(app.service.models)).predictor.scheduler.observers
+    count(BatchStats(rows=2, tokens=6, padded_tokens=8, padded=True, waited=(0.0,), seconds=0.1))
     assert 'albert_padding_avoided_tokens_total{model="embedder"} 0.0' in app.send("GET", "/metrics").text
 
 

@@ -1,4 +1,4 @@
-"""From documents to rows of ids, and from rows to masked batches."""
+"""Turns documents into rows of ids, and rows into masked batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class Rows:
 
     @property
     def tokens(self) -> int:
-        """Ids that are not padding."""
+        """Number of ids that are not padding."""
         return sum(int((rows != PAD).sum()) for rows in self.by_width.values())
 
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """ids [B, T] with masks, chosen [N] places in the flattened ids, wanted [N] the ids that stood there."""
+    """ids [B, T] with masks; chosen [N], positions in the flattened ids; wanted [N], the ids there."""
 
     ids: Ids
     chosen: Ids
@@ -36,7 +36,7 @@ class MaskedBatch:
 
 
 def make_rows(documents: Sequence[Document], tokenizer: Tokenizer, longest: int) -> Rows:
-    """Neighbouring paragraphs share a row as long as it has at most ``longest`` ids; longer ones are cut."""
+    """Pack neighbouring paragraphs into rows of at most ``longest`` ids; longer paragraphs are cut."""
     rows: dict[int, list[Ids]] = {width: [] for width in WIDTHS if width <= longest}
     for document in documents:
         pending: list[int] = []
@@ -62,9 +62,10 @@ def _add(rows: dict[int, list[Ids]], ids: list[int]) -> None:
 
 
 class Masker:
-    """Chooses whole words: all the pieces of a word or none. Other signs than words are chosen more seldom.
+    """Masks whole words: all the pieces of a word or none. Punctuation is masked less often.
 
-    Of the chosen places ``kept`` show what stood there, ``changed`` a random piece, and the others [MASK].
+    Of the chosen positions a share ``kept`` keep their piece, a share ``changed`` get a random one, and the
+    others get [MASK].
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Masker:
         begins = self.begins[rows]
         begins[:, 0] = True
         word = np.cumsum(begins.ravel()) - 1
-        # A word's rate is its first piece's; one random number a word.
+        # A word's rate is that of its first piece; one random number per word.
         hidden = rng.random(word[-1] + 1) < self.rate[rows][begins]
         chosen = np.flatnonzero(hidden[word])
         wanted = rows.ravel()[chosen]
@@ -102,7 +103,7 @@ class Masker:
 
 
 def epoch(rows: Rows, tokens: int, rng: np.random.Generator) -> Iterator[Ids]:
-    """Every row once, in batches of about ``tokens`` ids and one width each, shuffled."""
+    """Every row once, in shuffled batches of one width and about ``tokens`` ids each."""
     batches = []
     for width, group in rows.by_width.items():
         order = rng.permutation(len(group))

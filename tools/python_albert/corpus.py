@@ -1,4 +1,4 @@
-"""English prose about Python that every Debian machine with Python and numpy has.
+"""English prose about Python, found on every Debian machine with Python, its documentation and numpy.
 
 The documentation of Python in its source form (package python3-doc), docstrings and comment blocks of the
 standard library's and numpy's sources, the docstrings of built-in types and functions, and the language
@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 
 SKIPPED_FOLDERS = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__phello__"}
-# Written in C, so that only a running interpreter knows their docstrings.
+# Written in C: only a running interpreter has their docstrings.
 BUILT_IN = """
 builtins _abc _asyncio _bisect _collections _contextvars _csv _datetime _decimal _elementtree
 _functools _hashlib _heapq _io _json _operator _pickle _random _socket _sqlite3 _ssl _struct _thread _weakref
@@ -54,7 +54,7 @@ class Document:
 
 
 def documents() -> list[Document]:
-    """Everything, in an order that depends on the texts alone; a paragraph occurs once."""
+    """All documents, in an order that depends on the texts alone; each paragraph occurs once."""
     seen: set[str] = set()
     found = []
     for source, origin, text in _texts():
@@ -73,12 +73,12 @@ def documents() -> list[Document]:
 
 
 def prose(text: str) -> Iterator[str]:
-    """The paragraphs of a text that are sentences, without markup, tables and code."""
+    """The prose paragraphs of a text, without markup, tables and code."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         lines: list[str] = []
         for line in block.splitlines():
             if _RULE.match(line):
-                lines = []  # what stands above a rule is a heading
+                lines = []  # the text above a rule is a heading
             elif _BULLET.match(line) and lines:
                 yield from _prose(lines)
                 lines = [_BULLET.sub("", line)]

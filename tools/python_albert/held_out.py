@@ -1,4 +1,4 @@
-"""Sentences of held-out files with one word replaced by [MASK]: a yardstick kept beside the model."""
+"""Writes the test set kept beside the model: held-out sentences with one word replaced by [MASK]."""
 
 import json
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ FEWEST, MOST = 8, 60
 
 
 def write_held_out(path: Path, documents: Sequence[Document], tokenizer: Tokenizer, seed: int) -> None:
-    """Write JSON lines {"text": with one [MASK], "word": what stood there}.
+    """Write JSON lines {"text": the text with one [MASK], "word": the masked word}.
 
-    The word is one piece of the vocabulary, of letters only; every word of a text is as likely.
+    The word is a single piece of the vocabulary, letters only, chosen uniformly from the text.
     """
     rng = np.random.default_rng(seed)
     texts = [text for document in documents if document.held_out for text in document.paragraphs]

@@ -1,9 +1,9 @@
-"""Starting values: what counting can find out is not left to gradient steps.
+"""Initial values: gradient steps are not spent on what counting can find.
 
-Words get the leading singular vectors of their co-occurrences (positive pointwise mutual information with
-the next, the previous and the neighbouring pieces), positions sines of their place, the decoder's bias the
-logarithm of the pieces' frequencies. Six of the heads begin by looking one to three places to the left or the
-right, which random heads take most of a short training to find. Everything else is random numbers.
+Word embeddings start as the leading singular vectors of co-occurrences (positive pointwise mutual information
+with the next, the previous and the neighbouring pieces), position embeddings as sine waves, and the decoder's
+bias as the log frequencies of the pieces. Six heads start by attending one to three positions to the left or
+right, which random heads need most of a short training to learn. Everything else is random.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from .vocabulary import SPECIAL
 
 Float = NDArray[np.float32]
 WORD_SIZE, POSITION_SIZE, NEIGHBOURHOOD = 0.05, 0.035, 4
-# Radians a place, of the fastest and the slowest wave.
+# Radians per position of the fastest and the slowest wave.
 FASTEST, SLOWEST = 2.5, 0.02
 OFFSETS = (-1, 1, -2, 2, -3, 3)
 SHARPNESS = 1.35
@@ -24,11 +24,11 @@ SHARPNESS = 1.35
 
 @torch.no_grad()
 def set_initial_values(model: AlbertForMaskedLM, rows: Rows, rng: np.random.Generator) -> None:
-    """Write a value into every parameter of the model; ``rows`` are what is counted."""
+    """Set every parameter of the model; frequencies are counted in ``rows``."""
     config = model.config
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and "embeddings." not in name:
-            # A matrix keeps the size of what passes it, whatever its width: Glorot's rule.
+            # Glorot's rule: a matrix preserves the scale of its input, whatever its width.
             torch.nn.init.xavier_normal_(parameter)
     embeddings = model.albert.embeddings
     _copy(embeddings.word_embeddings.weight, _word_vectors(config, rows, rng))
@@ -98,7 +98,7 @@ def _look_at_neighbours(model: AlbertForMaskedLM, rng: np.random.Generator) -> N
     config = model.config
     embedding, hidden = config.embedding_size, config.hidden_size
     size = hidden // config.num_attention_heads
-    # Columns of equal length at right angles: the waves can be read back out of the hidden states.
+    # Orthogonal columns of equal length: the waves can be recovered from the hidden states.
     mapping = np.linalg.qr(rng.standard_normal((hidden, embedding)))[0] * np.sqrt(hidden / embedding)
     back = mapping.T * (embedding / hidden)
     _copy(model.albert.encoder.embedding_hidden_mapping_in.weight, mapping)

@@ -1,4 +1,4 @@
-"""The model: transformers' AlbertForMaskedLM, of which training chooses how often its one layer runs."""
+"""The model: transformers' AlbertForMaskedLM; training chooses how many times its one layer runs."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def new_model() -> AlbertForMaskedLM:
 
 
 def scores(model: AlbertForMaskedLM, ids: Tensor, chosen: Tensor, passes: int) -> Tensor:
-    """Scores [N, V] of the ``chosen`` places [N] of the flattened ids [B, T], after ``passes`` passes."""
+    """Scores [N, V] at the ``chosen`` positions [N] of the flattened ids [B, T], after ``passes`` passes."""
     model.config.num_hidden_layers = passes
     try:
         hidden = model.albert(ids, attention_mask=(ids != PAD).long())[0]
@@ -47,7 +47,7 @@ def scores(model: AlbertForMaskedLM, ids: Tensor, chosen: Tensor, passes: int) -
 
 def save(folder: Path, model: AlbertForMaskedLM, tokenizer: Tokenizer) -> None:
     """Write the folder that transformers and albert-export read, weights in float16."""
-    halves: dict[int, Tensor] = {}  # by address: tied tensors stay one, and are stored once
+    halves: dict[int, Tensor] = {}  # by address, so that tied tensors are stored once
     values = {
         name: halves.setdefault(tensor.data_ptr(), tensor.half())
         for name, tensor in model.state_dict().items()

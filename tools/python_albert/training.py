@@ -1,4 +1,4 @@
-"""The training loop: few passes of the shared layer first, all of them at the end."""
+"""The training loop: few passes of the shared layer at first, all of them at the end."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,20 +21,20 @@ LOGGED_STEPS = 250
 
 @dataclass(frozen=True)
 class Stage:
-    """``steps`` steps, each of which draws its number of passes from ``passes``."""
+    """``steps`` training steps, each with a number of passes drawn from ``passes``."""
 
     passes: tuple[int, ...]
     steps: int
 
 
-# A pass costs the same at any depth, so most steps make few: the layer learns to refine what a pass left,
-# and goes on to do so when the last stage lets it run as often as it will be run.
+# Every pass costs the same, so most steps use few: the layer learns to refine the output of the pass before,
+# and still does when the last stage runs it as often as inference will.
 STAGES = (Stage((2, 3, 4, 5), 5000), Stage((4, 6, 8, 12), 1800), Stage((PASSES,), 1200))
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy in nats, share of places where the best or one of the five best pieces is right."""
+    """Mean cross-entropy in nats, and the shares of masks whose best, or one of the best five, is right."""
 
     loss: float
     first: float
@@ -45,7 +45,7 @@ class Score:
 
 
 def held_out_batches(rows: Rows, masker: Masker, tokens: int = EVALUATED_TOKENS) -> list[MaskedBatch]:
-    """The same masked batches at every call."""
+    """Masked batches, the same on each call."""
     rng = np.random.default_rng(12345)
     batches: list[MaskedBatch] = []
     for ids in epoch(rows, BATCH_TOKENS, rng):
@@ -83,13 +83,13 @@ def train(
     checkpoint: Callable[[], None],
     log: Callable[[str], None],
 ) -> None:
-    """Train in place. The last stage sees ``long_rows``, so that every position has been learned."""
+    """Train in place. The last stage uses ``long_rows``, so that all positions are learned."""
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         inside = "albert_layer_groups" in name and parameter.ndim == 2
         (matrices if inside else others).append(parameter)
     optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-        # Muon: steps of one size in every direction of a matrix (Jordan et al., 2024).
+        # Muon: steps of equal size in all directions of a matrix (Jordan et al., 2024).
         (torch.optim.Muon(matrices, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"), MATRIX_RATE),
         (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.01), OTHER_RATE),
     ]

@@ -1,4 +1,4 @@
-"""The tokenizer: ALBERT's rules, with a vocabulary of this text."""
+"""The tokenizer: ALBERT's rules, with a vocabulary learned from this text."""
 
 import string
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """Lower case, no accents, U+2581 before words, [CLS] A [SEP] B [SEP]; merged pairs (BPE).
+    """Lower case, no accents, U+2581 before words, [CLS] A [SEP] B [SEP]; byte-pair encoding (BPE).
 
-    Training gives the same vocabulary for the same text. A full stop after [MASK] is the piece that it is
-    after a word: only the beginning of a text gets a space that is not there.
+    Training gives the same vocabulary for the same text. A space is added only at the start of a text, so
+    that a full stop after [MASK] is the same piece as after a word.
     """
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
@@ -31,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first"),
-            # Words, numbers and single other signs: no piece spans two of them.
+            # Words, numbers and other single characters: no piece spans two of these.
             pre_tokenizers.Split(Regex(r"▁?(?:\p{L}+|\p{N}+|[^\p{L}\p{N}▁])"), "isolated"),
         ]
     )

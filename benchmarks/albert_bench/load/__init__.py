@@ -1,1 +1,1 @@
-"""Servers under load: albert-serve, and the same model behind ONNX Runtime one by one and in batches."""
+"""Load tests: albert-serve, and the same model on ONNX Runtime one by one and in padded batches."""

@@ -1,6 +1,6 @@
-"""A client for load: the Open Inference Protocol over one kept connection, with as little work as it takes.
+"""A light client of the Open Inference Protocol, over one kept-alive connection.
 
-It shares the machine with the server it measures, so it asks for one output in bytes and decodes nothing.
+It shares the machine with the server under test, so it asks for one output as bytes and decodes nothing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _LENGTH = b"inference-header-content-length"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The status of an answer, the id it carries and its bytes."""
+    """The status, id and body of an answer."""
 
     status: int
     id: str
@@ -25,7 +25,7 @@ class Reply:
 
 
 def request_bytes(path: str, ids: NDArray[np.int64], output: str, number: str) -> bytes:
-    """One sequence of token ids as a whole HTTP request that asks for one output in bytes."""
+    """A whole HTTP request with one sequence of token ids, asking for one output as bytes."""
     header = {
         "id": number,
         "inputs": [
@@ -49,7 +49,7 @@ def request_bytes(path: str, ids: NDArray[np.int64], output: str, number: str) -
 
 @dataclass(slots=True)
 class Connection:
-    """A connection that is opened when it is first used, and again when the server closed it."""
+    """A connection, opened on first use and again after the server has closed it."""
 
     host: str
     port: int
@@ -57,8 +57,8 @@ class Connection:
     _writer: asyncio.StreamWriter | None = field(default=None, repr=False)
 
     async def ask(self, request: bytes) -> Reply:
-        """Send a request and read its answer; OSError or IncompleteReadError if the server broke off."""
-        # A server closes connections that were idle for a while.
+        """Send a request and read its answer; OSError or IncompleteReadError if the connection breaks."""
+        # Servers close idle connections.
         if self._reader is None or self._writer is None or self._writer.is_closing() or self._reader.at_eof():
             await self.close()
             self._reader, self._writer = await asyncio.open_connection(self.host, self.port)
@@ -78,7 +78,7 @@ class Connection:
         return Reply(int(lines[0].split()[1]), str(found.get("id", "")), body)
 
     async def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         writer, self._reader, self._writer = self._writer, None, None
         if writer is not None:
             writer.close()

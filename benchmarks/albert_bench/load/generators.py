@@ -1,7 +1,7 @@
-"""Closed and open loops: as fast as the answers come, or at a rate whatever the answers do.
+"""The load itself: a closed loop, as fast as answers come, and an open loop, at a fixed rate.
 
-In the open loop a request's latency counts from the moment it was due, so that a server that stalls does not
-hide it by holding up the client (coordinated omission).
+In the open loop latency counts from the moment a request was due. A stalled server therefore cannot hide the
+stall by holding up the client (coordinated omission).
 """
 
 import asyncio
@@ -14,35 +14,35 @@ import numpy as np
 
 from .client import Connection
 
-ID = "@@@@@@@@@@@@"  # stands in a request for its number, which has as many digits
+ID = "@@@@@@@@@@@@"  # placeholder for a request's number, which has as many digits
 _MAX_CONNECTIONS = 1024
-_PATIENCE = 120.0  # seconds for one answer
+_TIMEOUT = 120.0  # seconds for one answer
 
 
 @dataclass(slots=True)
 class Load:
-    """What became of the requests of one turn."""
+    """The requests of one turn and their outcomes."""
 
     offered: int = 0
     seconds: float = 0.0
-    latencies: list[float] = field(default_factory=list)  # seconds, of those answered with 200
-    # HTTP statuses; "broken" connections; answers "mixed up", with the id of another request.
+    latencies: list[float] = field(default_factory=list)  # seconds, of requests answered with 200
+    # By HTTP status; "broken": the connection failed; "mixed up": the answer has another request's id.
     statuses: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     def percentile(self, share: float) -> float | None:
-        """Seconds within which that share of the answers came; None without answers."""
+        """The latency in seconds that this share of the answers stayed within; None without answers."""
         return float(np.percentile(self.latencies, 100 * share)) if self.latencies else None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, and the requests to send it: bytes with ID for the id, and how many tokens."""
+    """A server and the requests to send it, each as bytes with ID in place of its id, and its tokens."""
 
     host: str
     port: int
@@ -50,7 +50,7 @@ class Target:
 
 
 async def closed_loop(target: Target, clients: int, seconds: float) -> Load:
-    """So many clients, each asking again as soon as it is answered."""
+    """Clients that each send their next request as soon as they have an answer."""
     load, began = Load(), time.perf_counter()
     numbers = iter(range(1 << 62))
 
@@ -66,7 +66,7 @@ async def closed_loop(target: Target, clients: int, seconds: float) -> Load:
 
 
 async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) -> Load:
-    """Requests at random moments, ``rate`` a second (a Poisson process); ends when all are answered."""
+    """Requests at random moments, ``rate`` per second (a Poisson process); ends when all are answered."""
     due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds) + 1))
     load, began = Load(), time.perf_counter()
     idle: list[Connection] = []
@@ -99,13 +99,11 @@ async def _ask(target: Target, connection: Connection, load: Load, number: int, 
     name = f"{number:012d}"
     load.offered += 1
     try:
-        reply = await asyncio.wait_for(
-            connection.ask(template.replace(ID.encode(), name.encode())), _PATIENCE
-        )
+        reply = await asyncio.wait_for(connection.ask(template.replace(ID.encode(), name.encode())), _TIMEOUT)
     except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         load.statuses["broken"] += 1
         return
-    if reply.status == 200 and reply.id != name:  # an answer to another's request
+    if reply.status == 200 and reply.id != name:
         load.statuses["mixed up"] += 1
         return
     load.statuses[str(reply.status)] += 1

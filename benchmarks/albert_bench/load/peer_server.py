@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 import uvloop
 
 from albert_runtime import AlbertError, Overloaded
-from albert_runtime.scheduler.requests import Part, Request, Results, Run, run_joined
-from albert_runtime.scheduler.scheduler import Pass
+from albert_runtime.backends.base import Outputs
+from albert_runtime.scheduler.requests import Part, Request, RunBatch, run_parts
+from albert_runtime.scheduler.scheduler import BatchStats
 from albert_runtime.serve import logs, server
-from albert_runtime.serve.limits import Limits
+from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Models
 from albert_runtime.serve.service import Service
 
@@ -29,9 +31,9 @@ _MAX_WAITING = 1024
 
 
 class PaddedBatcher:
-    """In place of albert_runtime's Batcher: what is asked of it by a Predictor and a server."""
+    """In place of albert_runtime's Scheduler: what is asked of it by a Predictor and a server."""
 
-    def __init__(self, run: Run, is_per_token: Any, rows: int) -> None:
+    def __init__(self, run: RunBatch, *, is_per_token: Any, rows: int, **unused: Any) -> None:
         self._run_batch, self._is_per_token, self._rows = run, is_per_token, rows
         self.observers: list[Any] = []
         self.unanswered = 0
@@ -40,7 +42,7 @@ class PaddedBatcher:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> "Future[Results]":
+    def submit(self, request: Request) -> "Future[Outputs]":
         """Queue a request."""
         with self._lock:
             if self.unanswered >= _MAX_WAITING:
@@ -75,13 +77,15 @@ class PaddedBatcher:
             return
         parts = [Part(request, 0, request.batch.shape[0]) for request in requests]
         began = time.monotonic()
-        run_joined(self._run_batch, parts, self._is_per_token)
+        run_parts(self._run_batch, parts, self._is_per_token)
         seconds = time.monotonic() - began
         rows, tokens = sum(part.rows for part in parts), sum(part.tokens for part in parts)
         padded = rows * max(part.width for part in parts)
         for observer in self.observers:
             observer(
-                Pass(rows, tokens, padded, True, tuple(began - one.arrived for one in requests), seconds)
+                BatchStats(
+                    rows, tokens, padded, True, tuple(began - one.arrived for one in requests), seconds
+                )
             )
         for request in requests:
             request.future.set_result(request.results)
@@ -96,15 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args(arguments)
-    logs.set_up("info")
-    limits = Limits()
+    logs.configure("info")
+    limits = ServerLimits()
     models = Models(limits)
     try:
-        model = models.load(options.artifact, backend="onnxruntime", num_threads=options.threads)
-        predictor = model.predictor
-        predictor.batcher.close()
-        head = model.manifest.head
-        predictor.batcher = PaddedBatcher(predictor.batcher.run, head.is_per_token, options.rows)  # type: ignore[assignment]
+        models.load(
+            options.artifact,
+            backend="onnxruntime",
+            num_threads=options.threads,
+            scheduler=partial(PaddedBatcher, rows=options.rows),
+        )
         address = server.Address("127.0.0.1", options.port, None)
 
         async def run() -> bool:

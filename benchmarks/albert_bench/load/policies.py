@@ -1,11 +1,10 @@
-"""`python -m albert_bench.load.policies`: which request next, and how many tokens a pass, in one process.
+"""`python -m albert_bench.load.policies`: compare scheduling policies, in one process, without a server.
 
-The same arrivals for every policy: sequences of mixed lengths at random moments, and now and then a request
-of many, as a batch job beside people sends it.
+A policy says which request runs next and how many tokens a batch may hold. All policies get the same
+arrivals: single sequences of mixed lengths at random moments, and now and then a large request, such as a
+batch job sends among interactive users.
 """
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -15,25 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime import AlbertError, Predictor
+from albert_runtime import Predictor
 from albert_runtime.backends.registry import available_cpus
 from albert_runtime.scheduler.requests import Request
-from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Batcher
+from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from albert_runtime.scheduler.scheduler import PATIENCE as USUAL_PATIENCE
 
-from ..cli import complain, say
-from ..compare import manifest_of
+from ..compare import encoder_manifest
 from ..machine import describe, today
+from ..output import log
 from ..workload import Rows, mixed
+from .command import measure_to, parser
 
 TOKENS = (64, 128, 256, 1024, 4096)
 PATIENCE = (0.0, 1.0, 4.0, 16.0)
 _SEQUENCES = 512
-_JOB_ROWS, _JOB_SHARE = 64, 0.01  # one request in a hundred is a job of 64 sequences
+_JOB_ROWS, _JOB_SHARE = 64, 0.01  # one request in a hundred is a large one of 64 sequences
 
 
 def arrivals(rows: Rows, rate: float, seconds: float, seed: int) -> list[tuple[float, Rows]]:
-    """(moment, sequences) at ``rate`` sequences a second."""
+    """Requests at ``rate`` sequences per second: the moment each is due, and its sequences."""
     generator = np.random.default_rng(seed)
     requests_per_second = rate / (1 - _JOB_SHARE + _JOB_SHARE * _JOB_ROWS)
     moments = np.cumsum(
@@ -49,11 +49,11 @@ def arrivals(rows: Rows, rate: float, seconds: float, seed: int) -> list[tuple[f
 def turn(
     predictor: Predictor, plan: Sequence[tuple[float, Rows]], tokens: int, patience: float
 ) -> dict[str, Any]:
-    """Percentiles of single sequences and of jobs, in milliseconds from the moment they were due."""
+    """Latencies of single sequences and of large requests, in milliseconds from when they were due."""
     manifest = predictor.manifest
     assert manifest is not None
-    batcher = Batcher(
-        predictor.batcher.run,
+    scheduler = Scheduler(
+        predictor.scheduler.run,
         max_batch_tokens=tokens,
         max_queue=1 << 20,
         max_queue_delay=0.0,
@@ -67,14 +67,13 @@ def turn(
     futures = []
     for moment, rows in plan:
         time.sleep(max(0.0, began + moment - time.monotonic()))
-        packed, names, _ = predictor._packed(rows, ["pooled_output"], False, None)
-        future = batcher.submit(Request(packed, names))
+        future = scheduler.submit(Request(predictor.pack(rows), ("pooled_output",)))
         into = jobs if len(rows) > 1 else singles
         future.add_done_callback(partial(_note, began + moment, into))
         futures.append(future)
     for future in futures:
         future.result()
-    batcher.close()
+    scheduler.close()
     return {
         "seconds": round(time.monotonic() - began, 2),
         "singles": _percentiles(singles),
@@ -95,8 +94,8 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]) -> dict[str, Any]:
-    """Every policy on the same arrivals, turn by turn; ready for JSON."""
-    manifest = manifest_of(artifact)
+    """Measure all policies on the same arrivals, turn by turn; the results, ready for JSON."""
+    manifest = encoder_manifest(artifact)
     predictor = Predictor(artifact, num_threads=available_cpus())
     rows = mixed(_SEQUENCES, manifest.config.max_position_embeddings).rows(manifest.config)
     began = time.monotonic()
@@ -114,7 +113,7 @@ def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]
                 turns.append(
                     {"share": share, "round": number, "tokens": tokens, "patience": patience, **found}
                 )
-                say(f"{share:4.0%} {tokens:5} tokens, patience {patience}: {found}")
+                log(f"{share:4.0%} {tokens:5} tokens, patience {patience}: {found}")
     return {
         "date": today(),
         "machine": describe(),
@@ -126,20 +125,22 @@ def measure(artifact: Path, seconds: float, rounds: int, shares: Sequence[float]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m albert_bench.load.policies", description=__doc__)
-    parser.add_argument("artifact", type=Path, help="an exported encoder")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
-    parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.95])
-    options = parser.parse_args(arguments)
-    try:
-        results = measure(options.artifact, options.seconds, options.rounds, options.shares)
-    except AlbertError as error:
-        return complain(str(error), 1)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "policies.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    return 0
+    command = parser("albert_bench.load.policies", __doc__)
+    command.add_argument("--seconds", type=float, default=10.0, help="length of a turn (default: 10)")
+    command.add_argument("--rounds", type=int, default=2, help="turns of each policy (default: 2)")
+    command.add_argument(
+        "--shares",
+        type=float,
+        nargs="+",
+        default=[0.5, 0.8, 0.95],
+        help="offered loads, as shares of the throughput one by one (default: 0.5 0.8 0.95)",
+    )
+    options = command.parse_args(arguments)
+    results = measure_to(
+        options.output / "policies.json",
+        lambda: measure(options.artifact, options.seconds, options.rounds, options.shares),
+    )
+    return 0 if results is not None else 1
 
 
 if __name__ == "__main__":

@@ -1,52 +1,55 @@
-"""The results as tables in Markdown."""
+"""The load results as tables in Markdown."""
 
 from collections.abc import Iterable
 from math import inf, isfinite
 from statistics import median
 from typing import Any
 
+from ..report import table
+
 P99_BOUNDS_MS = (250.0, 500.0, 1000.0)
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Capacity, throughput within bounds of the 99th percentile, and the whole ladder."""
+    """The whole document: capacity, throughput within bounds on the 99th percentile, and each step."""
     machine = results["machine"]
     bounds = [f"answers/s at p99 <= {bound:.0f} ms" for bound in P99_BOUNDS_MS]
     lines = [
         f"# {results['model']} served, {results['date']}",
         "",
         f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}. Requests are single",
-        f"sequences of mixed lengths, {results['mean_tokens']} tokens on average, for one output in",
-        "bytes; client and server share the machine.",
+        f"sequences of mixed lengths, {results['mean_tokens']} tokens on average, and ask for one output as",
+        "bytes. Client and server share the machine.",
         "",
-        f"| server | one client: p50, ms | 32 clients: answers/s | {' | '.join(bounds)} |",
-        "|---|---|---|" + "---|" * len(bounds),
     ]
+    rows = []
     for name, found in results["capacity"].items():
         within = [throughput_within(results, name, bound) for bound in P99_BOUNDS_MS]
-        cells = [
-            f"{median(one['alone']['p50'] for one in found):.1f}",
-            f"{median(one['busy']['answers_per_second'] for one in found):.1f}",
-            *("-" if value is None else f"{value:.1f}" for value in within),
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "Open loop, latencies from the moment a request was due, ms:", ""]
-    lines += [
-        "| offered/s | server | answers/s | p50 | p95 | p99 | not answered |",
-        "|---|---|---|---|---|---|---|",
-    ]
+        rows.append(
+            [
+                name,
+                f"{median(one['alone']['p50'] for one in found):.1f}",
+                f"{median(one['busy']['answers_per_second'] for one in found):.1f}",
+                *("-" if value is None else f"{value:.1f}" for value in within),
+            ]
+        )
+    lines.append(table(["server", "one client: p50, ms", "32 clients: answers/s", *bounds], rows))
+    lines += ["", "Open loop; latencies in ms, from the moment a request was due:", ""]
+    rows = []
     for share, name, turns in by_step(results):
         refused = sum(
             count for turn in turns for status, count in turn["statuses"].items() if status != "200"
         )
         cells = [_shown(_median(turns, key)) for key in ("answers_per_second", "p50", "p95", "p99")]
         rate = turns[0]["rate"]
-        lines.append(f"| {rate:.1f} ({share:.0%}) | {name} | {' | '.join(cells)} | {refused or ''} |")
+        rows.append([f"{rate:.1f} ({share:.0%})", name, *cells, str(refused or "")])
+    headings = ["offered/s", "server", "answers/s", "p50", "p95", "p99", "not answered"]
+    lines.append(table(headings, rows, text_columns=2))
     return "\n".join(lines) + "\n"
 
 
 def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str, Any]]]]:
-    """The turns of each offered load and server."""
+    """The turns of each step: an offered load and a server."""
     steps: dict[tuple[float, str], list[dict[str, Any]]] = {}
     for turn in results["ladder"]:
         steps.setdefault((turn["share"], turn["server"]), []).append(turn)
@@ -54,24 +57,24 @@ def by_step(results: dict[str, Any]) -> Iterable[tuple[float, str, list[dict[str
 
 
 def median_p99(turns: list[dict[str, Any]]) -> float:
-    """Milliseconds; a turn in which nothing was answered counts as later than any."""
+    """The median p99 of some turns in ms; a turn without answers counts as infinitely late."""
     return _median(turns, "p99")
 
 
 def throughput_within(results: dict[str, Any], name: str, bound: float) -> float | None:
-    """The most answers a second at a median round's p99 within the bound, between steps by interpolation.
+    """The most answers per second with a median p99 within ``bound`` ms; None if it was never within.
 
-    Answers, not what was offered: a short turn at more than a server can do may still keep within it. None if
-    it never did.
+    Interpolates between steps. Counts answers rather than offered requests, because a short turn may stay
+    within the bound at a load beyond the server's capacity.
     """
-    points = []  # of rising load
+    points = []  # by rising load
     for _, server, turns in sorted(by_step(results), key=lambda step: step[0]):
         if server == name:
             points.append((_median(turns, "answers_per_second"), median_p99(turns)))
     within = [index for index, (_, p99) in enumerate(points) if p99 <= bound]
     if not within:
         return None
-    # The last of them: a bad moment at a smaller load shall not count against a server.
+    # The last one: a bad moment at a smaller load must not count against a server.
     answers, p99 = points[within[-1]]
     if within[-1] + 1 < len(points):
         more, later = points[within[-1] + 1]

@@ -1,4 +1,4 @@
-"""The servers that take part, each a process of its own while its turns last."""
+"""The servers under test, and how one is started and stopped; each runs alone, during its own turns."""
 
 import json
 import signal
@@ -11,52 +11,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..process import ChildFailed
+from ..machine import resident_bytes
+from ..process import ProcessFailed
 
 _START_SECONDS, _STOP_SECONDS = 120.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A server: its name in the tables, the module that starts it and the arguments after the artifact."""
+class Server:
+    """A server to test: its name in the tables, the module that starts it, and further arguments."""
 
     name: str
     module: str
     arguments: tuple[str, ...] = ()
 
 
-ENGINE = Contender("albert-serve", "albert_runtime.serve.cli")
+ENGINE = Server("albert-serve", "albert_runtime.serve.cli")
 _PEER = "albert_bench.load.peer_server"
-CONTENDERS = (
+SERVERS = (
     ENGINE,
-    Contender("ONNX Runtime, one by one", _PEER, ("--rows", "1")),
-    Contender("ONNX Runtime, padded batches of 8", _PEER, ("--rows", "8")),
-    Contender("ONNX Runtime, padded batches of 32", _PEER, ("--rows", "32")),
+    Server("ONNX Runtime, one by one", _PEER, ("--rows", "1")),
+    Server("ONNX Runtime, padded batches of 8", _PEER, ("--rows", "8")),
+    Server("ONNX Runtime, padded batches of 32", _PEER, ("--rows", "32")),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningServer:
     """A server that is ready: its HTTP port and its process."""
 
     port: int
     process: "subprocess.Popen[str]"
 
     def resident_bytes(self) -> int:
-        """Memory of the process now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        """Memory that the process occupies now."""
+        return resident_bytes(self.process.pid)
 
 
 @contextmanager
-def running(contender: Contender, artifact: Path) -> Iterator[Running]:
-    """Start a server on loopback and stop it; ChildFailed if it does not get ready."""
-    command = [sys.executable, "-m", contender.module, str(artifact), "--port", "0", "--no-grpc"]
-    with tempfile.NamedTemporaryFile("r+", suffix=".log") as log:  # a pipe that nobody reads would stop it
-        process = subprocess.Popen([*command, *contender.arguments], stderr=log, text=True)
+def running(server: Server, artifact: Path) -> Iterator[RunningServer]:
+    """Start a server on loopback, and stop it at the end; ProcessFailed if it does not get ready."""
+    command = [sys.executable, "-m", server.module, str(artifact), "--port", "0", "--no-grpc"]
+    with tempfile.NamedTemporaryFile("r+", suffix=".log") as log:  # a full pipe would block it
+        process = subprocess.Popen([*command, *server.arguments], stderr=log, text=True)
         try:
-            yield Running(_port(contender, process, Path(log.name)), process)
+            yield RunningServer(_wait_for_port(server, process, Path(log.name)), process)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -66,7 +65,7 @@ def running(contender: Contender, artifact: Path) -> Iterator[Running]:
                 process.wait()
 
 
-def _port(contender: Contender, process: "subprocess.Popen[str]", log: Path) -> int:
+def _wait_for_port(server: Server, process: "subprocess.Popen[str]", log: Path) -> int:
     until = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < until:
         events = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.startswith("{")]
@@ -74,5 +73,5 @@ def _port(contender: Contender, process: "subprocess.Popen[str]", log: Path) -> 
             address = next(event["http"] for event in events if event.get("event") == "listening")
             return int(address.rpartition(":")[2])
         time.sleep(0.1)
-    last = log.read_text("utf-8").strip().splitlines()[-1:] or ["no word"]
-    raise ChildFailed(f"{contender.name} did not get ready: {last[0][:300]}")
+    last = log.read_text("utf-8").strip().splitlines()[-1:] or ["it printed nothing"]
+    raise ProcessFailed(f"{server.name} did not get ready: {last[0][:300]}")

@@ -1,10 +1,9 @@
-"""`python -m albert_bench.load.soak`: minutes at more than a server can answer, its memory and its errors.
+"""`python -m albert_bench.load.soak`: overload a server for minutes, and watch its memory and its errors.
 
-What must come of it: no status but 200, 429 and 503, no broken connection, every answer with the id of its
-request, and memory that does not grow.
+It must answer with nothing but 200, 429 and 503, break no connection, give every answer the id of its
+request, and use no more memory as time goes on.
 """
 
-import argparse
 import asyncio
 import json
 import sys
@@ -12,45 +11,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from albert_runtime import AlbertError
-
-from ..cli import complain, say
-from ..compare import manifest_of
+from ..compare import encoder_manifest
 from ..machine import describe, today
-from ..process import ChildFailed
+from ..output import log
+from .command import measure_to, parser
 from .generators import Target, closed_loop, open_loop
-from .servers import ENGINE, Running, running
-from .sweep import figures, requests_of
+from .servers import ENGINE, RunningServer, running
+from .sweep import make_requests, summarize
 
 _SAMPLE_SECONDS = 2.0
 _CLIENTS = 32
 _ALLOWED = frozenset(("200", "429", "503"))
 
 
-async def _sampled(server: Running, samples: list[int]) -> None:
+async def _sampled(server: RunningServer, samples: list[int]) -> None:
     while True:
         samples.append(server.resident_bytes())
         await asyncio.sleep(_SAMPLE_SECONDS)
 
 
-async def _soak(server: Running, target: Target, rate: float, seconds: float) -> dict[str, Any]:
+async def _soak(server: RunningServer, target: Target, rate: float, seconds: float) -> dict[str, Any]:
     samples: list[int] = []
     sampling = asyncio.ensure_future(_sampled(server, samples))
     load = await open_loop(target, rate, seconds)
     sampling.cancel()
     third = max(1, len(samples) // 3)
     return {
-        **figures(load),
+        **summarize(load),
         "resident_mib_middle_third": round(max(samples[third : 2 * third] or samples) / 2**20, 1),
         "resident_mib_last_third": round(max(samples[-third:]) / 2**20, 1),
     }
 
 
 def measure(artifact: Path, minutes: float, share: float) -> dict[str, Any]:
-    """Capacity first, then the soak; ready for JSON."""
-    manifest = manifest_of(artifact, any_precision=True)
+    """Measure the server's capacity, then overload it; the results, ready for JSON."""
+    manifest = encoder_manifest(artifact, any_precision=True)
     with running(ENGINE, artifact) as server:
-        target = Target("127.0.0.1", server.port, requests_of(manifest))
+        target = Target("127.0.0.1", server.port, make_requests(manifest))
         asyncio.run(closed_loop(target, 2, 1.0))
         capacity = asyncio.run(closed_loop(target, _CLIENTS, 10.0)).rate
         soaked = asyncio.run(_soak(server, target, share * capacity, 60 * minutes))
@@ -65,21 +62,19 @@ def measure(artifact: Path, minutes: float, share: float) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 if an answer was not as it must be."""
-    parser = argparse.ArgumentParser(prog="python -m albert_bench.load.soak", description=__doc__)
-    parser.add_argument("artifact", type=Path, help="an exported encoder")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("albert-bench"))
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--share", type=float, default=1.2, help="of what 32 clients get answered")
-    options = parser.parse_args(arguments)
-    try:
-        results = measure(options.artifact, options.minutes, options.share)
-    except (AlbertError, ChildFailed) as error:
-        return complain(str(error), 1)
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=1)
-    (options.output / "soak.json").write_text(text + "\n", "utf-8")
-    say(text)
+    """Run the command; the exit code is 1 if any answer was wrong."""
+    command = parser("albert_bench.load.soak", __doc__)
+    command.add_argument("--minutes", type=float, default=10.0, help="how long (default: 10)")
+    command.add_argument(
+        "--share", type=float, default=1.2, help="offered load as a share of capacity (default: 1.2)"
+    )
+    options = command.parse_args(arguments)
+    results = measure_to(
+        options.output / "soak.json", lambda: measure(options.artifact, options.minutes, options.share)
+    )
+    if results is None:
+        return 1
+    log(json.dumps(results, indent=1))
     return 0 if results["statuses"].keys() <= _ALLOWED else 1
 
 

@@ -1,1 +1,1 @@
-"""The libraries that are compared, a module each."""
+"""The libraries that are compared, one module for each."""

@@ -1,8 +1,8 @@
-"""The libraries that are compared: what each can do, and the form in which all of them are driven.
+"""The libraries that are compared: what each can do, and the interface through which all are driven.
 
-A peer is a module of this package. ``build(job)`` makes a model ready to answer; where files have to be made
-first (quantized or fused graphs), ``prepare(job)`` writes them to ``job.folder`` once, in its own process.
-Modules are imported only in the child processes that drive them: importing one imports its library.
+Each peer is driven by a module of this package. ``build(job)`` loads a model; if files have to be made first
+(quantized or fused graphs), ``prepare(job)`` writes them to ``job.folder`` once, in a process of its own.
+The modules are imported only in those processes, because importing one imports its library.
 """
 
 import importlib.util
@@ -26,9 +26,13 @@ HIDDEN, POOLED = "last_hidden_state", "pooled_output"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One library in one precision; ``variant`` is a setting of it that is compared on its own.
+    """One library in one precision.
 
-    ``only`` names the work it takes part in, where that is not all of it.
+    Attributes:
+        peer: Name of the library.
+        precision: fp32, bf16 or int8.
+        variant: A setting of the library that is compared separately.
+        only: Names of the workloads it takes part in; empty for all.
     """
 
     peer: str
@@ -38,7 +42,7 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """As tables call it: "paddle plain fp32"."""
+        """Its name in tables, such as "paddle plain fp32"."""
         return " ".join(part for part in (self.peer, self.variant, self.precision) if part)
 
 
@@ -46,9 +50,13 @@ class Contender:
 class Job:
     """What a model is built from.
 
-    ``artifact`` is any path of the exported model, ``module`` the name of what drives the library. ``folder``
-    holds what was prepared for this contender. With ``streams`` the model's ``run`` is called by that many
-    threads at once, each to use one CPU.
+    Attributes:
+        artifact: Any path of the exported model.
+        contender: The library and the precision.
+        module: Name of the module that drives the library.
+        threads: Threads the model may use.
+        folder: Holds the files prepared for this contender.
+        streams: Number of threads that call ``run`` at once, each using one CPU; 0 for one caller.
     """
 
     artifact: Path
@@ -60,22 +68,30 @@ class Job:
 
 
 class Model(Protocol):
-    """A model ready to answer."""
+    """A loaded model."""
 
     def run(self, rows: Sequence[Ids]) -> Answer:
-        """From token ids, int64 [length] a row, to float32 last_hidden_state [B, T, H], pooled_output [B, H].
+        """Run token ids, int64 [length] for each row.
 
-        T is the longest row; what stands behind the end of a shorter one is not looked at.
+        Returns:
+            float32 last_hidden_state [B, T, H] and pooled_output [B, H]. T is the length of the longest row;
+            values beyond the end of a shorter row are ignored.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A library: what drives it, the packages it needs, its contenders, and what it can.
+    """A library that takes part.
 
-    ``packs``: mixed lengths are no matter to it. ``streams``: several threads may run one model at once.
-    ``prepared``: the precisions that need ``prepare``.
+    Attributes:
+        name: Its name in options and tables.
+        module: Name of the module that drives it.
+        packages: Names of the Python packages it needs.
+        contenders: The precisions and variants that take part.
+        packs: Whether it runs rows of mixed lengths without padding.
+        streams: Whether several threads may run one model at once.
+        prepared: The precisions that need ``prepare``.
     """
 
     name: str
@@ -97,7 +113,7 @@ class Peer:
         return next(absent, None)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages, those that are installed."""
+        """Versions of the installed packages."""
         found = {}
         for name in self.packages:
             distribution = DISTRIBUTIONS.get(name, name)
@@ -116,7 +132,7 @@ def _peer(name: str, packages: tuple[str, ...], precisions: str, *more: Contende
 
 DISTRIBUTIONS = {"albert_runtime": "albert-runtime", "paddle": "paddlepaddle"}
 _ORT_PACKAGES = ("onnxruntime", "onnx", "ml_dtypes")
-# Without oneDNN Paddle is several times slower than everybody else: one row says so.
+# Without oneDNN Paddle is several times slower than the others; one workload is enough to show it.
 PLAIN = "plain"
 _PLAIN_PADDLE = Contender("paddle", "fp32", PLAIN, only=("1x128",))
 _ALL = (
@@ -130,12 +146,12 @@ PEERS = {peer.name: peer for peer in _ALL}
 
 
 def build(job: Job) -> Model:
-    """The model of a job; whatever its library raises."""
+    """Load the model of a job; raises whatever its library raises."""
     return import_library(job).build(job)
 
 
 def prepare(job: Job) -> None:
-    """Write what a contender needs made once; whatever its library raises."""
+    """Write the files that a contender needs; raises whatever its library raises."""
     import_library(job).prepare(job)
 
 
@@ -145,12 +161,12 @@ class _Module(Protocol):
 
 
 def import_library(job: Job) -> _Module:
-    """The module that drives a job's peer, and with it the library itself."""
+    """Import the module that drives a job's peer, and with it the library itself."""
     return import_module(job.module)
 
 
 def padded(rows: Sequence[Ids]) -> tuple[Ids, Ids, Ids]:
-    """input_ids, attention_mask, token_type_ids, int64 [B, T], T the longest row; 0 behind the ends."""
+    """input_ids, attention_mask and token_type_ids, int64 [B, T], with T the longest row; padding is 0."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
     ids = np.zeros_like(mask)

@@ -12,7 +12,7 @@ class Engine:
     """One Predictor on the backend ``native``."""
 
     def __init__(self, job: Job) -> None:
-        # Packed weights that an earlier run left in the cache would make the load another's.
+        # With weights packed by an earlier run in the cache, loading would not be measured in full.
         os.environ["ALBERT_PACKED_CACHE"] = "0"
         self._predictor = Predictor(
             job.artifact, backend="native", precision=job.contender.precision, num_threads=job.threads

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the exported graph or the one that its own optimizer fuses, whichever is faster, and int8."""
+"""ONNX Runtime: the exported graph or the one its own optimizer fuses, whichever is faster; also in int8."""
 
 import json
 import time
@@ -12,8 +12,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from albert_runtime import AlbertConfig
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.artifact.config import AlbertConfig
 
 from ..workload import uniform
 from .base import INPUTS, Answer, Ids, Job, padded
@@ -23,7 +23,7 @@ _TRIALS = 5
 
 
 class Session:
-    """One session; any number of threads may run it."""
+    """One session, which any number of threads may run."""
 
     def __init__(self, graph: Path, threads: int) -> None:
         options = ort.SessionOptions()
@@ -41,14 +41,14 @@ class Session:
 
 
 def build(job: Job) -> Session:
-    """A session on the graph that ``prepare`` chose, on the exported one where nothing was prepared."""
+    """A session on the graph that ``prepare`` chose, or on the exported graph if nothing was prepared."""
     choice = _choice(job)
     graph = Path(choice["graph"]) if choice else Artifact.open(job.artifact).files["onnx"]
     return Session(graph, 1 if job.streams else job.threads)
 
 
 def prepare(job: Job) -> None:
-    """Make the fused graph, and the int8 graphs where asked for, and note which one is faster here."""
+    """Fuse the graph, quantize for int8, and note which graph is faster on this machine."""
     artifact = Artifact.open(job.artifact)
     assert artifact.manifest is not None
     config = artifact.manifest.config
@@ -81,10 +81,10 @@ def _fuse(graph: Path, config: AlbertConfig, folder: Path) -> Path:
 
 
 def _make_readable(graph: Path, target: Path) -> None:
-    """The graph in the steps the optimizer looks for.
+    """Rewrite the graph in the steps that the optimizer recognizes.
 
-    It fuses attention only behind a mask made in this order, and takes every Gelu for erf's: the tanh form
-    has to be FastGelu before it looks.
+    It fuses attention only if the mask is computed in this order. It takes every Gelu for the erf form, so
+    the tanh form must become FastGelu first.
     """
     model = onnx.load(graph)
     nodes = model.graph.node
@@ -115,13 +115,16 @@ def _make_readable(graph: Path, target: Path) -> None:
 
 
 def _quantize(name: str, graph: Path, folder: Path) -> Path:
-    """Weights int8, activations at run time; pre-processed first, without which shared weights are missed."""
+    """Quantize weights to int8 and activations at run time.
+
+    Without the pre-processing, shared weights would be missed.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
     pre, target = folder / f"{name}.pre.onnx", folder / f"{name}.int8.onnx"
     quant_pre_process(str(graph), str(pre), skip_symbolic_shape=True, save_as_external_data=True)
-    # The type of what fused nodes produce cannot be inferred; all of it is float.
+    # The output types of fused nodes cannot be inferred; all are float.
     quantize_dynamic(
         str(pre),
         str(target),
@@ -133,7 +136,7 @@ def _quantize(name: str, graph: Path, folder: Path) -> Path:
 
 
 def _times(graphs: dict[str, Path], config: AlbertConfig, threads: int) -> dict[str, float]:
-    """Median seconds of each graph, turn by turn."""
+    """Median seconds of each graph, timed turn by turn."""
     rows = uniform(4, min(128, config.max_position_embeddings)).rows(config)
     sessions = {name: Session(graph, threads) for name, graph in graphs.items()}
     taken: dict[str, list[float]] = {name: [] for name in sessions}
@@ -146,7 +149,7 @@ def _times(graphs: dict[str, Path], config: AlbertConfig, threads: int) -> dict[
 
 
 def notes(job: Job) -> dict[str, Any]:
-    """What ``prepare`` chose."""
+    """Which graph ``prepare`` chose, and the seconds of each."""
     choice = _choice(job)
     return {"graph": choice.get("chosen", "exported"), "graph_seconds": choice.get("seconds", {})}
 

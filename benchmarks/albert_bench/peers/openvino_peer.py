@@ -1,4 +1,4 @@
-"""OpenVINO: the exported graph in f32 and bf16, and in int8 as its toolkit NNCF quantizes transformers."""
+"""OpenVINO: the exported graph in f32 and bf16, and quantized to int8 by its toolkit NNCF."""
 
 import threading
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import openvino as ov
 
 from albert_runtime.artifact.artifact import Artifact
 
-from ..batching import Form
-from ..workload import Work, mixed
+from ..batching import Batching
+from ..workload import Workload, mixed
 from .base import INPUTS, Answer, Ids, Job, padded
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -18,23 +18,22 @@ _INT8 = "int8.xml"
 _CALIBRATION_ROWS, _CALIBRATION_BUCKET = 64, 4
 
 
-class Requests:
-    """One compiled model; every thread has an inference request of its own."""
+class CompiledModel:
+    """A compiled model; each thread has an inference request of its own."""
 
     def __init__(self, job: Job) -> None:
         precision = job.contender.precision
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": job.threads}
         if job.streams:
             options |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": job.streams}
-        if (
-            precision in _HINTS
-        ):  # what NNCF leaves in floats runs as OpenVINO chooses: bf16 where there is bf16
+        # In int8 OpenVINO chooses the precision of what NNCF left in floats: bf16 if the CPU has it.
+        if precision in _HINTS:
             options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         graph = job.folder / _INT8 if precision == "int8" else Artifact.open(job.artifact).files["onnx"]
         self._model = ov.Core().compile_model(str(graph), "CPU", options)
         self._outputs = [output.get_any_name() for output in self._model.outputs]
         self._of_thread = threading.local()
-        # OpenVINO's first look at numpy, from two threads at once, waits for ever: it is taken here.
+        # OpenVINO deadlocks if its first use of numpy comes from two threads at once, so it comes here.
         ov.Tensor(np.zeros(1, np.int64))
 
     def run(self, rows: Sequence[Ids]) -> Answer:
@@ -46,19 +45,19 @@ class Requests:
         return {name: results[name] for name in self._outputs}
 
 
-build = Requests
+build = CompiledModel
 
 
 def prepare(job: Job) -> None:
     """Quantize weights and activations, calibrated on seeded rows of mixed lengths."""
-    import nncf  # noqa: PLC0415  (slow, and needed here alone)
+    import nncf  # noqa: PLC0415  (slow to import, and only needed here)
 
     artifact = Artifact.open(job.artifact)
     assert artifact.manifest is not None
     config = artifact.manifest.config
-    work: Work = mixed(_CALIBRATION_ROWS, config.max_position_embeddings)
-    rows = work.rows(config)
-    groups = Form("", _CALIBRATION_BUCKET).groups(work.lengths)
+    workload: Workload = mixed(_CALIBRATION_ROWS, config.max_position_embeddings)
+    rows = workload.rows(config)
+    groups = Batching("", _CALIBRATION_BUCKET).groups(workload.lengths)
     batches = [dict(zip(INPUTS, padded([rows[i] for i in group]), strict=True)) for group in groups]
     model = ov.Core().read_model(str(artifact.files["onnx"]))
     quantized = nncf.quantize(

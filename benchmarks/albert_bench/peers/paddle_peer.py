@@ -1,4 +1,4 @@
-"""Paddle Inference on the exported program: with oneDNN, and plain as albert-runtime's backend sets it."""
+"""Paddle Inference on the exported program: with oneDNN, and plain, as albert-runtime's backend runs it."""
 
 import threading
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .base import INPUTS, PLAIN, Answer, Ids, Job, Model, padded
 
 
 class OneDnn:
-    """Paddle's predictor with oneDNN kernels; every thread has a clone, all of them share the weights."""
+    """Paddle's predictor with oneDNN kernels; each thread has a clone, and the clones share the weights."""
 
     def __init__(self, job: Job) -> None:
         artifact = Artifact.open(job.artifact)
@@ -45,7 +45,7 @@ class OneDnn:
 
 
 class Plain:
-    """The backend ``paddle`` of albert-runtime."""
+    """albert-runtime's backend ``paddle``."""
 
     def __init__(self, job: Job) -> None:
         self._predictor = Predictor(job.artifact, backend="paddle", num_threads=job.threads)
@@ -56,5 +56,5 @@ class Plain:
 
 
 def build(job: Job) -> Model:
-    """A predictor with oneDNN, or without for the contender ``plain``."""
+    """A predictor with oneDNN, or without it for the variant ``plain``."""
     return Plain(job) if job.contender.variant == PLAIN else OneDnn(job)

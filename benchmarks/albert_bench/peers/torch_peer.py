@@ -1,7 +1,7 @@
-"""PyTorch: the model rebuilt from the artifact; its layer is compiled, with the weights frozen into the code.
+"""PyTorch: the model rebuilt from the artifact, its layer compiled with the weights frozen into the code.
 
-All depths run one compiled layer, as PyTorch advises for layers that repeat: compiled whole, the model takes
-a minute for every kind of shape, and holds a packed copy of the weights for every depth.
+All layers share one compiled layer, as PyTorch advises for layers that repeat. Compiled whole, the model
+would take a minute for each kind of shape and hold a packed copy of the weights for each layer.
 """
 
 import os
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from albert_runtime import AlbertConfig
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.artifact.config import AlbertConfig, layer_prefix
+from albert_runtime.artifact.config import layer_prefix
 
 from .base import HIDDEN, POOLED, Answer, Ids, Job, padded
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _GELU = {"gelu": "none", "gelu_new": "tanh"}
 _MASKED = -10000.0
-# For every layer: one row or several, padding or none; and what torch itself specializes besides.
-_GRAPHS_OF_LAYER = 16
+# One row or several, padding or none, and what torch itself specializes.
+_GRAPHS_PER_LAYER = 16
 
 
 class Weights(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """Some of the model's tensors, and the functions that use them by name."""
+    """Some of the model's tensors by name, and the functions that use them."""
 
     def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class Weights(nn.Module):  # type: ignore[misc]  # torch is not followed
 
 
 class Layer(Weights):
-    """One transformer layer; Q, K and V are one matrix [3H, H]."""
+    """One transformer layer, with Q, K and V in one matrix [3H, H]."""
 
     def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
         for kind in ("weight", "bias"):
@@ -73,7 +74,7 @@ class Layer(Weights):
 
 
 class Encoder(Weights):
-    """ALBERT: what lies before and after the layers, and the loop over them."""
+    """ALBERT: the embeddings, the loop over the layers, and the pooler."""
 
     def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
         groups = [
@@ -95,17 +96,17 @@ class Encoder(Weights):
         x = x + self.weight("embeddings.position_embeddings.weight")[: ids.shape[1]]
         x = self.linear(self.norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
         bias = None if mask is None else ((1.0 - mask.to(x.dtype)) * _MASKED)[:, None, None, :]
-        for depth in range(config.num_hidden_layers):
-            for layer in self.groups[config.group_of_layer(depth)]:
+        for layer_index in range(config.num_hidden_layers):
+            for layer in self.groups[config.group_of_layer(layer_index)]:
                 x = layer(x, bias)
         return x.float(), torch.tanh(self.linear(x[:, 0], "pooler")).float()
 
 
 class Compiled:
-    """The encoder for any shapes; a kind of shape is compiled when it is first met."""
+    """The encoder for inputs of any shape; each kind of shape is compiled on first use."""
 
     def __init__(self, job: Job) -> None:
-        # Beside what was prepared: the processes of one run share what is compiled, the next run starts anew.
+        # In the contender's folder: one benchmark's processes share compiled code, the next starts afresh.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(job.folder / "compiled")
         torch.set_num_threads(1 if job.streams else job.threads)
         torch._inductor.config.freezing = True
@@ -113,7 +114,7 @@ class Compiled:
         assert artifact.manifest is not None
         config = artifact.manifest.config
         layers = config.num_hidden_groups * config.inner_group_num
-        torch._dynamo.config.recompile_limit = _GRAPHS_OF_LAYER * layers
+        torch._dynamo.config.recompile_limit = _GRAPHS_PER_LAYER * layers
         self._encoder = Encoder(config, read_tensors(artifact, _TYPES[job.contender.precision]))
 
     def run(self, rows: Sequence[Ids]) -> Answer:
@@ -129,20 +130,18 @@ build = Compiled
 
 
 def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Take the tensors whose names start so out of the table; their names without it."""
+    """Remove the tensors with this prefix from ``tensors``, and return them under names without it."""
     return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 def read_tensors(artifact: Artifact, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every tensor of an artifact of fp32 or fp16 by name; matrices of linear layers [out, in], as torch has
-    them."""
+    """All tensors of an fp32 or fp16 artifact, by name; linear layers' matrices are [out, in] as in torch."""
     assert artifact.manifest is not None
     found = {}
     raw = np.memmap(artifact.files["weights"], np.uint8, "r")
     for record in artifact.manifest.tensors:
-        data = raw[
-            record.offset : record.offset + record.length
-        ].tobytes()  # at odd offsets: copied, not viewed
+        # A copy: offsets need not be aligned.
+        data = raw[record.offset : record.offset + record.length].tobytes()
         values = torch.from_numpy(np.frombuffer(data, record.dtype).reshape(record.shape).copy())
         is_linear = values.ndim == 2 and "_embeddings." not in record.name
         found[record.name] = (values.T.contiguous() if is_linear else values).to(dtype)

@@ -69,7 +69,7 @@ _ARCHITECTURES = {
 
 
 @dataclass(frozen=True)
-class Description:
+class CheckpointConfig:
     """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table.
 
     ``multi_label``: a classifier of sequences was trained to give any number of labels at a time.
@@ -114,7 +114,7 @@ def library_of_config(values: Mapping[str, object]) -> str | None:
     return HUGGING_FACE if "transformers_version" in values else None
 
 
-def parse_config(values: Mapping[str, object], library: str) -> Description:
+def parse_config(values: Mapping[str, object], library: str) -> CheckpointConfig:
     """The model of a config that ``library`` wrote; PaddleNLP's also in the older form that nests init_args.
 
     Raises ArtifactError naming the field, or ExportError for a model that is no ALBERT of ours.
@@ -147,7 +147,7 @@ def parse_config(values: Mapping[str, object], library: str) -> Description:
         raise ArtifactError(f"tie_word_embeddings must be true or false, not {tied!r:.40}")
     labels = _labels({**values, **outer}, count)
     multi_label = outer.get("problem_type") == "multi_label_classification"
-    return Description(config, library, architecture, labels, tied, multi_label)
+    return CheckpointConfig(config, library, architecture, labels, tied, multi_label)
 
 
 def _architecture(values: Mapping[str, object]) -> str | None:

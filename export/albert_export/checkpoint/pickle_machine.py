@@ -11,12 +11,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 import numpy as np
 
 from albert_runtime.errors import ArtifactError
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
+
+_BLOCK = 1 << 22
 _SYMBOLS = {
     "numpy.core.multiarray _reconstruct": "array",
     "numpy._core.multiarray _reconstruct": "array",
@@ -210,14 +214,42 @@ class Machine:
         self.op_appends(None)
 
 
-def read_state_dict(path: Path) -> dict[str, object]:
-    """The dict pickled in ``path``: arrays by name, and whatever plain values lie beside them.
+class _HashingReader:
+    """A binary file whose bytes update ``digest`` as they are read."""
 
-    The arrays are read-only views of the bytes read. Raises ArtifactError for a file that is truncated, is no
-    pickle, or holds anything but plain values and numpy arrays; nothing in the file is ever called.
+    def __init__(self, file: BinaryIO, digest: "Digest") -> None:
+        self._file, self._digest = file, digest
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self._digest.update(line)
+        return line
+
+
+def read_state_dict(path: Path, digest: "Digest | None" = None) -> dict[str, object]:
+    """The dict pickled in ``path``: arrays by name, and any plain values stored beside them.
+
+    Args:
+        path: The file, which is read once. Nothing in it is ever called.
+        digest: Updated with all bytes of the file.
+
+    Returns:
+        The values by name; arrays are read-only views of the bytes read.
+
+    Raises:
+        ArtifactError: The file is truncated, is no pickle, or holds anything but plain values and arrays.
     """
     with path.open("rb") as file:
-        state = state_dict(run_pickle(Machine(), file, path), path)
+        reader = file if digest is None else cast("BinaryIO", _HashingReader(file, digest))
+        state = state_dict(run_pickle(Machine(), reader, path), path)
+        if digest is not None:
+            while block := file.read(_BLOCK):  # what may follow the pickle
+                digest.update(block)
     return {name: value.value if isinstance(value, _Array) else value for name, value in state.items()}
 
 

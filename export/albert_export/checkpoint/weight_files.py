@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,10 @@ WEIGHT_NAMES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
+
+_BLOCK = 1 << 22
 _INDEX_SUFFIX = ".index.json"
 _MAX_INDEX_BYTES = 1 << 24
 _MAX_SHARDS = 1000
@@ -64,11 +69,15 @@ def _is_plain(name: str) -> bool:
     return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
 
 
-def read_stored(files: tuple[Path, ...]) -> Stored:
-    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold."""
+def read_stored(files: tuple[Path, ...], digest: "Digest | None" = None) -> Stored:
+    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold.
+
+    ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
+    pickle, is read once for both; the tensors of the other formats are left unread.
+    """
     stored: Stored = {}
     for path in files:
-        part = _read_file(path)
+        part = _read_file(path, digest)
         # Paddle writes an entry of its own, which is no tensor, into every shard.
         twice = sorted(
             name
@@ -83,12 +92,14 @@ def read_stored(files: tuple[Path, ...]) -> Stored:
     return stored
 
 
-def _read_file(path: Path) -> Stored:
+def _read_file(path: Path, digest: "Digest | None") -> Stored:
     if path.suffix == PDPARAMS:
         return {
             name: _in_memory(path, name, value) if isinstance(value, np.ndarray) else value
-            for name, value in read_state_dict(path).items()
+            for name, value in read_state_dict(path, digest).items()
         }
+    if digest is not None:
+        update_digest(digest, path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".bin":
@@ -100,3 +111,13 @@ def _in_memory(path: Path, name: str, value: np.ndarray) -> StoredTensor:
     # Paddle keeps bfloat16 in numpy arrays of uint16.
     dtype = value.dtype.newbyteorder("=").name
     return StoredTensor(path, name, value.shape, "bfloat16" if dtype == "uint16" else dtype, lambda: value)
+
+
+def update_digest(digest: "Digest", path: Path, offset: int = 0, length: int | None = None) -> None:
+    """Update ``digest`` with ``length`` bytes of a file from ``offset`` on (None: to its end)."""
+    left = path.stat().st_size - offset if length is None else length
+    with path.open("rb") as file:
+        file.seek(offset)
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)

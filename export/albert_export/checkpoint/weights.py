@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .tensor_names import arrange
-from .weight_files import read_stored
+from .weight_files import read_stored, update_digest
 
-_BLOCK = 1 << 22
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
 
 Tensors = Iterator[tuple[str, np.ndarray]]
-# The tensors (name, float32 array) in model order, and the names of those that the model has no use for.
+# The tensors (name, float32 array) in model order, and the names of those that the model does not use.
 Loaded = tuple[Tensors, list[str]]
 
 
@@ -28,12 +29,12 @@ class RandomWeights:
 
     seed: int
 
-    def origin(self) -> dict[str, object]:
-        """The manifest's ``weights_origin``."""
+    def origin(self, sha256: str) -> dict[str, object]:
+        """The manifest's ``weights_origin``; there are no files for ``sha256`` to be of."""
         return {"kind": "random", "seed": self.seed}
 
-    def load(self, config: AlbertConfig, head: Head) -> Loaded:
-        """Every tensor; each depends on seed, name and shape only, not on the model's depth."""
+    def load(self, config: AlbertConfig, head: Head, digest: "Digest | None" = None) -> Loaded:
+        """Every tensor; each depends on seed, name and shape only, not on the number of layers."""
         return self._tensors(config, head), []
 
     def _tensors(self, config: AlbertConfig, head: Head) -> Tensors:
@@ -62,40 +63,28 @@ class CheckpointWeights:
     library: str
     spare: tuple[str, ...]
 
-    def origin(self) -> dict[str, object]:
-        """The manifest's ``weights_origin``; reads the files for their sha256 (shards one after another)."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            _update(digest, path, 0, path.stat().st_size)
+    def origin(self, sha256: str) -> dict[str, object]:
+        """The manifest's ``weights_origin``; ``sha256`` is that of all files, one after another."""
         names = [path.name for path in self.files]
-        return {"kind": "checkpoint", "format": self.library, "files": names, "sha256": digest.hexdigest()}
+        return {"kind": "checkpoint", "format": self.library, "files": names, "sha256": sha256}
 
-    def load(self, config: AlbertConfig, head: Head) -> Loaded:
-        """Every tensor, each released as the next is asked for; AlbertError if the files do not fit."""
-        placed, left_out = arrange(read_stored(self.files), self.library, config, head, self.spare)
+    def load(self, config: AlbertConfig, head: Head, digest: "Digest | None" = None) -> Loaded:
+        """Every tensor, each released as the next is asked for.
+
+        Args:
+            config: The encoder to load.
+            head: The task's head to load.
+            digest: Updated with the bytes of all files, in order, before this returns.
+
+        Raises:
+            AlbertError: The files are damaged or do not fit the model.
+        """
+        stored = read_stored(self.files, digest)
+        placed, left_out = arrange(stored, self.library, config, head, self.spare)
         return ((name, placed.pop(name).values()) for name in list(placed)), left_out
 
 
 WeightSource = RandomWeights | CheckpointWeights
-
-
-def source_to_json(source: WeightSource) -> dict[str, object]:
-    """A source as a request to the worker process."""
-    if isinstance(source, RandomWeights):
-        return {"seed": source.seed}
-    return {
-        "files": [str(path) for path in source.files],
-        "library": source.library,
-        "spare": list(source.spare),
-    }
-
-
-def source_from_json(values: dict[str, Any]) -> WeightSource:
-    """The inverse of ``source_to_json``."""
-    if "files" in values:
-        files = tuple(Path(name) for name in values["files"])
-        return CheckpointWeights(files, values["library"], tuple(values["spare"]))
-    return RandomWeights(values["seed"])
 
 
 def tensor_sha256(tensor: np.ndarray) -> str:
@@ -106,16 +95,5 @@ def tensor_sha256(tensor: np.ndarray) -> str:
 def file_sha256(path: Path, offset: int = 0, length: int | None = None) -> str:
     """sha256 of ``length`` bytes of a file from ``offset`` on (None: to its end)."""
     digest = hashlib.sha256()
-    _update(digest, path, offset, path.stat().st_size - offset if length is None else length)
+    update_digest(digest, path, offset, length)
     return digest.hexdigest()
-
-
-def _update(digest: "hashlib._Hash", path: Path, offset: int, left: int) -> None:
-    with path.open("rb") as file:
-        file.seek(offset)
-        while left > 0:
-            block = file.read(min(left, _BLOCK))
-            if not block:
-                break
-            digest.update(block)
-            left -= len(block)

@@ -14,8 +14,7 @@ import numpy as np
 import paddle
 
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS
-from albert_runtime.artifact.tasks import MULTIPLE_CHOICE, Head
+from albert_runtime.artifact.tasks import INPUTS, MULTIPLE_CHOICE, Head
 from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes, with_scales
 
 from ..calibration import batches_of

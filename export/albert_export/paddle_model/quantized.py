@@ -15,7 +15,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from albert_runtime.artifact.config import LAYERS
-from albert_runtime.artifact.manifest import INPUTS
+from albert_runtime.artifact.tasks import INPUTS
 from albert_runtime.artifact.tensor_table import SCALE, scaled_by_row
 
 from .model import Table

@@ -8,19 +8,19 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.manifest import INPUTS, FileRecord, Manifest
-from albert_runtime.artifact.tasks import HIDDEN_STATES, MODEL, Head
+from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.tasks import HIDDEN_STATES, INPUTS, MODEL, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.backends.registry import available_cpus, check_isa
 
 from .. import verify
 from ..calibration import Calibration, calibrate_on
-from ..checkpoint.weights import RandomWeights, file_sha256, source_to_json
+from ..checkpoint.weights import RandomWeights, file_sha256
 from ..errors import ExportError
 from ..names import (
     MANIFEST_SUFFIX,
@@ -32,10 +32,13 @@ from ..names import (
 )
 from ..precision import stored_bytes, stored_shapes
 from ..verify import Results
-from .parent import run_stage
+from .messages import AnswerJob, AnswerResult, Job, Result, TraceJob, TraceResult
+from .parent import run_job
 from .publish import check_space, check_target, publish, staging_folder
 from .report import Report
-from .request import Request
+from .request import ExportRequest
+
+_R = TypeVar("_R", bound=Result)
 
 DEMO_TOKENIZER = "demo-tokenizer.json"
 # Room for program, graph and manifest, beside the weights and the verification's answers.
@@ -49,7 +52,7 @@ _ENCODER = ".encoder"
 _DEPTHS_SHOWN = ("native", "onnxruntime")
 
 
-def export(request: Request, report: Report) -> Path:
+def export(request: ExportRequest, report: Report) -> Path:
     """Make, verify and publish the artifact; the path of its program.
 
     Raises AlbertError or OSError; then nothing is left in the directory.
@@ -58,11 +61,10 @@ def export(request: Request, report: Report) -> Path:
     directory = request.directory.absolute()
     check_isa()  # told now, not when the engine is asked
     check_target(directory, request.stem, force=request.force)
-    depths = request.config.num_hidden_layers + 1 if request.precision.rounded else 0
-    answers = verify.answer_bytes(request.config, request.head, depths)
-    check_space(
-        directory, stored_bytes(request.config, request.head, request.precision) + answers + _EXTRA_BYTES
-    )
+    depths = request.source.config.num_hidden_layers + 1 if request.precision.rounded else 0
+    answers = verify.answer_bytes(request.source.config, request.source.head, depths)
+    stored = stored_bytes(request.source.config, request.source.head, request.precision)
+    check_space(directory, stored + answers + _EXTRA_BYTES)
     with staging_folder(directory) as folder:
         try:
             manifest = _Build(request, folder, report).run()
@@ -88,8 +90,9 @@ def export(request: Request, report: Report) -> Path:
 class _Build:
     """The stages, in the staging folder."""
 
-    def __init__(self, request: Request, folder: Path, report: Report) -> None:
+    def __init__(self, request: ExportRequest, folder: Path, report: Report) -> None:
         self.request, self.folder, self.report = request, folder, report
+        self.source = request.source
         threads = os.environ.get("OMP_NUM_THREADS", str(available_cpus()))
         self.flags = {
             "FLAGS_enable_pir_api": "1" if request.format == "json" else "0",
@@ -97,7 +100,7 @@ class _Build:
             "FLAGS_paddle_num_threads": threads,
             "OMP_NUM_THREADS": threads,
         }
-        self.ranges: dict[str, list[float]] = {}
+        self.ranges: dict[str, tuple[float, ...]] = {}
         self.names = {
             "program": f"{request.stem}{PROGRAM_SUFFIXES[request.format]}",
             "weights": f"{request.stem}{WEIGHTS_SUFFIX}",
@@ -109,37 +112,32 @@ class _Build:
         self.tokenizer()
         calibration = self.calibration()
         traced = self.trace()
-        self.ranges = traced["ranges"]
-        tensors = [
-            TensorRecord(item["name"], item["dtype"], tuple(item["shape"]), item["offset"], item["length"])
-            for item in traced["tensors"]
-        ]
-        self.graph(tensors)
-        manifest = self.manifest(traced, tensors, None if calibration is None else calibration.record)
-        record = self.verify(manifest, verify.Bounds(**traced["eager_float32"]))
+        self.ranges = traced.ranges
+        self.graph(traced.tensors)
+        manifest = self.manifest(traced, None if calibration is None else calibration.record)
+        record = self.verify(manifest, traced.eager_float32)
         manifest = replace(manifest, verification=record)
         manifest.write(self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}")
         return manifest
 
-    def trace(self) -> dict[str, Any]:
-        return self.stage(
-            {
-                "stage": "trace",
-                "folder": str(self.folder),
-                "stem": self.request.stem,
-                "format": self.request.format,
-                "weights": source_to_json(self.request.weights),
-                "precision": self.request.precision.name,
-                "calibration": str(self.folder / _CALIBRATION),
-                "reference": str(self.folder / _REFERENCE),
-                "depths": str(self.folder / _DEPTHS),
-            }
+    def trace(self) -> TraceResult:
+        job = TraceJob(
+            config=self.source.config,
+            head=self.source.head,
+            weights=self.source.weights,
+            precision=self.request.precision.name,
+            program_file=self.folder / self.names["program"],
+            weights_file=self.folder / self.names["weights"],
+            calibration=self.folder / _CALIBRATION,
+            reference=self.folder / _REFERENCE,
+            depths=self.folder / _DEPTHS,
         )
+        return self.run_job(job, TraceResult, "trace")
 
-    def graph(self, tensors: list[TensorRecord]) -> None:
+    def graph(self, tensors: Sequence[TensorRecord]) -> None:
         self.report.start("onnx", "writing and checking the graph")
         path = self.folder / self.names["onnx"]
-        self.write_graph(path, self.request.config, self.request.head, tensors)
+        self.write_graph(path, self.source.config, self.source.head, tensors)
         detail = f"{path.name}, weights by reference into {self.names['weights']}"
         self.report.done(detail, path.stat().st_size)
 
@@ -153,20 +151,19 @@ class _Build:
 
     def tokenizer(self) -> None:
         """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
-        request = self.request
         self.report.start("tokenizer", "copying")
-        if request.tokenizer_json is not None:
-            data = request.tokenizer_json
+        if self.source.tokenizer_json is not None:
+            data = self.source.tokenizer_json
             detail = "that of the checkpoint"
-        elif isinstance(request.weights, RandomWeights):
+        elif isinstance(self.source.weights, RandomWeights):
             demo = resources.files("albert_export").joinpath("data", DEMO_TOKENIZER)
             data = demo.read_bytes()
-            if len(json.loads(data)["model"]["vocab"]) > request.config.vocab_size:
+            if len(json.loads(data)["model"]["vocab"]) > self.source.config.vocab_size:
                 return
             detail = "a small one trained on this project's own text, to try strings with"
         else:
             return
-        self.names["tokenizer"] = f"{request.stem}{TOKENIZER_SUFFIX}"
+        self.names["tokenizer"] = f"{self.request.stem}{TOKENIZER_SUFFIX}"
         (self.folder / self.names["tokenizer"]).write_bytes(data)
         self.report.done(f"{self.names['tokenizer']}, {detail}", len(data))
 
@@ -178,16 +175,14 @@ class _Build:
         self.report.start("text", "encoding the calibration text")
         name = self.names.get("tokenizer")
         tokenizer = None if name is None else (self.folder / name).read_bytes()
-        random = isinstance(request.weights, RandomWeights)
-        calibration = calibrate_on(request.calibration, tokenizer, request.config, random=random)
+        random = isinstance(self.source.weights, RandomWeights)
+        calibration = calibrate_on(request.calibration, tokenizer, self.source.config, random=random)
         verify.save_answers(self.folder / _CALIBRATION, calibration.rows)
         record = calibration.record
         self.report.done(f"calibration on {record['text']}, {record['rows']} rows, {record['tokens']} tokens")
         return calibration
 
-    def manifest(
-        self, traced: dict[str, Any], tensors: list[TensorRecord], calibration: dict[str, object] | None
-    ) -> Manifest:
+    def manifest(self, traced: TraceResult, calibration: dict[str, object] | None) -> Manifest:
         files = {}
         self.report.start("manifest", "hashing")
         for role, name in self.names.items():
@@ -195,29 +190,29 @@ class _Build:
             files[role] = FileRecord(name, path.stat().st_size, file_sha256(path))
         manifest = Manifest(
             name=self.request.stem,
-            task=self.request.head.task,
+            task=self.source.head.task,
             precision=self.request.precision.name,
             created_by={
                 "albert-runtime": tool_version(),
-                "paddlepaddle": traced["paddlepaddle"],
+                "paddlepaddle": traced.paddle_version,
                 "onnx": metadata.version("onnx"),
                 "python": platform.python_version(),
             },
-            weights_origin=traced["origin"],
-            config=self.request.config,
-            labels=self.request.labels,
+            weights_origin=traced.origin,
+            config=self.source.config,
+            labels=self.source.labels,
             inputs=INPUTS,
-            outputs=self.request.head.outputs(self.request.config),
+            outputs=self.source.head.outputs(self.source.config),
             files=files,
-            tensors=tuple(tensors),
+            tensors=traced.tensors,
             verification={},
-            head=self.request.head,
+            head=self.source.head,
             calibration=calibration,
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
         self.report.done(
-            f"{path.name}, {len(tensors)} tensors, sha256 of {len(files)} files", path.stat().st_size
+            f"{path.name}, {len(traced.tensors)} tensors, sha256 of {len(files)} files", path.stat().st_size
         )
         return manifest
 
@@ -268,7 +263,7 @@ class _Build:
         for backend in _DEPTHS_SHOWN:
             if backend not in left_out:
                 self.report.start("depths", backend)
-                answers = self.answers(backend, encoder, [HIDDEN_STATES])
+                answers = self.answers(backend, encoder, (HIDDEN_STATES,))
                 assert not isinstance(answers, str)  # it could run the whole model
                 results[backend] = verify.measure_depths(reference, answers, rows)
                 self.report.done(f"{backend} answered at {len(results[backend])} depths")
@@ -300,31 +295,28 @@ class _Build:
         return encoder
 
     def answers(
-        self, backend: str, manifest: Manifest, outputs: list[str] | None = None
+        self, backend: str, manifest: Manifest, outputs: tuple[str, ...] | None = None
     ) -> list[dict[str, np.ndarray]] | str:
         """What a backend answers to the verification batches: the named outputs, or all.
 
         A text says why it cannot do here what the artifact asks of it.
         """
-        request = {
-            "stage": "answer",
-            "backend": backend,
-            "manifest": str(self.folder / f"{manifest.name}{MANIFEST_SUFFIX}"),
-            "outputs": outputs,
-            "answers": str(self.folder / _ANSWERS),
-        }
-        result = self.stage(request, f"verify {backend}", manifest)
-        if "left_out" in result:
-            return str(result["left_out"])
-        return verify.load_answers(self.folder / _ANSWERS)
+        job = AnswerJob(
+            config=manifest.config,
+            head=manifest.head,
+            backend=backend,
+            manifest=self.folder / f"{manifest.name}{MANIFEST_SUFFIX}",
+            outputs=outputs,
+            answers=self.folder / _ANSWERS,
+        )
+        result = self.run_job(job, AnswerResult, f"verify {backend}")
+        if result.unsupported is not None:
+            return result.unsupported
+        return verify.load_answers(job.answers)
 
-    def stage(
-        self, request: dict[str, Any], process: str | None = None, model: Request | Manifest | None = None
-    ) -> dict[str, Any]:
-        """One stage in a process of its own, about the model that is exported unless another is given."""
-        model = model or self.request
-        full = {**request, "config": model.config.to_dict(), "head": model.head.to_dict()}
-        return run_stage(full, self.folder, self.report, self.flags, process or request["stage"])
+    def run_job(self, job: Job, result: type[_R], name: str) -> _R:
+        """Run a job in a process of its own."""
+        return run_job(job, result, self.folder, self.report, self.flags, name)
 
 
 def tool_version() -> str:

@@ -1,25 +1,47 @@
-"""Starts a worker process for one stage, follows its events and turns every way it can end into one line."""
+"""Starts a worker process for one job, shows its events, and turns every way it can end into one line."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ..errors import ExportError
+from .messages import (
+    Failed,
+    Finished,
+    Job,
+    ProtocolError,
+    Result,
+    StageDone,
+    StageProgress,
+    StageStarted,
+    from_line,
+    to_line,
+)
 from .report import Report
 
+_R = TypeVar("_R", bound=Result)
 
-def run_stage(
-    request: Mapping[str, Any], folder: Path, report: Report, flags: Mapping[str, str], name: str
-) -> dict[str, Any]:
-    """Run the worker stage ``name`` in ``folder`` with ``flags`` in its environment and return its result.
 
-    The worker never outlives this call. Raises ExportError or OSError with what went wrong in it.
+def run_job(
+    job: Job, result: type[_R], folder: Path, report: Report, flags: Mapping[str, str], name: str
+) -> _R:
+    """Run a job in a worker process of its own, which never outlives this call.
+
+    Args:
+        job: What to do.
+        result: The type of its result.
+        folder: The worker's working directory.
+        report: Shows the worker's events.
+        flags: Variables added to the worker's environment.
+        name: What the process is called in messages.
+
+    Raises:
+        ExportError or OSError: What went wrong in the worker.
     """
     log = folder / ".worker.log"
     with log.open("wb") as stderr:
@@ -34,43 +56,46 @@ def run_stage(
             start_new_session=True,
         )
     try:
-        return _follow(process, request, report, log, name)
+        finished = _follow(process, job, report, log, name)
     finally:
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(BrokenPipeError):  # a request that was never read
+                with contextlib.suppress(BrokenPipeError):  # a job that was never read
                     stream.close()
         log.unlink(missing_ok=True)
+    report.peak(name, finished.peak_bytes)
+    if not isinstance(finished.result, result):
+        raise ExportError(f"internal: the {name} process sent {type(finished.result).__name__}")
+    return finished.result
 
 
-def _follow(
-    process: subprocess.Popen[bytes], request: Mapping[str, Any], report: Report, log: Path, name: str
-) -> dict[str, Any]:
+def _follow(process: subprocess.Popen[bytes], job: Job, report: Report, log: Path, name: str) -> Finished:
     assert process.stdin is not None and process.stdout is not None
     try:
-        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.write(to_line(job))
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it ended before it read: its exit status says why
     for line in process.stdout:
-        message = json.loads(line)
-        match message.pop("event"):
-            case "stage":
-                report.start(message["name"], message["text"])
-            case "progress":
-                report.progress(message["done"], message["total"])
-            case "done":
-                report.done(message["detail"], message.get("bytes"))
-            case "error" if message.get("errno"):
-                raise OSError(message["errno"], os.strerror(message["errno"]), message["file"] or None)
-            case "error":
-                raise ExportError(message["message"])
-            case "result":
-                report.peak(name, message["peak_bytes"])
-                result: dict[str, Any] = message["value"]
-                return result
+        try:
+            message = from_line(line)
+        except ProtocolError as error:
+            raise ExportError(f"internal: the {name} process sent no message: {error}") from None
+        match message:
+            case StageStarted():
+                report.start(message.stage, message.text)
+            case StageProgress():
+                report.progress(message.done, message.total)
+            case StageDone():
+                report.done(message.detail, message.size)
+            case Failed(errno=int(number)):
+                raise OSError(number, os.strerror(number), message.file)
+            case Failed():
+                raise ExportError(message.message)
+            case Finished():
+                return message
     raise ExportError(f"the {name} process {_ending(process.wait(), log)}")
 
 

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,6 @@ from ..errors import ExportError
 from ..names import ALL_SUFFIXES, MANIFEST_SUFFIX, PROGRAM_SUFFIXES, human_size
 
 STAGING_PREFIX = ".albert-export-"
-_PLAIN_STEM = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
-
-
-def is_plain_stem(stem: str) -> bool:
-    """Whether STEM can start the names of an artifact's files: one visible path component."""
-    return _PLAIN_STEM.fullmatch(stem) is not None
 
 
 @contextlib.contextmanager

@@ -3,28 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.tasks import Head
-
-from ..checkpoint.weights import WeightSource
 from ..precision import FP32, Precision
+from ..sources import Source
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to export, from which weights, and where to.
+class ExportRequest:
+    """Which model to export, in which precision and form, and where to.
 
-    ``config.add_pooling_layer`` is set for the head: a pooler that nothing reads is left out. ``labels``:
-    names of the head's columns for the tasks whose labels are the user's own, else None. ``tokenizer_json``
-    None: the packaged demo's for random weights, else none. ``calibration``: the user's text for int8, None
-    for a shipped one. ``format`` is pdmodel or json.
+    ``directory`` and ``stem`` say where the files go and what their names start with. ``calibration`` is the
+    user's text for int8; None takes a shipped one. ``format`` is pdmodel or json.
     """
 
-    config: AlbertConfig
-    head: Head
-    labels: tuple[str, ...] | None
-    weights: WeightSource
-    tokenizer_json: bytes | None
+    source: Source
     directory: Path
     stem: str
     precision: Precision = FP32

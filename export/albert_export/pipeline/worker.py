@@ -1,67 +1,71 @@
 """The child process of an export: `python -m albert_export.pipeline.worker`, one stage per process.
 
 Paddle's flags must be in the environment before it is imported, and a process that ends gives all its memory
-back; so every heavy stage runs here. The parent sends one JSON line on stdin and keeps it open: its end means
-that the parent died. Answers are JSON lines on stdout: stage, progress and done events, then one result or
-error. Whatever paddle prints goes to stderr.
+back; so every heavy stage runs here. The parent sends one job on stdin (messages.py) and keeps it open: its
+end means that the parent died. On stdout go events, then one Finished or Failed. Whatever paddle prints goes
+to stderr.
 """
 
-import json
 import os
 import resource
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.tasks import Head
 from albert_runtime.errors import AlbertError, UnsupportedError
 
 from ..verify import make_batches, save_answers
 from .events import Events
-
-Request = dict[str, Any]
+from .messages import (
+    AnswerJob,
+    AnswerResult,
+    Failed,
+    Finished,
+    ProtocolError,
+    Result,
+    TraceJob,
+    TraceResult,
+    from_line,
+)
 
 _MAX_MESSAGE = 400
 
 
-def _model(request: Request) -> tuple[AlbertConfig, Head]:
-    return AlbertConfig.from_dict(request["config"]), Head.from_dict(request["head"])
-
-
-def trace(request: Request, events: Events) -> dict[str, object]:
-    """The stage of trace_stage.py."""
+def trace(job: TraceJob, events: Events) -> TraceResult:
+    """Run trace_stage.py."""
     events.start("paddle", "importing paddle")
     from . import trace_stage  # noqa: PLC0415  (the flags in the environment are this stage's)
 
-    return trace_stage.trace(request, *_model(request), events)
+    return trace_stage.trace(job, events)
 
 
-def answer(request: Request, events: Events) -> dict[str, object]:
-    """The verification batches through one backend of the runtime's Predictor; writes its answers.
-
-    ``outputs``: those asked for, null for all. A backend that cannot do here what the artifact asks answers
-    nothing; ``left_out`` says why.
-    """
+def answer(job: AnswerJob, events: Events) -> AnswerResult:
+    """Run the verification batches through one backend of the runtime's Predictor and save its answers."""
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
-    batches = make_batches(*_model(request))
+    batches = make_batches(job.config, job.head)
     try:
-        predictor = Predictor(request["manifest"], backend=request["backend"])
+        predictor = Predictor(job.manifest, backend=job.backend)
     except UnsupportedError as error:
-        return {"left_out": str(error)}
+        return AnswerResult(unsupported=str(error))
+    outputs = None if job.outputs is None else list(job.outputs)
     answers = []
     for done, batch in enumerate(batches, 1):
-        answers.append(predictor.run(dict(batch), outputs=request["outputs"]))
+        answers.append(predictor.run(dict(batch), outputs=outputs))
         events.progress(done, len(batches))
-    save_answers(Path(request["answers"]), answers)
-    return {}
+    save_answers(job.answers, answers)
+    return AnswerResult(unsupported=None)
 
 
-STAGES: dict[str, Callable[[Request, Events], dict[str, object]]] = {"trace": trace, "answer": answer}
+def _run(line: bytes, events: Events) -> Result:
+    match from_line(line):
+        case TraceJob() as job:
+            return trace(job, events)
+        case AnswerJob() as job:
+            return answer(job, events)
+        case other:
+            raise ProtocolError(f"{type(other).__name__} is no job")
 
 
 def peak_bytes() -> int:
@@ -94,24 +98,25 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Read the request, run its stage, report; 1 after an error that was reported."""
+    """Read the job, run it, report; 1 after a failure that was reported."""
     events = Events()
-    request: Request = json.loads(_read_line(0))
+    line = _read_line(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        result = STAGES[request["stage"]](request, events)
+        result = _run(line, events)
     except AlbertError as error:
-        events.send("error", message=str(error))
+        events.send(Failed(str(error)))
     except OSError as error:
-        events.send("error", message=str(error), errno=error.errno, file=str(error.filename or ""))
+        file = None if error.filename is None else str(error.filename)
+        events.send(Failed(str(error), error.errno, file))
     except MemoryError:
-        events.send("error", message="out of memory; free some and try again")
+        events.send(Failed("out of memory; free some and try again"))
     except Exception as error:  # the user gets a line whatever happens; the traceback is for the log
         traceback.print_exc()
         text = " ".join(str(error).split())[:_MAX_MESSAGE]
-        events.send("error", message=f"internal: {type(error).__name__}: {text}")
+        events.send(Failed(f"internal: {type(error).__name__}: {text}"))
     else:
-        events.send("result", value=result, peak_bytes=peak_bytes())
+        events.send(Finished(result, peak_bytes()))
         return 0
     return 1
 

@@ -1,19 +1,15 @@
 """An exported model on disk: found from any of its names, its files checked against the manifest."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ArtifactError
-from .manifest import SUFFIX, FileRecord, Manifest
-from .tensor_table import TensorRecord
-
-__all__ = ["Artifact", "FileRecord", "Manifest", "TensorRecord", "sha256_of"]
+from ..files import sha256_file
+from .manifest import SUFFIX, Manifest
 
 PROGRAM_SUFFIXES = (".pdmodel", ".json")
-_HASH_BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +56,16 @@ class Artifact:
         if self.manifest is None or role in self._verified:
             return
         record, path = self.manifest.files[role], self.files[role]
-        actual = sha256_of(path)
+        try:
+            actual = sha256_file(path)
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
         if actual != record.sha256:
             raise ArtifactError(
                 f"{path} is corrupted (sha256 {actual[:12]}... instead of {record.sha256[:12]}...); "
                 "restore it or export the model again"
             )
         self._verified.add(role)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file in hex, read in blocks; ArtifactError if it cannot be read."""
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(_HASH_BLOCK))
-    try:
-        with path.open("rb", buffering=0) as file:
-            while size := file.readinto(block):
-                digest.update(block[:size])
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
-    return digest.hexdigest()
 
 
 def _open(given: Path) -> Artifact:

@@ -15,12 +15,11 @@ from typing import Any
 from ..errors import ArtifactError
 from .config import AlbertConfig
 from .json_fields import choice, clip, fail_field, get, load, strings
-from .tasks import LABELLED, MODEL, TASKS, Head
+from .tasks import INPUTS, LABELLED, MODEL, TASKS, Head
 from .tensor_table import TensorRecord, check_tensors, read_tensor
 
 SCHEMA = 1
 SUFFIX = ".manifest.json"
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 ROLES = ("program", "weights", "onnx", "tokenizer")
 

@@ -1,4 +1,4 @@
-"""The one table of tasks: what a head adds to the encoder, and what the whole model answers.
+"""The one table of tasks, and the names of all inputs and outputs: what a head adds, what the model returns.
 
 Names and shapes are PaddleNLP's; matrices are [in, out] as Paddle stores them.
 """
@@ -13,14 +13,19 @@ MODEL, MASKED_LM, PRETRAINING = "model", "masked-lm", "pretraining"
 SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence-classification", "token-classification"
 QUESTION_ANSWERING, MULTIPLE_CHOICE = "question-answering", "multiple-choice"
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LAST_HIDDEN_STATE, POOLED_OUTPUT, HIDDEN_STATES = "last_hidden_state", "pooled_output", "hidden_states"
+LOGITS, PREDICTION_SCORES, SOP_LOGITS = "logits", "prediction_scores", "sop_logits"
+START_LOGITS, END_LOGITS = SPAN_LOGITS = ("start_logits", "end_logits")
+
 _OUTPUTS: dict[str, tuple[str, ...]] = {
-    MODEL: ("last_hidden_state", "pooled_output"),
-    MASKED_LM: ("prediction_scores",),
-    SEQUENCE_CLASSIFICATION: ("logits",),
-    TOKEN_CLASSIFICATION: ("logits",),
-    QUESTION_ANSWERING: ("start_logits", "end_logits"),
-    MULTIPLE_CHOICE: ("logits",),
-    PRETRAINING: ("prediction_scores", "sop_logits"),
+    MODEL: (LAST_HIDDEN_STATE, POOLED_OUTPUT),
+    MASKED_LM: (PREDICTION_SCORES,),
+    SEQUENCE_CLASSIFICATION: (LOGITS,),
+    TOKEN_CLASSIFICATION: (LOGITS,),
+    QUESTION_ANSWERING: SPAN_LOGITS,
+    MULTIPLE_CHOICE: (LOGITS,),
+    PRETRAINING: (PREDICTION_SCORES, SOP_LOGITS),
 }
 TASKS = tuple(_OUTPUTS)
 # Tasks whose labels are the user's own; the others have a fixed number of columns.
@@ -29,11 +34,10 @@ _FIXED_COLUMNS = {QUESTION_ANSWERING: 2, MULTIPLE_CHOICE: 1, PRETRAINING: 2}
 _MAX_LABELS = 1 << 20
 _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
-HIDDEN_STATES = "hidden_states"
-_PER_TOKEN = ("last_hidden_state", "prediction_scores", "start_logits", "end_logits", HIDDEN_STATES)
+_PER_TOKEN = (LAST_HIDDEN_STATE, PREDICTION_SCORES, *SPAN_LOGITS, HIDDEN_STATES)
 # Fields of a head that came later: a manifest without them is read as before.
-_WRITTEN_IF_TRUE = ("multi_label", "hidden_states")
-# start_logits and end_logits of a masked position: no softmax lets it win.
+_WRITTEN_IF_TRUE = ("multi_label", HIDDEN_STATES)
+# start_logits and end_logits of masked positions: after a softmax their probability is 0.
 MASKED_SPAN_LOGIT = -10000.0
 
 
@@ -132,7 +136,7 @@ class Head:
 
     def is_per_token(self, output: str) -> bool:
         """Whether an output has a value for every token, [B, T, ...], rather than one for every row."""
-        return output in _PER_TOKEN or (output == "logits" and self.task == TOKEN_CLASSIFICATION)
+        return output in _PER_TOKEN or (output == LOGITS and self.task == TOKEN_CLASSIFICATION)
 
     def outputs(self, config: AlbertConfig) -> tuple[str, ...]:
         """Names of the outputs, in the program's order."""

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import INPUTS
+from ..artifact.tasks import INPUTS
 from ..batch.on_gpu import gpu_arrays
 from ..batch.pack import pack
-from ..batch.packed import Int64, Limits
+from ..batch.packed import Int64, ModelLimits
 from ..errors import BackendError, InputError
-from .base import Array, Options, Results, import_package, one_line
+from .base import Options, Outputs, import_package, one_line
 from .gpu import Gpu, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
+from .padded import OutputCollector
 
 EXTRA = "gpu"
 INSTALL = f"pip install 'albert-runtime[{EXTRA}]'"
@@ -54,9 +55,7 @@ class CudaBackend(OnnxRuntimeBackend):
         """See PaddedBackend.forward."""
         return self._bound(inputs, {}, outputs)
 
-    def run_on_gpu(
-        self, batch: Mapping[Any, Any], limits: Limits, outputs: Sequence[str]
-    ) -> dict[str, Array]:
+    def run_on_gpu(self, batch: Mapping[Any, Any], limits: ModelLimits, outputs: Sequence[str]) -> Outputs:
         """See Backend.run, for int64 arrays [B, T] that lie on the GPU: the graph reads them there.
 
         Only the mask is copied from it, for the zeros at masked positions. Ids are not checked.
@@ -64,7 +63,7 @@ class CudaBackend(OnnxRuntimeBackend):
         arrays = gpu_arrays(batch)
         mask = self._value("attention_mask", arrays["attention_mask"]).numpy()
         packed = pack({"input_ids": mask, "attention_mask": mask}, limits, choices=mask.ndim == 3)
-        results, choices = Results(packed, None), packed.choices or 1
+        collector, choices = OutputCollector(packed, None), packed.choices or 1
         width = mask.shape[-1]
         for start, stop in self.passes(packed, outputs, width):
             rows = slice(start // choices, stop // choices)
@@ -72,8 +71,10 @@ class CudaBackend(OnnxRuntimeBackend):
                 name: self._value(name, values[rows], mask[rows].shape) for name, values in arrays.items()
             }
             on_cpu = {name: np.zeros(mask[rows].shape, np.int64) for name in INPUTS if name not in arrays}
-            results.add(self._bound(on_cpu, on_gpu, outputs), outputs, packed.rows(start, stop), start, width)
-        return results.values
+            collector.add(
+                self._bound(on_cpu, on_gpu, outputs), outputs, packed.rows(start, stop), start, width
+            )
+        return collector.outputs
 
     def _value(self, name: str, array: Any, shape: tuple[int, ...] | None = None) -> Any:
         """An array on the GPU as ONNX Runtime's, not copied."""

@@ -1,5 +1,5 @@
 """The C++ engine. Weights are packed once for one artifact, precision and instruction set, and shared: by the
-Predictors of a process, by its forked children, and through packed_cache.py by all processes of the user.
+Predictors of a process, by its forked children, and through native_cache.py by all processes of the user.
 """
 
 import os
@@ -12,15 +12,25 @@ import numpy as np
 from .. import _native
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import SUFFIX, Manifest
-from ..artifact.tasks import HIDDEN_STATES, MASKED_SPAN_LOGIT, QUESTION_ANSWERING
+from ..artifact.tasks import (
+    HIDDEN_STATES,
+    LAST_HIDDEN_STATE,
+    LOGITS,
+    MASKED_SPAN_LOGIT,
+    POOLED_OUTPUT,
+    PREDICTION_SCORES,
+    QUESTION_ANSWERING,
+    SOP_LOGITS,
+    SPAN_LOGITS,
+)
 from ..batch.packed import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError, WrongSettingError
-from .base import SCORES, SPANS, Array, Options, one_line
+from .base import Array, Options, one_line
 from .native_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
-_POOLED = frozenset(("logits", "sop_logits"))
-_PER_TOKEN = frozenset(("logits", *SPANS))
+_POOLED = frozenset((LOGITS, SOP_LOGITS))
+_PER_TOKEN = frozenset((LOGITS, *SPAN_LOGITS))
 
 _engines: "WeakValueDictionary[tuple[object, ...], _native.Engine]" = WeakValueDictionary()
 _lock = threading.Lock()
@@ -67,12 +77,12 @@ class NativeBackend:
         rows, width = batch.shape
         hidden_size, labels = self._config.hidden_size, self._head.num_labels
         hidden = states = pooled = token_logits = pooled_logits = scores = None
-        if "last_hidden_state" in outputs:
+        if LAST_HIDDEN_STATE in outputs:
             hidden = np.zeros((rows, width, hidden_size), np.float32)
         if HIDDEN_STATES in outputs:
             depths = self._config.num_hidden_layers + 1
             states = np.zeros((rows, width, depths, hidden_size), np.float32)
-        if "pooled_output" in outputs:
+        if POOLED_OUTPUT in outputs:
             pooled = np.empty((rows, hidden_size), np.float32)
         if not _POOLED.isdisjoint(outputs) and self._head.reads_pooled:
             pooled_logits = np.empty((rows, labels), np.float32)
@@ -80,7 +90,7 @@ class NativeBackend:
             fill = MASKED_SPAN_LOGIT if self._head.task == QUESTION_ANSWERING else 0
             token_logits = np.full((rows, width, labels), fill, np.float32)
         tokens = slots = None
-        if SCORES in outputs:
+        if PREDICTION_SCORES in outputs:
             scores, tokens, slots = self._place_scores(batch, score_tokens)
         self._engine.run(
             batch.input_ids,
@@ -99,20 +109,20 @@ class NativeBackend:
             score_slots=slots,
         )
         results: dict[str, Array | None] = {
-            "last_hidden_state": hidden,
+            LAST_HIDDEN_STATE: hidden,
             HIDDEN_STATES: states,
-            "pooled_output": pooled,
-            "sop_logits": pooled_logits,
+            POOLED_OUTPUT: pooled,
+            SOP_LOGITS: pooled_logits,
         }
-        results["logits"] = token_logits if pooled_logits is None else pooled_logits
-        results[SCORES] = (
+        results[LOGITS] = token_logits if pooled_logits is None else pooled_logits
+        results[PREDICTION_SCORES] = (
             scores if score_tokens is not None or scores is None else scores.reshape(rows, width, -1)
         )
         if token_logits is not None and self._head.task == QUESTION_ANSWERING:
-            for column, name in enumerate(SPANS):
+            for column, name in enumerate(SPAN_LOGITS):
                 results[name] = np.ascontiguousarray(token_logits[..., column])
         if pooled_logits is not None and batch.choices is not None:
-            results["logits"] = pooled_logits.reshape(-1, batch.choices)
+            results[LOGITS] = pooled_logits.reshape(-1, batch.choices)
         return {name: results[name] for name in outputs}  # type: ignore[misc]
 
     def _place_scores(self, batch: PackedBatch, score_tokens: Int32 | None) -> tuple[Array, Int32, Int32]:

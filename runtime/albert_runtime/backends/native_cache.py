@@ -18,10 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import _native
-from ..artifact.artifact import sha256_of
 from ..artifact.manifest import Manifest
-from ..errors import ArtifactError
-from ..files import cache_folder, cache_name
+from ..files import cache_folder, cache_name, sha256_file
 
 _log = logging.getLogger("albert_runtime")
 
@@ -33,8 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{16}\.bin(?P<unfinished>\.[A-Za-z0-
 
 def _hash_of_extension() -> str | None:
     try:
-        return sha256_of(Path(_native.__file__))
-    except ArtifactError:
+        return sha256_file(Path(_native.__file__))
+    except OSError:
         return None
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ..artifact.artifact import Artifact
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, PaddedBackend, check_inputs, import_package, one_line
+from .base import Options, check_inputs, import_package, one_line
+from .padded import PaddedBackend
 
 OLDEST = (1, 21)
 BROKEN = ((1, 24, 0), (1, 24, 1))

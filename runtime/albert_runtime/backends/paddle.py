@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import INPUTS
-from ..artifact.tasks import MULTIPLE_CHOICE
+from ..artifact.tasks import INPUTS, MULTIPLE_CHOICE
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, PaddedBackend, check_inputs, import_package, one_line
+from .base import Options, check_inputs, import_package, one_line
+from .padded import PaddedBackend
 
 # What oneDNN, which Paddle leaves bfloat16 to, may use of the processor.
 _ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import INPUTS
+from ..artifact.tasks import INPUTS
 from ..errors import BackendError
 from .base import Options
 from .cuda import TOKENS_PER_PASS, describe

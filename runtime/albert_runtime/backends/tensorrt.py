@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import INPUTS, Manifest
+from ..artifact.manifest import Manifest
+from ..artifact.tasks import INPUTS
 from ..errors import BackendError
 from .base import Options, import_package
 from .cuda import CUDA, CudaBackend, gpu_runtime

@@ -9,8 +9,6 @@ used. The check is against the CPU engine: an ALBERT in TensorRT 8 gave NaN in e
 import hashlib
 import json
 import logging
-import os
-import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -23,11 +21,12 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import Manifest
 from ..artifact.tasks import MULTIPLE_CHOICE
 from ..batch.pack import pack
-from ..batch.packed import Limits, PackedBatch
+from ..batch.packed import ModelLimits, PackedBatch
 from ..errors import BackendError
-from ..files import cache_folder, cache_name
-from .base import Options, PaddedBackend
+from ..files import cache_folder, cache_name, write_atomically
+from .base import Options
 from .gpu import Gpu
+from .padded import PaddedBackend
 
 _log = logging.getLogger("albert_runtime")
 
@@ -166,7 +165,7 @@ class EngineFolder:
 
         assert artifact.manifest is not None
         reference = NativeBackend(artifact, replace(options, precision=self._precision))
-        batch = check_batch(Limits.of(artifact.manifest.config), self._profile)
+        batch = check_batch(ModelLimits.of(artifact.manifest.config), self._profile)
         return difference(
             reference.run(batch, backend.outputs),
             backend.run(batch, backend.outputs),
@@ -187,10 +186,7 @@ class EngineFolder:
         return note if isinstance(note, dict) else {}
 
     def _write_note(self, note: dict[str, Any]) -> None:
-        # Replaced at once, so that another process sees the old or the new one.
-        new = self.path / f"{NOTE}.{os.getpid()}.{threading.get_ident()}"
-        new.write_text(json.dumps(note, indent=1), "utf-8")
-        new.replace(self.path / NOTE)
+        write_atomically(self.path / NOTE, json.dumps(note, indent=1).encode())
 
 
 def tensorrt_version() -> str:
@@ -203,7 +199,7 @@ def tensorrt_version() -> str:
     return "unknown"
 
 
-def check_batch(limits: Limits, profile: Profile) -> PackedBatch:
+def check_batch(limits: ModelLimits, profile: Profile) -> PackedBatch:
     """Rows of random ids whose lengths differ, as many as the profile takes up to five."""
     generator = np.random.default_rng(0)
     choices = None if profile.choices is None else min(USUAL_CHOICES, profile.choices)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .packed import Int32, Limits
+from .packed import Int32, ModelLimits, PackedBatch
 
 
 def validate_ids(
@@ -28,7 +28,7 @@ def validate_ids(
 
 
 def validate_types(
-    types: NDArray[Any] | None, count: int, limits: Limits, locate: Callable[[int], tuple[int, int]]
+    types: NDArray[Any] | None, count: int, limits: ModelLimits, locate: Callable[[int], tuple[int, int]]
 ) -> Int32:
     """As ``validate_ids`` for token types; zeros where there are none."""
     if types is None:
@@ -56,3 +56,30 @@ def too_long(where: str, length: int, longest: int | None) -> InputError:
 def dtype(array: NDArray[Any]) -> str:
     """What an array holds, for messages."""
     return "integers beyond 64 bits or mixed types" if array.dtype.kind == "O" else str(array.dtype)
+
+
+def validate_packed(batch: PackedBatch, limits: ModelLimits) -> PackedBatch:
+    """A batch that was packed before; InputError unless this model can take it."""
+    count, (rows, width) = batch.tokens, batch.shape
+    lengths = np.diff(batch.row_starts)
+    consistent = (
+        len(batch.positions) == len(batch.token_type_ids) == count
+        and len(batch.masked_first) == len(lengths) == rows > 0
+        and batch.row_starts[0] == 0
+        and batch.row_starts[-1] == count
+        and lengths.min() > 0
+        and rows % (batch.choices or 1) == 0
+    )
+    if not consistent:
+        raise InputError("the PackedBatch's arrays do not fit together; make it with Predictor.pack")
+    for name, values, limit in (
+        ("input_ids", batch.input_ids, limits.vocab_size),
+        ("token_type_ids", batch.token_type_ids, limits.type_vocab_size),
+        ("positions", batch.positions, min(width, limits.max_position_embeddings or width)),
+    ):
+        if values.min() < 0 or (limit is not None and values.max() >= limit):
+            raise InputError(
+                f"the PackedBatch's {name} must be from 0 to {limit - 1 if limit else 2**31 - 1}; "
+                "pack it with the Predictor that runs it"
+            )
+    return batch

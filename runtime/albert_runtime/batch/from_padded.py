@@ -6,20 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifact.tasks import INPUTS
 from ..errors import InputError
 from .checks import dtype, starts, too_long, validate_ids, validate_types
-from .packed import Limits, PackedBatch
-
-KEYS = ("input_ids", "attention_mask", "token_type_ids")
+from .packed import ModelLimits, PackedBatch
 
 
 def pack_padded(
-    batch: Mapping[Any, Any], limits: Limits, truncate: bool, *, choices: bool = False
+    batch: Mapping[Any, Any], limits: ModelLimits, truncate: bool, *, choices: bool = False
 ) -> PackedBatch:
     """Pack arrays [B, T], or with ``choices`` [B, C, T], whose B * C rows follow one another."""
     for key in batch:
-        if key not in KEYS:
-            raise InputError(f"the batch has an unknown key {key!r}; known are {', '.join(KEYS)}")
+        if key not in INPUTS:
+            raise InputError(f"the batch has an unknown key {key!r}; known are {', '.join(INPUTS)}")
     if batch.get("input_ids") is None:
         raise InputError("the batch has no input_ids; give {'input_ids': [[...]]}")
     ids = _padded_ints("input_ids", batch["input_ids"], choices)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..artifact.manifest import INPUTS
+from ..artifact.tasks import INPUTS
 from ..errors import InputError
 
 _CUDA = 2  # kDLCUDA of dlpack.h

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .checks import dtype, starts, too_long, validate_ids, validate_types
 from .from_padded import pack_padded
-from .packed import Limits, PackedBatch
+from .packed import ModelLimits, PackedBatch
 
 # Texts or pairs and truncate -> (token ids, token type ids) of each row.
 Encoder = Callable[[Sequence[Any], bool], tuple[list[list[int]], list[list[int]]]]
@@ -35,7 +35,7 @@ _CHOICE_FORMS = (
 
 def pack(
     batch: object,
-    limits: Limits,
+    limits: ModelLimits,
     *,
     encoder: Encoder | None = None,
     truncate: bool = False,
@@ -68,7 +68,7 @@ def _has_choices(batch: object) -> bool:
         return False
 
 
-def _pack_choices(batch: object, limits: Limits, encoder: Encoder | None, truncate: bool) -> PackedBatch:
+def _pack_choices(batch: object, limits: ModelLimits, encoder: Encoder | None, truncate: bool) -> PackedBatch:
     if isinstance(batch, Mapping):
         ids = batch.get("input_ids")
         count = max(1, np.shape(ids)[1]) if ids is not None and _has_choices(batch) else 1
@@ -120,7 +120,9 @@ def _non_empty(batch: object, forms: str) -> Sequence[Any]:
     return batch
 
 
-def _pack_list(batch: Sequence[Any], limits: Limits, encoder: Encoder | None, truncate: bool) -> PackedBatch:
+def _pack_list(
+    batch: Sequence[Any], limits: ModelLimits, encoder: Encoder | None, truncate: bool
+) -> PackedBatch:
     if any(isinstance(row, int | np.integer) for row in batch):
         raise InputError("the batch is a flat list of ids; wrap one sequence in a list: [[2, 13, 3]]")
     if any(_is_text(row) for row in batch):
@@ -128,7 +130,9 @@ def _pack_list(batch: Sequence[Any], limits: Limits, encoder: Encoder | None, tr
     return _pack_ragged(batch, None, limits, truncate)
 
 
-def _pack_texts(batch: Sequence[Any], limits: Limits, encoder: Encoder | None, truncate: bool) -> PackedBatch:
+def _pack_texts(
+    batch: Sequence[Any], limits: ModelLimits, encoder: Encoder | None, truncate: bool
+) -> PackedBatch:
     if isinstance(batch, tuple) and len(batch) == 2 and all(isinstance(part, str) for part in batch):
         raise InputError(
             "a tuple of two strings is ambiguous; write [(a, b)] for a pair, [a, b] for two texts"
@@ -147,8 +151,15 @@ def _pack_texts(batch: Sequence[Any], limits: Limits, encoder: Encoder | None, t
     return _pack_ragged(ids, types, limits, truncate=False)
 
 
+def pack_rows(
+    ids: Sequence[Any], types: Sequence[Any], limits: ModelLimits, *, choices: int | None = None
+) -> PackedBatch:
+    """Pack rows of token ids and token types that a tokenizer made; ``choices``: see PackedBatch."""
+    return replace(_pack_ragged(ids, types, limits, truncate=False), choices=choices)
+
+
 def _pack_ragged(
-    rows: Sequence[Any], types: Sequence[Any] | None, limits: Limits, truncate: bool
+    rows: Sequence[Any], types: Sequence[Any] | None, limits: ModelLimits, truncate: bool
 ) -> PackedBatch:
     longest = limits.max_position_embeddings
     arrays = [_ragged_row(row, values) for row, values in enumerate(rows)]

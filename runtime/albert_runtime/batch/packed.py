@@ -1,4 +1,4 @@
-"""What every backend receives: the tokens of a batch packed one after another, no padding among them."""
+"""PackedBatch, the form in which every backend receives a batch, and what a model accepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a model accepts; None = unknown (a program without manifest)."""
+class ModelLimits:
+    """The sizes that a batch must respect; None = unknown (a program without a manifest)."""
 
     vocab_size: int | None = None
     type_vocab_size: int | None = None
@@ -22,7 +22,7 @@ class Limits:
     pad_token_id: int = 0
 
     @classmethod
-    def of(cls, config: AlbertConfig) -> "Limits":
+    def of(cls, config: AlbertConfig) -> "ModelLimits":
         """The limits of a known model."""
         return cls(
             config.vocab_size, config.type_vocab_size, config.max_position_embeddings, config.pad_token_id
@@ -31,14 +31,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Tokens of B rows without padding; see ``shape`` for the padded form they came from.
+    """The tokens of B rows one after another, N in all, without padding.
 
-    ``input_ids``, ``positions``, ``token_type_ids``: int32 [N], all rows one after another; a position is the
-    column in the padded array. ``row_starts``: int32 [B + 1], row b holds tokens ``row_starts[b]:row_starts[b
-    + 1]``. ``masked_first``: int32 [B], 0, or 1 where position 0 is masked: the row's first token is then a
-    query only, nobody attends to it and its hidden state is not returned. ``shape``: (B, T) of the padded
-    outputs. ``choices``: C where every C rows after one another are the choices of one question, so that the
-    padded form is [B / C, C, T]; None elsewhere.
+    Attributes:
+        input_ids: Token ids, int32 [N].
+        positions: Each token's column in the padded array, int32 [N].
+        token_type_ids: Token types, int32 [N].
+        row_starts: int32 [B + 1]; row b holds the tokens ``row_starts[b]:row_starts[b + 1]``.
+        masked_first: int32 [B], 1 where position 0 of a row is masked. Its token is still computed, since the
+            pooler reads it, but no token attends to it and its hidden state is returned as 0.
+        shape: (B, T) of the padded outputs.
+        choices: C where every C rows are the choices of one question, so that the padded form is
+            [B / C, C, T]; otherwise None.
     """
 
     input_ids: Int32

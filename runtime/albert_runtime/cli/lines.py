@@ -1,4 +1,4 @@
-"""Lines of text or JSON to answers: what albert-predict does between reading and writing."""
+"""Reads lines of text or JSON and answers each: what albert-predict does between its input and its output."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 
 from ..errors import InputError
 from ..predictor import Predictor
-from ..text.stream import method_of_task
+from ..text.registry import method_of_task
 
 FORMATS = ("auto", "text", "json")
 
-_BLOCK = 2**16
+_BLOCK_BYTES = 2**16
 _ROW = re.compile(r"row (\d+)")
-# The keys of a JSON line for a method, the first of them as a hint; a text line is the first key's value.
-_KEYS = {
+# The keys of a JSON line for each method. A plain line of text is the value of the first key.
+_JSON_KEYS = {
     "classify": ("text", "pair"),
     "embed": ("text", "pair"),
     "tag": ("text",),
@@ -24,14 +24,20 @@ _KEYS = {
     "answer": ("question", "context"),
     "choose": ("prompt", "choices"),
 }
-_OPTIONAL = "pair"
-# Methods whose answers are no objects.
-_WRAPPED = {"tag": "entities", "embed": "embedding"}
+_OPTIONAL_KEY = "pair"
+# Methods whose answers are not JSON objects, with the key to put them under.
+_ANSWER_KEYS = {"tag": "entities", "embed": "embedding"}
 
 
 @dataclass(frozen=True, slots=True)
-class LineAnswer:
-    """What became of one input line, numbered from 1: ``answer``, ready for JSON, or ``error``."""
+class LineResult:
+    """The result of one input line.
+
+    Attributes:
+        number: The line's number, from 1.
+        answer: The answer, ready for JSON; None if the line failed.
+        error: Why it failed, naming the line; None if it was answered.
+    """
 
     number: int
     answer: dict[str, Any] | None
@@ -39,9 +45,9 @@ class LineAnswer:
 
 
 def read_lines(descriptor: int) -> Iterator[list[bytes]]:
-    """Lines of a file descriptor without their ends, as many at a time as are there to be read."""
+    """The lines of a file descriptor, without line ends, in blocks of as many as can be read at a time."""
     rest: list[bytes] = []
-    while block := os.read(descriptor, _BLOCK):
+    while block := os.read(descriptor, _BLOCK_BYTES):
         first, *others = block.split(b"\n")
         rest.append(first)
         if others:
@@ -54,14 +60,24 @@ def read_lines(descriptor: int) -> Iterator[list[bytes]]:
 
 def answer_lines(
     predictor: Predictor, blocks: Iterable[Sequence[bytes]], line_format: str, options: dict[str, Any]
-) -> Iterator[LineAnswer]:
-    """One answer for every line, in order, each block of lines as soon as it is there.
+) -> Iterator[LineResult]:
+    """Answer every line, in order, each block of lines as soon as it has been read.
 
-    A line that cannot be answered is answered by its error. InputError if the model or an option is at fault.
+    Args:
+        predictor: The model.
+        blocks: Lines, in blocks.
+        line_format: One of FORMATS.
+        options: Options of the method for the model's task, such as ``top_k``.
+
+    Returns:
+        One result for each line; a line that cannot be answered does not affect the others.
+
+    Raises:
+        InputError: The model cannot answer texts, or has no such option.
     """
     task = predictor.task
     method = "albert-predict" if task is None else method_of_task(task)
-    predictor.stream(method, (), **options)  # refuses the model or an option before any line is read
+    predictor.stream(method, (), **options)  # raises for the model or an option before any line is read
     number = 1
     for lines in blocks:
         yield from _answer_block(predictor, method, enumerate(lines, number), line_format, options)
@@ -74,7 +90,7 @@ def _answer_block(
     lines: Iterable[tuple[int, bytes]],
     line_format: str,
     options: dict[str, Any],
-) -> list[LineAnswer]:
+) -> list[LineResult]:
     errors: dict[int, str] = {}
     items: dict[int, object] = {}
     for number, line in lines:
@@ -82,12 +98,12 @@ def _answer_block(
             items[number] = _item(line, method, line_format)
         except InputError as error:
             errors[number] = f"line {number}: {error}"
-    found = _answers(predictor, method, items, options, errors)
+    answers = _answers(predictor, method, items, options, errors)
     return [
-        LineAnswer(number, None, errors[number])
+        LineResult(number, None, errors[number])
         if number in errors
-        else LineAnswer(number, _answer(method, found[number]))
-        for number in sorted([*errors, *found])
+        else LineResult(number, _as_object(method, answers[number]))
+        for number in sorted([*errors, *answers])
     ]
 
 
@@ -98,53 +114,56 @@ def _answers(
     options: dict[str, Any],
     errors: dict[int, str],
 ) -> dict[int, Any]:
-    """Answers by line number. A line at fault goes to ``errors``, and the others are asked for again."""
-    found: dict[int, Any] = {}
-    rest = dict(items)
-    while rest:
-        numbers = list(rest)
-        answers = predictor.stream(method, list(rest.values()), **options)
+    """The answers by line number. A line that fails goes to ``errors``, and the rest are tried again."""
+    answers: dict[int, Any] = {}
+    pending = dict(items)
+    while pending:
+        numbers = list(pending)
+        stream = predictor.stream(method, list(pending.values()), **options)
         try:
-            for number, answer in zip(numbers, answers, strict=True):
-                found[number] = answer
-                del rest[number]
+            for number, answer in zip(numbers, stream, strict=True):
+                answers[number] = answer
+                del pending[number]
         except InputError as error:
             match = _ROW.match(str(error))
-            number = numbers[int(match[1])] if match else next(iter(rest))
+            number = numbers[int(match[1])] if match else next(iter(pending))
             errors[number] = f"line {number}{str(error)[match.end() :] if match else f': {error}'}"
-            del rest[number]
+            del pending[number]
         else:
             break
-    return found
+    return answers
 
 
-def _answer(method: str, answer: Any) -> dict[str, Any]:
-    if method in _WRAPPED:
-        return {_WRAPPED[method]: answer.tolist() if method == "embed" else answer}
+def _as_object(method: str, answer: Any) -> dict[str, Any]:
+    """The answer as a JSON object."""
+    if method in _ANSWER_KEYS:
+        return {_ANSWER_KEYS[method]: answer.tolist() if method == "embed" else answer}
     result: dict[str, Any] = answer
     return result
 
 
 def _item(line: bytes, method: str, line_format: str) -> object:
-    """What a line asks for; InputError if it is no text or not the JSON that the method needs."""
+    """A line as the method takes it; InputError if it is not UTF-8, or not the JSON that the method needs."""
     try:
-        text = line.decode().removeprefix("\ufeff")  # some editors put one at the start of a file
+        text = line.decode().removeprefix(
+            "\ufeff"
+        )  # the byte order mark that some editors put at the start of a file
     except UnicodeDecodeError as error:
-        raise InputError(f"no valid UTF-8 ({error.reason} at byte {error.start})") from None
-    keys = _KEYS[method]
+        raise InputError(f"not valid UTF-8 ({error.reason} at byte {error.start})") from None
+    keys = _JSON_KEYS[method]
     if line_format == "text" or (line_format == "auto" and not text.lstrip().startswith("{")):
-        if len(keys) == 2 and keys[1] != _OPTIONAL:
+        if len(keys) == 2 and keys[1] != _OPTIONAL_KEY:
             raise InputError(f"this model needs JSON lines: {_example(keys)}")
         return text.rstrip("\r")
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
-        hint = "; --format text takes lines as they are" if line_format == "auto" else ""
-        raise InputError(f"no valid JSON ({reason}){hint}") from None
+        hint = "; --format text reads every line as text" if line_format == "auto" else ""
+        raise InputError(f"not valid JSON ({reason}){hint}") from None
     if not isinstance(record, dict):
-        raise InputError(f"no JSON object; write {_example(keys)}")
-    missing = [key for key in keys if key not in record and key != _OPTIONAL]
+        raise InputError(f"not a JSON object; write {_example(keys)}")
+    missing = [key for key in keys if key not in record and key != _OPTIONAL_KEY]
     if missing:
         raise InputError(f"{missing[0]!r} is missing; write {_example(keys)}")
     values = tuple(record[key] for key in keys if key in record)
@@ -153,5 +172,5 @@ def _item(line: bytes, method: str, line_format: str) -> object:
 
 def _example(keys: Sequence[str]) -> str:
     return json.dumps(
-        {key: ["...", "..."] if key == "choices" else "..." for key in keys if key != _OPTIONAL}
+        {key: ["...", "..."] if key == "choices" else "..." for key in keys if key != _OPTIONAL_KEY}
     )

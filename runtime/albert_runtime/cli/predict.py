@@ -1,4 +1,4 @@
-"""`albert-predict`: lines in, JSON lines out."""
+"""`albert-predict`: answer lines of text or JSON, one JSON line for each."""
 
 import argparse
 import contextlib
@@ -12,39 +12,48 @@ from stat import S_ISREG
 from ..backends.registry import COMPUTED, NAMES
 from ..errors import AlbertError
 from ..predictor import Predictor
-from ..text.classification import POOLINGS
+from ..text.embedding import POOLINGS
 from ..text.progress import bar
-from .lines import FORMATS, LineAnswer, answer_lines, read_lines
+from .lines import FORMATS, LineResult, answer_lines, read_lines
 
 _PROGRAM = "albert-predict"
-_SOME_LINES, _TROUBLE, _INTERRUPTED = 1, 2, 130
+_LINES_FAILED, _FAILED, _INTERRUPTED = 1, 2, 130
 _EPILOG = """\
-A line is a text, or JSON if it begins with {. Each line gives one JSON line, in order, as soon as the input
-pauses. A line that cannot be answered gives {"error": ...} and a message on stderr; the others go on.
+Each input line is a text, or a JSON object if it begins with {. One JSON line is written for each, in the
+same order, without waiting for the end of the input. A line that fails gives {"error": ...} and a
+message on standard error; the lines after it are still answered.
 
 examples, by the task of the model:
   sequence-classification   echo 'A great film.' | albert-predict ./sentiment
                             echo '{"text": "It rains.", "pair": "It is wet."}' | albert-predict ./entailment
-  token-classification      albert-predict ./ner letters.txt | jq -r '.entities[].text'
+  token-classification      albert-predict ./ner articles.txt | jq -r '.entities[].text'
   question-answering        echo '{"question": "Who?", "context": "Ada wrote it."}' | albert-predict ./squad
   masked-lm, pretraining    echo 'The list is [MASK].' | albert-predict ./albert-base-v2 --top-k 3
   multiple-choice           echo '{"prompt": "Open", "choices": ["doors", "skies"]}' | albert-predict ./swag
   model                     albert-predict ./albert-base-v2 --pooling cls < lines.txt > vectors.jsonl
 
-exit codes: 0 every line is answered, 1 some are not, 2 wrong usage or a model or file that cannot be used
+exit codes: 0 all lines answered, 1 some lines failed, 2 wrong usage, or a model or file that cannot be used,
+  130 interrupted
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+    """Run the command.
+
+    Args:
+        arguments: The command's arguments; None for those of the process.
+
+    Returns:
+        The exit code, as the help explains it.
+    """
     options = _parser().parse_args(arguments)
     if sys.stdout is None:
-        _complain("error: the standard output is closed")
-        return _TROUBLE
+        _print_error("error: the standard output is closed")
+        return _FAILED
     try:
         return _predict(options)
     except BrokenPipeError:  # of `albert-predict ... | head`
-        return _SOME_LINES
+        return _LINES_FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
     except AlbertError as error:
@@ -53,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{error.filename or options.file}: {error.strerror or error}"
     except MemoryError:
         message = "out of memory; free some and try again"
-    _complain(f"error: {message}")
-    return _TROUBLE
+    _print_error(f"error: {message}")
+    return _FAILED
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -64,35 +73,35 @@ def _predict(options: argparse.Namespace) -> int:
         precision=options.precision,
         num_threads=options.threads,
     )
-    wanted = {
+    method_options = {
         "top_k": options.top_k,
         "pooling": options.pooling,
         "truncate": options.truncate or None,
         "allow_no_answer": options.allow_no_answer or None,
     }
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in method_options.items() if value is not None}
     code = 0
     with _input(options.file) as descriptor, _progress(descriptor) as advance:
-        blocks = _counted(read_lines(descriptor), advance)
+        blocks = _flush_after_each(read_lines(descriptor), advance)
         for line in answer_lines(predictor, blocks, options.format, given):
             _write(line)
             if line.error is not None:
-                code = _SOME_LINES
-                _complain(line.error)
+                code = _LINES_FAILED
+                _print_error(line.error)
                 if options.strict:
                     break
     return code
 
 
-def _write(line: LineAnswer) -> None:
+def _write(line: LineResult) -> None:
     answer = line.answer if line.answer is not None else {"error": line.error}
-    with _output():
+    with _writing():
         sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
 
 
 @contextlib.contextmanager
-def _output() -> Iterator[None]:
-    """What fails here fails for the standard output, which then gets nothing more."""
+def _writing() -> Iterator[None]:
+    """Name the standard output in errors of writing to it, and write nothing more to it."""
     try:
         yield
     except OSError as error:
@@ -101,16 +110,16 @@ def _output() -> Iterator[None]:
         raise
 
 
-def _counted(blocks: Iterable[list[bytes]], advance: Callable[[int], None]) -> Iterator[list[bytes]]:
-    """The blocks; what was written of one is out before the next is waited for."""
+def _flush_after_each(blocks: Iterable[list[bytes]], advance: Callable[[int], None]) -> Iterator[list[bytes]]:
+    """The blocks of lines; the answers to one are flushed before the next is read."""
     for lines in blocks:
         yield lines
-        with _output():
+        with _writing():
             sys.stdout.buffer.flush()
         advance(sum(map(len, lines)) + len(lines))
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -128,7 +137,7 @@ def _input(name: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _progress(descriptor: int) -> Iterator[Callable[[int], None]]:
-    """Bytes of a file that are answered, unless the answers themselves go to the terminal."""
+    """A progress bar over the bytes of a file, unless the answers themselves go to the terminal."""
     status = os.fstat(descriptor)
     if sys.stdout.isatty() or not S_ISREG(status.st_mode):
         yield lambda steps: None
@@ -139,52 +148,71 @@ def _progress(descriptor: int) -> Iterator[Callable[[int], None]]:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Answer lines of text or JSON with an exported ALBERT model.",
+        description="Answer each line of a file, or of the standard input, with an exported ALBERT model.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(
-        "artifact", metavar="ARTIFACT", help="the exported model: a folder, stem or file of it"
+        "artifact",
+        metavar="ARTIFACT",
+        help="exported model: its folder, its stem (the path without a suffix) or one of its files",
     )
     parser.add_argument(
         "file",
         metavar="FILE",
         nargs="?",
         default="-",
-        help="lines to answer (default: -, the standard input)",
+        help="file with the lines to answer; - is the standard input (default: -)",
     )
     parser.add_argument(
-        "--format", choices=FORMATS, default="auto", help="what the lines are (default: auto)"
+        "--format",
+        choices=FORMATS,
+        default="auto",
+        help="how to read the lines; auto reads those that begin with { as JSON (default: auto)",
     )
     parser.add_argument(
-        "--top-k", metavar="K", type=_count, help="how many labels or words to give, with probabilities"
+        "--top-k",
+        metavar="K",
+        type=_count,
+        help="return the K best labels or words with their probabilities",
     )
-    parser.add_argument("--pooling", choices=POOLINGS, help="how vectors are made (default: mean)")
     parser.add_argument(
-        "--truncate", action="store_true", help="cut texts that are too long; they are errors otherwise"
+        "--pooling", choices=POOLINGS, help="how to make one vector of a text's tokens (default: mean)"
     )
     parser.add_argument(
-        "--allow-no-answer", action="store_true", help="give an empty answer to a question that has none"
+        "--truncate",
+        action="store_true",
+        help="shorten texts that are too long instead of refusing them",
     )
-    parser.add_argument("--strict", action="store_true", help="stop at the first line that is not answered")
     parser.add_argument(
-        "--backend", choices=("auto", *NAMES), default="auto", help="what runs the model (default: auto)"
+        "--allow-no-answer",
+        action="store_true",
+        help="answer a question with an empty text if the context does not answer it",
+    )
+    parser.add_argument("--strict", action="store_true", help="stop at the first line that fails")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", *NAMES),
+        default="auto",
+        help="library that runs the model; auto takes the first that works here (default: auto)",
     )
     parser.add_argument(
         "--precision",
         choices=("auto", *COMPUTED),
         default="auto",
-        help="what the C++ engine multiplies in (default: what the artifact stores)",
+        help="number format in which the native backend multiplies matrices (default: the artifact's)",
     )
-    parser.add_argument("--threads", metavar="N", type=_count, help="threads to use (default: all CPUs)")
+    parser.add_argument(
+        "--threads", metavar="N", type=_count, help="threads to use (default: the CPUs this process may use)"
+    )
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"
     )

@@ -1,1 +1,1 @@
-"""Many callers, one engine: their requests wait in a queue and run joined in packed batches."""
+"""Scheduling: the requests of many callers wait in one queue and run together in packed batches."""

@@ -1,4 +1,4 @@
-"""A request, the parts in which it runs, and how the parts of several requests run as one batch."""
+"""Requests, the parts they are cut into, and how parts of several requests run as one batch."""
 
 import contextlib
 import time
@@ -9,64 +9,65 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import SCORES
+from ..artifact.tasks import PREDICTION_SCORES
+from ..backends.base import Outputs
 from ..batch.packed import Int32, PackedBatch, join
 
-Results = dict[str, NDArray[np.float32]]
-Run = Callable[[PackedBatch, Sequence[str], Int32 | None], Results]
+# Backend.run: batch, names of the outputs, tokens to score.
+RunBatch = Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A batch that waits for its results. ``deadline``: time.monotonic() after which nobody wants them.
+    """A batch waiting for its outputs.
 
-    ``score_tokens``: see Backend.run.
+    ``outputs`` are names. ``score_tokens``: see Backend.run. ``deadline`` and ``arrived`` are on the clock of
+    time.monotonic(). The scheduler sets the last three.
     """
 
     batch: PackedBatch
     outputs: tuple[str, ...]
     score_tokens: Int32 | None = None
     deadline: float | None = None
-    future: "Future[Results]" = field(default_factory=Future)
+    future: "Future[Outputs]" = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
-    results: Results = field(default_factory=dict)
+    results: Outputs = field(default_factory=dict)
     parts_left: int = 0
     key: int = -1
 
     def parts(self, max_tokens: int) -> list["Part"]:
-        """The request in parts of so many tokens; one row, all choices of one question, is never parted."""
+        """Cut the request into parts of ``max_tokens``, but never within a row or a question's choices."""
         batch, step = self.batch, self.batch.choices or 1
         rows = batch.shape[0]
         if batch.tokens <= max_tokens or self.score_tokens is not None:
             return [Part(self, 0, rows)]
         parts, start = [], 0
         while start < rows:
-            fitting = (
-                int(np.searchsorted(batch.row_starts, batch.row_starts[start] + max_tokens, "right")) - 1
-            )
+            limit = batch.row_starts[start] + max_tokens
+            fitting = int(np.searchsorted(batch.row_starts, limit, "right")) - 1
             stop = min(rows, start + max(step, (fitting - start) // step * step))
             parts.append(Part(self, start, stop))
             start = stop
         return parts
 
     def expired(self, now: float) -> bool:
-        """Whether its time is up."""
+        """Whether the deadline has passed."""
         return self.deadline is not None and now > self.deadline
 
     def succeed(self) -> None:
-        """Hand the results to whoever waits, if anybody does."""
+        """Give the caller the results, unless the request was cancelled."""
         with contextlib.suppress(InvalidStateError):  # cancelled just now
             self.future.set_result(self.results)
 
     def fail(self, error: Exception) -> None:
-        """Hand the error to whoever waits, if anybody does."""
+        """Give the caller the error, unless the request was cancelled."""
         with contextlib.suppress(InvalidStateError):  # cancelled just now, or failed in another part
             self.future.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """Rows start to stop of a request, which run in one pass."""
+    """Rows ``start`` to ``stop`` of a request, which run in one batch. ``width``: tokens of the longest."""
 
     request: Request
     start: int
@@ -81,18 +82,18 @@ class Part:
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """Number of rows."""
         return self.stop - self.start
 
     @property
     def batch(self) -> PackedBatch:
-        """Its rows."""
+        """The rows as a batch of their own."""
         whole = self.request.batch
         return whole if self.rows == whole.shape[0] else whole.rows(self.start, self.stop)
 
 
-def run_joined(run: Run, parts: Sequence[Part], is_per_token: Callable[[str], bool]) -> None:
-    """Run the parts as one batch, and put what comes out into the results of their requests."""
+def run_parts(run: RunBatch, parts: Sequence[Part], is_per_token: Callable[[str], bool]) -> None:
+    """Run the parts as one batch, and copy its outputs into the results of their requests."""
     first = parts[0].request
     batches = [part.batch for part in parts]
     if len(parts) == 1:
@@ -101,22 +102,22 @@ def run_joined(run: Run, parts: Sequence[Part], is_per_token: Callable[[str], bo
             first.results = results
             return
     else:
-        results = run(join(batches), first.outputs, _joined_tokens([part.request for part in parts]))
+        results = run(join(batches), first.outputs, _join_score_tokens([part.request for part in parts]))
     row = score = 0
     for part in parts:
         request, choices = part.request, part.request.batch.choices or 1
         rows = part.rows // choices
         scores = 0 if request.score_tokens is None else len(request.score_tokens)
         for name, values in results.items():
-            if name == SCORES and request.score_tokens is not None:
+            if name == PREDICTION_SCORES and request.score_tokens is not None:
                 request.results[name] = values[score : score + scores].copy()
             else:
                 _place(request, name, values[row : row + rows], part.start // choices, is_per_token(name))
         row, score = row + rows, score + scores
 
 
-def _joined_tokens(requests: Sequence[Request]) -> Int32 | None:
-    """The tokens to score, by their place in the joined batch."""
+def _join_score_tokens(requests: Sequence[Request]) -> Int32 | None:
+    """The tokens to score, as indices into the joined batch."""
     wanted, first = [], 0
     for request in requests:
         if request.score_tokens is None:
@@ -127,7 +128,7 @@ def _joined_tokens(requests: Sequence[Request]) -> Int32 | None:
 
 
 def _place(request: Request, name: str, values: NDArray[np.float32], first: int, per_token: bool) -> None:
-    """Put some rows of an output where they belong, those per token cut to the request's own width."""
+    """Copy some rows of an output into a request's results; outputs per token get the request's width."""
     rows, width = request.batch.shape
     if name not in request.results:
         inner = (width, *values.shape[2:]) if per_token else values.shape[1:]

@@ -1,7 +1,8 @@
-"""The thread that takes requests from the queue and runs them.
+"""The scheduler: one thread that takes requests from the queue and runs them in batches.
 
-A pass takes what waits, up to a budget of tokens; while it runs the next requests gather, so that nobody
-waits for an idle engine. A sequence's result does not depend on what runs beside it: joining is invisible.
+A batch takes what is waiting, up to a number of tokens. While it runs, new requests gather for the next one,
+so an idle engine never makes a request wait. A row's result does not depend on the rest of its batch, so
+callers cannot tell that their requests were joined.
 """
 
 import logging
@@ -14,26 +15,32 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+from ..backends.base import Outputs
 from ..errors import Closed, DeadlineExceeded
-from .queue import Waiting
-from .requests import Part, Request, Results, Run, run_joined
+from .queue import RequestQueue
+from .requests import Part, Request, RunBatch, run_parts
 
 _log = logging.getLogger("albert_runtime")
 
-# Tiles are full with a few dozen tokens: longer passes gain little and keep short requests waiting. Both from
-# albert_bench.load.policies.
+# Both measured with albert_bench.load.policies. A few dozen tokens fill the engine's tiles: larger batches
+# gain little and delay short requests.
 DEFAULT_TOKENS = 128
 PATIENCE = 4.0
 
-_batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
+_schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """What one pass through the model was, for whoever keeps statistics.
+class BatchStats:
+    """Measurements of one batch, for ``Scheduler.observers``.
 
-    ``padded_tokens``: its rows times the longest. ``padded``: whether so many were computed. ``waited``:
-    seconds in the queue of each request that began with it.
+    Attributes:
+        rows: Sequences in the batch.
+        tokens: Tokens in the batch, without padding.
+        padded_tokens: ``rows`` times the longest row.
+        padded: Whether the backend computed ``padded_tokens`` rather than ``tokens``.
+        waited: Seconds in the queue, for each request whose first part was in the batch.
+        seconds: How long the batch took to run.
     """
 
     rows: int
@@ -44,19 +51,19 @@ class Pass:
     seconds: float
 
 
-class Batcher:
-    """A queue before a backend's ``run``. Any number of threads may submit.
+class Scheduler:
+    """A queue in front of a backend's ``run``. Any number of threads may submit.
 
-    ``max_batch_tokens`` bounds a pass, unless one row alone is longer; longer requests run in parts.
-    ``max_queue`` requests may be unanswered. A pass that is not full waits ``max_queue_delay`` seconds for
-    more. ``patience`` and ``padded``: see Waiting. ``is_per_token`` tells outputs [B, T, ...] from those with
-    one value a row; where that is not known (None) requests run one by one. A forked child begins with an
-    empty queue.
+    A forked child starts with an empty queue.
+
+    Attributes:
+        run: The function that runs a batch.
+        observers: Functions called with the BatchStats of every batch, on the scheduler's thread.
     """
 
     def __init__(
         self,
-        run: Run,
+        run: RunBatch,
         *,
         max_batch_tokens: int,
         max_queue: int,
@@ -65,139 +72,156 @@ class Batcher:
         is_per_token: Callable[[str], bool] | None,
         patience: float = PATIENCE,
     ) -> None:
-        self.run = run
-        self.observers: list[Callable[[Pass], None]] = []
-        self._limits = (max_queue, max_batch_tokens, patience)
-        self._padded, self._delay, self._is_per_token = padded, max_queue_delay, is_per_token
-        self._begin()
-        _batchers.add(self)
+        """Create a scheduler; its thread starts with the first request.
 
-    def _begin(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting = Waiting(*self._limits, padded=self._padded)
+        Args:
+            run: Runs a batch; see Backend.run.
+            max_batch_tokens: Tokens in a batch, unless one row alone is longer. Longer requests run in parts.
+            max_queue: How many requests may be unanswered.
+            max_queue_delay: Seconds that a batch which is not full waits for more requests.
+            padded: Whether ``run`` pads, so that a batch costs its rows times its longest row.
+            is_per_token: Tells outputs [B, T, ...] from those with one value a row. Where this is not known
+                (None), requests are not joined.
+            patience: See scheduler/queue.py.
+        """
+        self.run = run
+        self.observers: list[Callable[[BatchStats], None]] = []
+        self._queue_options = (max_queue, max_batch_tokens, patience)
+        self._padded, self._delay, self._is_per_token = padded, max_queue_delay, is_per_token
+        self._reset()
+        _schedulers.add(self)
+
+    def _reset(self) -> None:
+        self._condition = threading.Condition()
+        self._queue = RequestQueue(*self._queue_options, padded=self._padded)
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
     def unanswered(self) -> int:
-        """Requests that wait or run."""
-        return self._waiting.unanswered
+        """Number of requests that wait or run."""
+        return self._queue.unanswered
 
-    def submit(self, request: Request) -> "Future[Results]":
-        """Queue a request; its future brings the results, DeadlineExceeded, or what ``run`` raised.
+    def submit(self, request: Request) -> "Future[Outputs]":
+        """Queue a request.
 
-        Overloaded at once if the queue is full, Closed after ``close``. It can be cancelled until it is
-        answered; its parts that have not begun then cost nothing.
+        Returns:
+            A future of the outputs. It fails with DeadlineExceeded, or with what ``run`` raised. It can be
+            cancelled until it is answered; parts of the request that have not started then cost nothing.
+
+        Raises:
+            Overloaded: The queue is full.
+            Closed: ``close`` was called.
         """
         kind: object = (request.outputs, request.batch.choices, request.score_tokens is None)
         expired: list[Request] = []
         try:
-            with self._changed:
+            with self._condition:
                 if self._closed:
                     raise Closed("this predictor is closed; open another")
                 if self._thread is None:
-                    thread = threading.Thread(target=self._serve, name="albert-batcher", daemon=True)
+                    thread = threading.Thread(target=self._run_batches, name="albert-scheduler", daemon=True)
                     thread.start()
                     self._thread = thread
-                if self._waiting.unanswered >= self._waiting.max_requests:
-                    expired = self._waiting.take_expired()
-                key = self._waiting.add(request, kind if self._is_per_token is not None else id(request))
-                self._changed.notify_all()
+                if self._queue.unanswered >= self._queue.max_requests:
+                    expired = self._queue.take_expired()
+                key = self._queue.add(request, kind if self._is_per_token is not None else id(request))
+                self._condition.notify_all()
         finally:
-            _expire(expired)
-        # By its key: a reference to the request would make a ring of it and its future.
-        request.future.add_done_callback(partial(self._forget_cancelled, key))
+            _fail_expired(expired)
+        # By key: a reference to the request would form a cycle with its future.
+        request.future.add_done_callback(partial(self._discard_cancelled, key))
         return request.future
 
     def close(self, *, cancel: bool = False) -> None:
-        """Accept no more, and return when all that was accepted is answered, or with ``cancel`` given up."""
-        with self._changed:
+        """Refuse new requests; return when the accepted ones are answered, or dropped if ``cancel``."""
+        with self._condition:
             self._closed = True
-            given_up = self._waiting.requests() if cancel else []
-            self._changed.notify_all()
-        for request in given_up:
+            dropped = self._queue.requests() if cancel else []
+            self._condition.notify_all()
+        for request in dropped:
             request.future.cancel()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _forget_cancelled(self, key: int, future: "Future[Results]") -> None:
+    def _discard_cancelled(self, key: int, future: "Future[Outputs]") -> None:
         if future.cancelled():
             future.set_running_or_notify_cancel()  # for concurrent.futures.wait and as_completed
-            with self._changed:
-                self._waiting.forget(key)
+            with self._condition:
+                self._queue.discard(key)
 
-    def _serve(self) -> None:
-        while (parts := self._next()) is not None:
+    def _run_batches(self) -> None:
+        while (parts := self._wait_for_batch()) is not None:
             if parts:
-                self._run(parts)
+                self._run_batch(parts)
 
-    def _next(self) -> list[Part] | None:
-        """The parts of the next pass, as soon as there are any; None when closed and empty."""
-        with self._changed:
-            while not self._waiting.has_parts:
+    def _wait_for_batch(self) -> list[Part] | None:
+        """The parts of the next batch, once there are any; None when closed and empty."""
+        with self._condition:
+            while not self._queue.has_parts:
                 if self._closed:
                     return None
-                self._changed.wait()
-            while self._delay and not (self._closed or self._waiting.full()):
-                due = min((one.arrived for one in self._waiting.requests()), default=0.0) + self._delay
+                self._condition.wait()
+            while self._delay and not (self._closed or self._queue.can_fill_batch()):
+                due = min((one.arrived for one in self._queue.requests()), default=0.0) + self._delay
                 if (left := due - time.monotonic()) <= 0:
                     break
-                self._changed.wait(left)
-            parts, expired = self._waiting.take()
-        _expire(expired)
+                self._condition.wait(left)
+            parts, expired = self._queue.take_batch()
+        _fail_expired(expired)
         return parts
 
-    def _run(self, parts: Sequence[Part]) -> None:
-        began, failure = time.monotonic(), None
+    def _run_batch(self, parts: Sequence[Part]) -> None:
+        started, failure = time.monotonic(), None
         try:
-            run_joined(self.run, parts, self._is_per_token or (lambda name: False))
+            run_parts(self.run, parts, self._is_per_token or (lambda name: False))
         except Exception as error:
             if len(parts) > 1:
-                # One of them is to blame; the others shall not pay for it.
+                # Run them one by one, so that only the request at fault fails.
                 for part in parts:
-                    self._run([part])
+                    self._run_batch([part])
                 return
             failure = error
         else:
-            self._tell(parts, began)
-        with self._changed:
-            self._waiting.ran(sum(part.tokens for part in parts), time.monotonic() - began)
+            self._notify_observers(parts, started)
+        with self._condition:
+            self._queue.observe(sum(part.tokens for part in parts), time.monotonic() - started)
             if failure is not None:
-                self._waiting.forget(parts[0].request.key)
-            answered = [part.request for part in parts if self._waiting.over(part)]
+                self._queue.discard(parts[0].request.key)
+            answered = [part.request for part in parts if self._queue.finish_part(part)]
         if failure is not None:
             parts[0].request.fail(failure)
         for request in answered:
             request.succeed()
 
-    def _tell(self, parts: Sequence[Part], began: float) -> None:
+    def _notify_observers(self, parts: Sequence[Part], started: float) -> None:
         rows = sum(part.rows for part in parts)
-        record = Pass(
+        stats = BatchStats(
             rows,
             sum(part.tokens for part in parts),
             rows * max(part.width for part in parts),
             self._padded,
-            tuple(began - part.request.arrived for part in parts if part.start == 0),
-            time.monotonic() - began,
+            tuple(started - part.request.arrived for part in parts if part.start == 0),
+            time.monotonic() - started,
         )
         for observer in self.observers:
             try:
-                observer(record)
+                observer(stats)
             except Exception:
-                _log.exception("an observer of passes failed")  # whoever waits shall not pay for it
+                _log.exception("an observer of batches failed")  # the requests are answered all the same
 
 
-def _expire(expired: Sequence[Request]) -> None:
-    # Never under the lock: callers' callbacks run here.
+def _fail_expired(expired: Sequence[Request]) -> None:
+    # Never under the lock: this runs callers' callbacks.
     for request in expired:
         waited = time.monotonic() - request.arrived
         request.fail(DeadlineExceeded(f"its time was up after {waited:.3f} s in the queue"))
 
 
-def _begin_anew() -> None:
-    # The thread of a forked child's parent is not in it, nor is whoever waits for its requests.
-    for batcher in _batchers:
-        batcher._begin()
+def _reset_after_fork() -> None:
+    # A forked child has neither the parent's thread nor the callers that wait for its requests.
+    for scheduler in _schedulers:
+        scheduler._reset()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,1 +1,1 @@
-"""albert-serve: exported models behind HTTP and gRPC; the extra `serve`."""
+"""albert-serve: exported models served over HTTP and gRPC. Needs the extra `serve`."""

@@ -1,4 +1,4 @@
-"""albert-serve: exported models behind HTTP and gRPC."""
+"""`albert-serve`: serve exported models over HTTP and gRPC."""
 
 import argparse
 import math
@@ -9,36 +9,63 @@ from importlib import metadata
 
 from ..backends.registry import NAMES
 from ..errors import AlbertError
-from .limits import Limits
+from .limits import ServerLimits
 
-# Half of what the server takes at once: one model that is asked too much leaves room for the others.
-_MAX_OWED = Limits().concurrency // 2
+# Half of the server's limit: when one model's queue is full, there is still room for the other models.
+_DEFAULT_MAX_QUEUE = ServerLimits().max_concurrency // 2
 _INSTALL = "pip install 'albert-runtime[serve]'"
+_EPILOG = """\
+examples:
+  serve one model, HTTP on port 8000 and gRPC on port 8001 of this machine only:
+    albert-serve ./albert-base-v2
+    curl localhost:8000/predict -d '{"text": "A great film."}'
+
+  serve two models to other machines, over HTTP only:
+    albert-serve ./sentiment ./embedder --host 0.0.0.0 --no-grpc
+    curl SERVER:8000/predict -d '{"model": "sentiment", "text": "A great film."}'
+    curl SERVER:8000/v1/embeddings -d '{"model": "embedder", "input": ["A sentence."]}'
+
+  multiply in int8 on 4 threads, and refuse work early when the server is busy:
+    albert-serve ./albert-base-v2 --precision int8 --threads 4 --max-queue 64 --timeout 5
+
+endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/models, /metrics, /v2/health/ready and more,
+  all of them described in /openapi.json; / is a status page with a form to try the models
+
+exit codes: 0 stopped by SIGTERM or SIGINT with every accepted request answered, 1 failed, or stopped with
+  some requests unanswered, 2 wrong usage
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 after SIGTERM with everything answered, 1 if something failed, 2 for bad usage."""
+    """Run the command.
+
+    Args:
+        arguments: The command's arguments; None for those of the process.
+
+    Returns:
+        The exit code, as the help explains it.
+    """
     options = _parser().parse_args(arguments)
-    limits = Limits(
-        body_bytes=options.max_body_mib * 2**20,
-        answer_bytes=options.max_answer_mib * 2**20,
-        texts=options.max_texts,
-        tokens=options.max_tokens,
-        concurrency=options.max_concurrency,
+    limits = ServerLimits(
+        max_body_bytes=options.max_body_mib * 2**20,
+        max_answer_bytes=options.max_answer_mib * 2**20,
+        max_texts=options.max_texts,
+        max_tokens=options.max_tokens,
+        max_concurrency=options.max_concurrency,
         timeout=options.timeout,
         keep_alive=options.keep_alive,
         drain_timeout=options.drain_timeout,
     )
-    # gRPC's own log is no JSON, and tells nothing but errors of clients.
+    # gRPC's own log is not JSON, and reports only errors that clients made.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        import uvloop  # noqa: PLC0415  (parts of the extra)
+        import uvloop  # noqa: PLC0415  (in the extra, as are the imports of these modules)
 
         from . import logs, models, server, service  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"albert-serve: error: the package {error.name} is not installed; {_INSTALL}", file=sys.stderr)
         return 1
-    logs.set_up(options.log_level)
+    logs.configure(options.log_level)
     try:
         loaded = models.Models(limits)
         for path in options.artifacts:
@@ -64,76 +91,184 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _number(kind: Callable[[str], float], least: float, most: float, wanted: str) -> Callable[[str], float]:
+def _number(
+    convert: Callable[[str], float], minimum: float, maximum: float, expected: str
+) -> Callable[[str], float]:
+    """A type for argparse: a number within bounds; ``expected`` is what the error message asks for."""
+
     def read(text: str) -> float:
         try:
-            value = kind(text)
+            value = convert(text)
         except ValueError:
             value = math.nan
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {wanted}")
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {expected}")
         return value
 
     return read
 
 
-_count = _number(int, 1, 2**31 - 1, "a whole number of at least 1")
-_port = _number(int, 0, 65535, "a port from 0 to 65535")
-_seconds = _number(float, 0, 3600, "seconds from 0 to 3600")
-_wait = _number(float, 0.001, 3600, "seconds from 0.001 to 3600")
+_count = _number(int, 1, 2**31 - 1, "a whole number of 1 or more")
+_port = _number(int, 0, 65535, "a port number from 0 to 65535")
+_seconds = _number(float, 0, 3600, "a number of seconds from 0 to 3600")
+_timeout = _number(float, 0.001, 3600, "a number of seconds from 0.001 to 3600")
 
 
 def _parser() -> argparse.ArgumentParser:
-    limits = Limits()
+    defaults = ServerLimits()
     parser = argparse.ArgumentParser(
         prog="albert-serve",
-        description="Serve exported models: the Open Inference Protocol (KServe v2) over HTTP and gRPC, "
-        "/v1/embeddings, /predict, /metrics and a page at /.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Serve exported ALBERT models over HTTP and gRPC: the Open Inference Protocol\n"
+        "(KServe v2), embeddings for OpenAI's clients, and answers to plain text.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "artifacts", metavar="ARTIFACT", nargs="+", help="as for Predictor: program, stem or folder"
+        "artifacts",
+        metavar="ARTIFACT",
+        nargs="+",
+        help="exported model: its folder, its stem (the path without a suffix) or one of its files; a second "
+        "one with the same name becomes version 2",
     )
-    where = parser.add_argument_group("where")
-    where.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all")
-    where.add_argument("--port", type=_port, default=8000, help="for HTTP; 0 = any free one")
-    where.add_argument("--grpc-port", type=_port, default=8001, help="for gRPC; 0 = any free one")
-    where.add_argument("--no-grpc", action="store_true", help="HTTP only")
-    how = parser.add_argument_group("how")
-    how.add_argument("--backend", choices=("auto", *NAMES), default="auto", help="what runs the models")
-    how.add_argument("--precision", default="auto", help="auto, or fp32, bf16, int8 on the C++ engine")
-    how.add_argument(
-        "--threads", type=_count, default=None, help="of a pass; None = the CPUs of this process"
-    )
-    how.add_argument("--max-batch-tokens", type=_count, default=None, help="of a pass; None = the backend's")
-    how.add_argument("--max-queue", type=_count, default=_MAX_OWED, help="requests a model may owe")
-    how.add_argument("--max-queue-delay", type=_seconds, default=0.0, help="seconds a pass waits to fill")
-    bounds = parser.add_argument_group("bounds")
-    bounds.add_argument(
-        "--max-body-mib", type=_count, default=limits.body_bytes >> 20, help="MiB of a request"
-    )
-    bounds.add_argument(
-        "--max-answer-mib", type=_count, default=limits.answer_bytes >> 20, help="MiB of an answer's numbers"
-    )
-    bounds.add_argument("--max-texts", type=_count, default=limits.texts, help="texts of a request")
-    bounds.add_argument("--max-tokens", type=_count, default=limits.tokens, help="tokens of a request")
-    bounds.add_argument("--max-concurrency", type=_count, default=limits.concurrency, help="requests at once")
-    bounds.add_argument(
-        "--timeout", type=_wait, default=limits.timeout, help="seconds until a request is given up"
-    )
-    bounds.add_argument(
-        "--keep-alive",
-        type=_wait,
-        default=limits.keep_alive,
-        help="seconds an idle connection is kept; more than the proxy in front keeps its own",
-    )
-    bounds.add_argument(
-        "--drain-timeout", type=_seconds, default=limits.drain_timeout, help="seconds, after SIGTERM"
-    )
+    _add_addresses(parser)
+    _add_execution(parser)
+    _add_limits(parser, defaults)
     parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="of the log"
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least severe messages to log; info logs a line for every request (default: info)",
     )
     return parser
+
+
+def _add_addresses(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("addresses")
+    group.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 accepts connections from other machines (default: 127.0.0.1)",
+    )
+    group.add_argument(
+        "--port", type=_port, metavar="N", default=8000, help="HTTP port; 0 picks a free one (default: 8000)"
+    )
+    group.add_argument(
+        "--grpc-port",
+        type=_port,
+        metavar="N",
+        default=8001,
+        help="gRPC port; 0 picks a free one (default: 8001)",
+    )
+    group.add_argument("--no-grpc", action="store_true", help="serve HTTP only")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("execution")
+    group.add_argument(
+        "--backend",
+        choices=("auto", *NAMES),
+        default="auto",
+        help="library that runs the models; auto takes the first of the list that works here (default: auto)",
+    )
+    group.add_argument(
+        "--precision",
+        default="auto",
+        help="number format in which the native backend multiplies matrices: fp32, bf16 or int8; auto is the "
+        "format the artifact was exported in (default: auto)",
+    )
+    group.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="threads that compute a batch (default: the CPUs this process may use)",
+    )
+    group.add_argument(
+        "--max-batch-tokens",
+        type=_count,
+        metavar="N",
+        help="most tokens to compute in one batch (default: 128 on the native backend, 4096 on onnxruntime "
+        "and paddle, 16384 on a GPU)",
+    )
+    group.add_argument(
+        "--max-queue",
+        type=_count,
+        metavar="N",
+        default=_DEFAULT_MAX_QUEUE,
+        help="most requests that may be queued or running for one model; further ones are refused with 429 "
+        f"(default: {_DEFAULT_MAX_QUEUE})",
+    )
+    group.add_argument(
+        "--max-queue-delay",
+        type=_seconds,
+        metavar="SECONDS",
+        default=0.0,
+        help="how long a batch that is not full waits for more requests (default: 0, start at once)",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser, defaults: ServerLimits) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--max-body-mib",
+        type=_count,
+        metavar="MIB",
+        default=defaults.max_body_bytes >> 20,
+        help="largest request body, before and after decompression "
+        f"(default: {defaults.max_body_bytes >> 20})",
+    )
+    group.add_argument(
+        "--max-answer-mib",
+        type=_count,
+        metavar="MIB",
+        default=defaults.max_answer_bytes >> 20,
+        help=f"most output data for one request (default: {defaults.max_answer_bytes >> 20})",
+    )
+    group.add_argument(
+        "--max-texts",
+        type=_count,
+        metavar="N",
+        default=defaults.max_texts,
+        help=f"most texts in one request (default: {defaults.max_texts})",
+    )
+    group.add_argument(
+        "--max-tokens",
+        type=_count,
+        metavar="N",
+        default=defaults.max_tokens,
+        help=f"most tokens in one request, all texts together (default: {defaults.max_tokens})",
+    )
+    group.add_argument(
+        "--max-concurrency",
+        type=_count,
+        metavar="N",
+        default=defaults.max_concurrency,
+        help="most requests in progress at once, all models together; further ones are refused with 429 "
+        f"(default: {defaults.max_concurrency})",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_timeout,
+        metavar="SECONDS",
+        default=defaults.timeout,
+        help="time allowed for the headers, for the body and for the answer of a request, each; a client may "
+        f"ask for less (default: {defaults.timeout:g})",
+    )
+    group.add_argument(
+        "--keep-alive",
+        type=_timeout,
+        metavar="SECONDS",
+        default=defaults.keep_alive,
+        help="how long to keep an idle HTTP connection open; choose more than the idle timeout of the proxy "
+        f"in front of this server (default: {defaults.keep_alive:g})",
+    )
+    group.add_argument(
+        "--drain-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        default=defaults.drain_timeout,
+        help="how long accepted requests may take to finish after SIGTERM "
+        f"(default: {defaults.drain_timeout:g})",
+    )
 
 
 if __name__ == "__main__":

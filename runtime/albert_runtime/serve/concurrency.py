@@ -1,44 +1,57 @@
-"""Work beside the event loop, and work that nobody may wait for any more."""
+"""Keeps the event loop free of long work, and stops a request at its deadline or when its client is gone."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import DeadlineExceeded
-from .errors import Gone, Unavailable
+from .errors import ClientDisconnected, Unavailable
 
 T = TypeVar("T")
 
-_INLINE_BYTES = 16384  # JSON and tensors of more are read and written on another thread
+_MAX_INLINE_BYTES = 16384  # handing a smaller body to another thread takes longer than parsing it
 
 
-async def off_loop(size: int, function: Callable[..., T], *arguments: Any) -> T:
-    """Call it, on another thread where so many bytes take long enough to hold others up."""
-    if size <= _INLINE_BYTES:
+async def run_off_loop_if_large(size: int, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function that reads or writes ``size`` bytes, on another thread if that would block the loop."""
+    if size <= _MAX_INLINE_BYTES:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)
 
 
-async def finished(
-    work: Coroutine[Any, Any, T], seconds: float, gone: Coroutine[Any, Any, None] | None = None
+async def run_with_deadline(
+    work: Coroutine[Any, Any, T], seconds: float, disconnected: Coroutine[Any, Any, None] | None = None
 ) -> T:
-    """The result of the work, which is cancelled if the client goes first, so that what waits is dropped.
+    """Await ``work``, but cancel it at the deadline or when the client disconnects.
 
-    DeadlineExceeded after so many seconds; Unavailable if the work was given up by the server.
+    Cancelling takes the request out of the model's queue, so that nothing is computed in vain.
+
+    Args:
+        work: The coroutine that answers the request.
+        seconds: Time until the deadline.
+        disconnected: A coroutine that returns when the client closes the connection, if that can be known.
+
+    Returns:
+        The result of ``work``.
+
+    Raises:
+        DeadlineExceeded: The deadline has passed.
+        ClientDisconnected: The client closed the connection.
+        Unavailable: The server cancelled the work, because its time to drain is up.
     """
     working = asyncio.ensure_future(work)
-    leaving = None if gone is None else asyncio.ensure_future(gone)
-    first = {working} if leaving is None else {working, leaving}
+    disconnecting = None if disconnected is None else asyncio.ensure_future(disconnected)
+    tasks = {working} if disconnecting is None else {working, disconnecting}
     try:
-        done, _ = await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             raise DeadlineExceeded(f"not answered within {seconds:g} s")
         if not working.done():
-            raise Gone("the client closed the connection")
+            raise ClientDisconnected("the client closed the connection")
         if working.cancelled():
-            raise Unavailable("this server is going down")
+            raise Unavailable("this server is shutting down")
         return working.result()
     finally:
         working.cancel()
-        if leaving is not None:
-            leaving.cancel()
+        if disconnecting is not None:
+            disconnecting.cancel()

@@ -1,40 +1,40 @@
-"""What a request can be refused with, and how each of the protocols says it."""
+"""The errors that refuse or end a request, and how metrics, HTTP and gRPC report each of them."""
 
 from dataclasses import dataclass
 
 from ..errors import AlbertError, Closed, DeadlineExceeded, InputError, Overloaded
 
-RETRY_SECONDS = 1
-_LONGEST = 1000  # characters of a message
+RETRY_AFTER_SECONDS = 1
+_MAX_MESSAGE_CHARACTERS = 1000
 
 
-class Malformed(AlbertError):
-    """The request is not what the protocol asks for: its framing, JSON or tensors."""
+class MalformedRequest(AlbertError):
+    """The request breaks the protocol: its framing, its JSON or a tensor."""
 
 
 class NotFound(AlbertError):
-    """There is no such model, version, service or page."""
+    """There is no such model, version or service."""
 
 
-class TooLarge(AlbertError):
-    """The body is larger than this server takes."""
+class BodyTooLarge(AlbertError):
+    """The body is larger than this server accepts."""
 
 
-class TooSlow(AlbertError):
-    """The body did not come in time."""
+class BodyTimeout(AlbertError):
+    """The body did not arrive in time."""
 
 
 class Unavailable(AlbertError):
-    """The server warms up or is going down."""
+    """The server is warming up or shutting down."""
 
 
-class Gone(AlbertError):
-    """The client closed the connection."""
+class ClientDisconnected(AlbertError):
+    """The client closed the connection before it was answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An end of a request: its name in the metrics, the HTTP status and the name of the gRPC status."""
+    """How a request ended: its name in metrics and logs, its HTTP status, and the name of its gRPC status."""
 
     name: str
     status: int
@@ -47,15 +47,15 @@ class Outcome:
 
 
 OK = Outcome("ok", 200, "OK")
-CANCELLED = Outcome("cancelled", 499, "CANCELLED")  # the client went; the status is nginx's, nobody reads it
+CANCELLED = Outcome("cancelled", 499, "CANCELLED")  # nginx's status for this; the client is no longer there
 INTERNAL = Outcome("internal", 500, "INTERNAL")
 _OUTCOMES: dict[type[Exception], Outcome] = {
-    Gone: CANCELLED,
-    Malformed: Outcome("malformed", 400, "INVALID_ARGUMENT"),
+    ClientDisconnected: CANCELLED,
+    MalformedRequest: Outcome("malformed", 400, "INVALID_ARGUMENT"),
     InputError: Outcome("invalid", 422, "INVALID_ARGUMENT"),
     NotFound: Outcome("not_found", 404, "NOT_FOUND"),
-    TooSlow: Outcome("too_slow", 408, "DEADLINE_EXCEEDED"),
-    TooLarge: Outcome("too_large", 413, "RESOURCE_EXHAUSTED"),
+    BodyTimeout: Outcome("too_slow", 408, "DEADLINE_EXCEEDED"),
+    BodyTooLarge: Outcome("too_large", 413, "RESOURCE_EXHAUSTED"),
     Overloaded: Outcome("overloaded", 429, "RESOURCE_EXHAUSTED"),
     Unavailable: Outcome("unavailable", 503, "UNAVAILABLE"),
     Closed: Outcome("unavailable", 503, "UNAVAILABLE"),
@@ -64,14 +64,14 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """How an error is told."""
+    """The outcome that an error stands for; INTERNAL if it is none of this server's."""
     return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), INTERNAL)
 
 
-def message_of(error: BaseException) -> str:
-    """What the client reads: of an error that is not its own, nothing of what is inside."""
+def client_message(error: BaseException) -> str:
+    """The message for the client, which learns nothing about the inside of the server."""
     if outcome_of(error) is INTERNAL:
-        return "internal error; the server's log has more"
+        return "internal error; see the server's log"
     text = str(error)
-    # It may name what the client sent, which may be as long as a body; gRPC's clients take little.
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    # It may quote what the client sent, up to a whole body; gRPC clients accept only short messages.
+    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else f"{text[:_MAX_MESSAGE_CHARACTERS]}..."

@@ -1,6 +1,6 @@
-"""Log lines in JSON on standard error, one an event: never a user's text.
+"""The log: JSON lines on standard error, one for each event, without any text that a user sent.
 
-An error is told by its type and the way to it, for its message may hold what a user sent.
+An exception is logged as its type and traceback only, because its message may quote a user's text.
 """
 
 import json
@@ -10,8 +10,11 @@ import time
 import traceback
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON: time, level, event, then the record's ``fields``."""
+
     def format(self, record: logging.LogRecord) -> str:
+        """The line."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
@@ -25,23 +28,23 @@ class Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _is_wrong(record: logging.LogRecord) -> bool:
-    """Whether gRPC's line tells of more than a client that went.
+def _is_not_a_disconnect(record: logging.LogRecord) -> bool:
+    """False for gRPC's errors about an answer that it could not send.
 
-    A client whose own deadline passes hangs up just when the server answers that it has; gRPC logs an answer
-    that it can no longer send as an error. The request is counted under its own outcome by then.
+    A client whose deadline passes hangs up just when the server tells it so, and gRPC logs that as an error
+    of the server's. The request has been counted under its own outcome by then.
     """
     return not (record.exc_info and getattr(record.exc_info[0], "__name__", "") == "ExecuteBatchError")
 
 
-def set_up(level: str) -> None:
-    """Send the process' logs to standard error: of libraries only what is wrong."""
+def configure(level: str) -> None:
+    """Send the log of this process to standard error, from other libraries only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json())
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     for name in ("albert_serve", "albert_runtime"):
         logging.getLogger(name).setLevel(level.upper())
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_wrong)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_a_disconnect)
     logging.captureWarnings(True)

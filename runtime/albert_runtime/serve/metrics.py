@@ -1,4 +1,4 @@
-"""What /metrics shows, in Prometheus' terms. Labels are bounded: loaded models, APIs, outcomes."""
+"""The Prometheus metrics at /metrics. Label values are bounded: loaded models, APIs and outcomes."""
 
 import time
 from collections import deque
@@ -8,83 +8,99 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ..scheduler.scheduler import Pass
+from ..scheduler.scheduler import BatchStats
 from .errors import Outcome
 from .models import Model
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TOKENS_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _RECENT_SECONDS = 60.0
 
 
 class Metrics:
-    """The counters of one server. Any thread may write."""
+    """The metrics of one server. Any thread may update them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        model = ("model",)
         self._requests = Counter(
-            "albert_requests", "Requests by their end", ("api", "model", "outcome"), registry=self._registry
+            "albert_requests",
+            "Requests that have ended, by outcome (ok, invalid, overloaded, expired, ...).",
+            ("api", "model", "outcome"),
+            registry=self._registry,
         )
-        self._seconds = Histogram(
+        self._seconds = self._histogram(
             "albert_request_seconds",
-            "From a request's arrival to its answer sent, of those answered with 200",
+            "Seconds from a request's arrival until its answer is sent, for requests answered with 200.",
+            _SECONDS_BUCKETS,
             ("api", "model"),
-            buckets=_SECONDS,
-            registry=self._registry,
         )
-        self._queue_seconds = Histogram(
-            "albert_queue_seconds", "From queued to begun", model, buckets=_SECONDS, registry=self._registry
+        self._queue_seconds = self._histogram(
+            "albert_queue_seconds",
+            "Seconds a request waits in the model's queue before its computation begins.",
+            _SECONDS_BUCKETS,
         )
-        self._compute_seconds = Histogram(
-            "albert_compute_seconds", "Of a pass", model, buckets=_SECONDS, registry=self._registry
+        self._compute_seconds = self._histogram(
+            "albert_compute_seconds", "Seconds the model takes to compute a batch.", _SECONDS_BUCKETS
         )
-        self._batch_tokens = Histogram(
-            "albert_batch_tokens", "Tokens of a pass", model, buckets=_TOKENS, registry=self._registry
+        self._batch_tokens = self._histogram(
+            "albert_batch_tokens", "Tokens in a batch, padding not counted.", _TOKENS_BUCKETS
         )
-        self._batch_rows = Counter("albert_rows", "Sequences computed", model, registry=self._registry)
-        self._padding = Counter(
+        self._batch_rows = self._counter("albert_rows", "Sequences computed.")
+        self._padding_avoided = self._counter(
             "albert_padding_avoided_tokens",
-            "What padding every pass to its longest sequence would have added",
-            model,
+            "Padding tokens that were not computed because batches are packed rather than padded.",
+        )
+        self._queue_depth = Gauge(
+            "albert_queue_depth",
+            "Requests that are waiting for the model or being computed by it.",
+            ("model",),
             registry=self._registry,
         )
-        self._depth = Gauge("albert_queue_depth", "Requests that wait or run", model, registry=self._registry)
         self._in_flight = Gauge(
-            "albert_in_flight_requests", "Requests in the server", registry=self._registry
+            "albert_in_flight_requests",
+            "Requests in progress, from the arrival of their headers until their answer is sent.",
+            registry=self._registry,
         )
-        self._recent: dict[str, Recent] = {}
+        self._recent: dict[str, RecentLatencies] = {}
 
-    def watch(self, model: Model) -> None:
-        """Count the passes of a model."""
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ("model",)
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ("model",), registry=self._registry)
+
+    def add_model(self, model: Model) -> None:
+        """Observe a model's batches and its queue from now on."""
         label = model.label
-        batcher = model.predictor.batcher
-        self._recent[label] = Recent()
-        self._depth.labels(label).set_function(lambda: batcher.unanswered)
-        children = [
+        scheduler = model.predictor.scheduler
+        self._recent[label] = RecentLatencies()
+        self._queue_depth.labels(label).set_function(lambda: scheduler.unanswered)
+        # Looked up once: a lookup by label takes a lock.
+        queue_seconds, compute_seconds, batch_tokens = (
             metric.labels(label)
             for metric in (self._queue_seconds, self._compute_seconds, self._batch_tokens)
-        ]
-        rows, padding = self._batch_rows.labels(label), self._padding.labels(label)
+        )
+        rows, padding_avoided = self._batch_rows.labels(label), self._padding_avoided.labels(label)
 
-        def count(done: Pass) -> None:
-            queue, compute, tokens = children
-            for waited in done.waited:
-                queue.observe(waited)
-            compute.observe(done.seconds)
-            tokens.observe(done.tokens)
-            rows.inc(done.rows)
-            padding.inc(0 if done.padded else done.padded_tokens - done.tokens)
+        def observe(batch: BatchStats) -> None:
+            for waited in batch.waited:
+                queue_seconds.observe(waited)
+            compute_seconds.observe(batch.seconds)
+            batch_tokens.observe(batch.tokens)
+            rows.inc(batch.rows)
+            padding_avoided.inc(0 if batch.padded else batch.padded_tokens - batch.tokens)
 
-        batcher.observers.append(count)
+        scheduler.observers.append(observe)
 
-    def in_flight(self, count: int) -> None:
-        """So many requests are in the server now."""
+    def set_in_flight(self, count: int) -> None:
+        """Set the number of requests in progress."""
         self._in_flight.set(count)
 
-    def ended(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
-        """A request is over. ``model`` None: it named none that is here."""
+    def count_request(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
+        """Count a request that has ended; ``model`` is None if it named no model of this server."""
         label = "" if model is None else model.label
         self._requests.labels(api, label, outcome.name).inc()
         if outcome.status == 200:
@@ -92,39 +108,39 @@ class Metrics:
             if model is not None:
                 self._recent[label].add(seconds)
 
-    def recent_of(self, models: Iterable[Model]) -> list[tuple[Model, dict[str, Any]]]:
-        """Each model with its last minute."""
+    def recent(self, models: Iterable[Model]) -> list[tuple[Model, dict[str, Any]]]:
+        """Each model with the summary of its last minute."""
         return [(model, self._recent[model.label].summary()) for model in models]
 
-    def text(self) -> bytes:
-        """Prometheus' text format."""
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
         return bytes(generate_latest(self._registry))
 
 
-class Recent:
-    """Seconds that the last minute's answers took, for people to look at."""
+class RecentLatencies:
+    """How long the answers of the last minute took, for the status page."""
 
     def __init__(self) -> None:
         self._answers: deque[tuple[float, float]] = deque(maxlen=100_000)
 
     def add(self, seconds: float) -> None:
-        """One more answer."""
+        """Record an answer that took so many seconds."""
         self._answers.append((time.monotonic(), seconds))
 
     def summary(self) -> dict[str, Any]:
-        """Answers a second, and median and 99th percentile in milliseconds; None without answers."""
+        """Answers per second; median and 99th percentile in milliseconds, None without answers."""
         since = time.monotonic() - _RECENT_SECONDS
         while self._answers and self._answers[0][0] < since:
             self._answers.popleft()
-        taken = sorted(seconds for _, seconds in list(self._answers))
+        latencies = sorted(seconds for _, seconds in list(self._answers))
         return {
-            "answers_per_second": round(len(taken) / _RECENT_SECONDS, 2),
-            "p50_ms": _percentile(taken, 0.5),
-            "p99_ms": _percentile(taken, 0.99),
+            "answers_per_second": round(len(latencies) / _RECENT_SECONDS, 2),
+            "p50_ms": _percentile_ms(latencies, 0.5),
+            "p99_ms": _percentile_ms(latencies, 0.99),
         }
 
 
-def _percentile(ordered: list[float], share: float) -> float | None:
+def _percentile_ms(ordered: list[float], share: float) -> float | None:
     if not ordered:
         return None
     return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)

@@ -1,26 +1,26 @@
-"""The models that a server answers for: their names and versions, what they take, and their answers."""
+"""The models of a server, by name and version, and what each answers to a request."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact.manifest import INPUTS, Manifest
-from ..artifact.tasks import HIDDEN_STATES, MULTIPLE_CHOICE
+from ..artifact.manifest import Manifest
+from ..artifact.tasks import MULTIPLE_CHOICE
+from ..backends.base import Outputs
 from ..errors import ArtifactError, InputError
 from ..predictor import Predictor
-from ..scheduler.requests import Results
-from ..text.stream import method_of_task
-from ..text.tokenizer import MASKS
-from .errors import Malformed, NotFound
-from .limits import Limits
+from ..text.registry import method_of_task
+from .errors import MalformedRequest, NotFound
+from .limits import ServerLimits
+from .model_metadata import TEXT, TEXT_PAIR, TensorMetadata, input_metadata, output_metadata
+from .request_limits import RequestLimits
 from .tensors import BYTES, Tensor
 
-TEXT, TEXT_PAIR = "text", "text_pair"
-PLATFORM = "albert_runtime"
+_WARM_UP_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,171 +31,152 @@ class Model:
     version: str
     predictor: Predictor
     manifest: Manifest
-    limits: Limits
+    limits: ServerLimits
 
     @property
     def method(self) -> str:
-        """The method of the Predictor that answers texts."""
+        """The Predictor method that answers texts for this model's task, such as "classify"."""
         return method_of_task(self.manifest.task)
 
     @property
     def label(self) -> str:
-        """Its name in metrics, logs and traces."""
+        """The model's name in metrics, logs and traces: NAME, or NAME/VERSION from version 2 on."""
         return self.name if self.version == "1" else f"{self.name}/{self.version}"
 
     def warm_up(self) -> None:
-        """Run once, so that the first request finds threads and memory ready."""
-        row = [1] * min(16, self.manifest.config.max_position_embeddings)
+        """Run the model once, so that the first request finds threads and memory ready."""
+        row = [1] * min(_WARM_UP_TOKENS, self.manifest.config.max_position_embeddings)
         batch: Any = [[row, row]] if self.manifest.task == MULTIPLE_CHOICE else [row]
         self.predictor.submit(batch).result()
 
-    def inputs(self) -> list[tuple[str, str, list[int]]]:
-        """Name, datatype and shape, -1 where it is free."""
-        shape = [-1] * (3 if self.manifest.task == MULTIPLE_CHOICE else 2)
-        ids = [(name, "INT64", shape) for name in INPUTS]
-        # A question and all its choices do not fit into two columns of texts; /predict takes them.
-        if not self.predictor.reads_texts or self.manifest.task == MULTIPLE_CHOICE:
-            return ids
-        return [*ids, (TEXT, BYTES, [-1]), (TEXT_PAIR, BYTES, [-1])]
+    def inputs(self) -> list[TensorMetadata]:
+        """Name, datatype and shape of each input."""
+        return input_metadata(self.manifest, reads_texts=self.predictor.reads_texts)
 
-    def outputs(self) -> list[tuple[str, str, list[int]]]:
-        """Name, datatype and shape, -1 where it is free."""
-        config, head = self.manifest.config, self.manifest.head
-        found = []
-        for name in self.manifest.outputs:
-            rows = [-1, -1] if head.is_per_token(name) or self.manifest.task == MULTIPLE_CHOICE else [-1]
-            inner = {
-                "last_hidden_state": [config.hidden_size],
-                HIDDEN_STATES: [config.num_hidden_layers + 1, config.hidden_size],
-                "pooled_output": [config.hidden_size],
-                "prediction_scores": [config.vocab_size],
-                "start_logits": [],
-                "end_logits": [],
-                "sop_logits": [2],
-            }.get(name, [] if self.manifest.task == MULTIPLE_CHOICE else [head.num_labels])
-            found.append((name, "FP32", [*rows, *inner]))
-        return found
+    def outputs(self) -> list[TensorMetadata]:
+        """Name, datatype and shape of each output."""
+        return output_metadata(self.manifest)
 
-    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Results:
-        """The outputs for ids or texts; InputError or Malformed for what does not fit this model."""
+    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Outputs:
+        """Run the model on the input tensors of a request.
+
+        Args:
+            tensors: Token ids, mask and token types, or texts and perhaps their pairs.
+            outputs: Names of the outputs wanted; None for all.
+
+        Returns:
+            A float32 array for each output.
+
+        Raises:
+            MalformedRequest: An input is given more than once.
+            InputError: The inputs do not fit this model, or exceed a limit of the server.
+        """
         if any(tensor.datatype == BYTES for tensor in tensors):
             batch = await asyncio.to_thread(self._batch, tensors, outputs)
         else:
             batch = self._batch(tensors, outputs)
         return await self.predictor.arun(batch, outputs)
 
-    async def answers(self, items: Sequence[Any], **options: Any) -> list[Any]:
-        """The task's own answers to texts."""
+    async def answer(self, items: Sequence[Any], **options: Any) -> list[Any]:
+        """Answer texts with the method for this model's task.
+
+        Args:
+            items: What that method takes: texts, pairs, (question, context) or (prompt, choices).
+            **options: Options of that method, such as ``top_k``.
+
+        Returns:
+            One answer for each item, in order.
+
+        Raises:
+            InputError: An item or option does not fit this model, or exceeds a limit of the server.
+        """
         await asyncio.to_thread(self._check_items, items, options)
         return [answer async for answer in self.predictor.astream(self.method, items, **options)]
 
+    @property
+    def _request_limits(self) -> RequestLimits:
+        return RequestLimits(self.limits, self.predictor, self.manifest)
+
     def _check_items(self, items: Sequence[Any], options: Mapping[str, Any]) -> None:
         if self.manifest.task == MULTIPLE_CHOICE:
+            # The prompt is computed once more with each choice.
             items = [(prompt, choice) for prompt, choices in items for choice in choices]
-        self.check_texts(items)
+        self._request_limits.check_texts(items)
         if self.method == "fill_mask":
-            # Every candidate for a mask comes with the whole text.
-            texts = [(text, sum(map(text.count, MASKS))) for text in _strings(items)]
-            characters = sum(masks * (len(text) + 100) for text, masks in texts)
-            self._check_answer(characters * options.get("top_k", 5), "a lower top_k or fewer masks")
-
-    def check_texts(self, items: Sequence[Any]) -> None:
-        """InputError for more of them than the server takes at once."""
-        if len(items) > self.limits.texts:
-            raise InputError(f"{len(items)} texts in a request; this server takes {self.limits.texts}")
-        texts = list(_strings(items))
-        # A token is seldom less than a character, so that most requests need no counting.
-        if sum(map(len, texts)) <= self.limits.tokens:
-            return
-        tokens = sum(self.predictor.count_tokens(texts))
-        if tokens > self.limits.tokens:
-            raise InputError(f"the texts have {tokens} tokens in all; this server takes {self.limits.tokens}")
-
-    def _check_answer(self, size: int, instead: str) -> None:
-        if size > self.limits.answer_bytes:
-            raise InputError(
-                f"the answer has {size} bytes; this server gives {self.limits.answer_bytes}: "
-                f"ask for {instead}"
-            )
-
-    def _size(self, rows: int, width: int, outputs: Sequence[str] | None) -> int:
-        """Bytes of the outputs for so many rows, padded to a width."""
-        size = 0
-        for name, _, shape in self.outputs():
-            if outputs is None or name in outputs:
-                per_row = width if self.manifest.head.is_per_token(name) else 1
-                size += 4 * rows * per_row * max(1, shape[-1])
-        return size
+            self._request_limits.check_mask_candidates(items, options.get("top_k"))
 
     def _batch(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Any:
-        given = {tensor.name: tensor for tensor in tensors}
-        if len(given) != len(tensors):
-            raise Malformed("an input is given twice")
+        """What ``Predictor.run`` takes, made of a request's tensors."""
+        by_name = {tensor.name: tensor for tensor in tensors}
+        if len(by_name) != len(tensors):
+            raise MalformedRequest("an input is given more than once")
         known = [name for name, _, _ in self.inputs()]
-        for name in given:
+        for name in by_name:
             if name not in known:
                 raise InputError(f"model {self.name} has no input {name[:60]!r}; it has {', '.join(known)}")
-        fewer = "fewer rows or outputs, or rows of like length together"
-        if TEXT in given or TEXT_PAIR in given:
-            rows = self._texts(given)
-            self._check_answer(self._size(len(rows), self._width(rows, outputs), outputs), fewer)
-            return rows
-        arrays = self._ids(given)
+        if TEXT in by_name or TEXT_PAIR in by_name:
+            texts = self._texts(by_name)
+            self._request_limits.check_outputs_of_texts(texts, outputs)
+            return texts
+        arrays = self._id_arrays(by_name)
         for values in arrays.values():
             width = values.shape[-1]
-            self._check_answer(self._size(values.size // max(1, width), width, outputs), fewer)
+            self._request_limits.check_outputs(values.size // max(1, width), width, outputs)
         return arrays
 
-    def _width(self, rows: Sequence[Any], outputs: Sequence[str] | None) -> int:
-        """Tokens of the longest text at most, counted only where that makes a difference."""
-        longest = self.manifest.config.max_position_embeddings
-        width = min(longest, max((sum(map(len, _strings([row]))) for row in rows), default=0) + 3)
-        if self._size(len(rows), width, outputs) <= self.limits.answer_bytes:
-            return width
-        counts = iter(self.predictor.count_tokens(list(_strings(rows))))
-        return min(longest, max(sum(next(counts) for _ in _strings([row])) for row in rows) + 3)
-
-    def _ids(self, given: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    def _id_arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         arrays = {}
-        for name, tensor in given.items():
+        for name, tensor in tensors.items():
             if isinstance(tensor.values, list) or tensor.values.dtype.kind != "i":
-                raise InputError(f"input {name} has datatype {tensor.datatype}; INT64 or INT32 is needed")
-            if tensor.values.size > self.limits.tokens:
-                raise InputError(
-                    f"input {name} has {tensor.values.size} tokens; this server takes {self.limits.tokens}"
-                )
+                raise InputError(f"input {name} has datatype {tensor.datatype}; give INT64 or INT32")
+            self._request_limits.check_token_count(name, tensor.values.size)
             arrays[name] = tensor.values.astype(np.int64, copy=False)
         return arrays
 
-    def _texts(self, given: Mapping[str, Tensor]) -> list[Any]:
+    def _texts(self, tensors: Mapping[str, Tensor]) -> list[Any]:
         columns = []
         for name in (TEXT, TEXT_PAIR):
-            if name not in given:
+            if name not in tensors:
                 continue
-            tensor = given[name]
+            tensor = tensors[name]
             if not isinstance(tensor.values, list):
-                raise InputError(f"input {name} has datatype {tensor.datatype}; BYTES is needed")
+                raise InputError(f"input {name} has datatype {tensor.datatype}; give BYTES")
             if tensor.shape[1:] not in ((), (1,)):
-                raise InputError(f"input {name} has shape {list(tensor.shape)}; [B] or [B, 1] is needed")
+                raise InputError(f"input {name} has shape {list(tensor.shape)}; give [B] or [B, 1]")
             columns.append(tensor.values)
-        if TEXT not in given or len(given) != len(columns):
-            raise InputError(f"give {TEXT}, and {TEXT_PAIR} for pairs, without token ids beside it")
+        if TEXT not in tensors or len(tensors) != len(columns):
+            raise InputError(f"give {TEXT}, with {TEXT_PAIR} for pairs, and no token ids beside it")
         if len(columns) == 2 and len(columns[0]) != len(columns[1]):
-            raise InputError(f"{len(columns[0])} texts have {len(columns[1])} pairs; give as many")
+            raise InputError(
+                f"{TEXT} has {len(columns[0])} rows, {TEXT_PAIR} has {len(columns[1])}; give as many of each"
+            )
         rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        self.check_texts(rows)
+        self._request_limits.check_texts(rows)
         return rows
 
 
 class Models:
-    """All models of a server by name and version."""
+    """All models of a server, by name and version.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        limits: Limits on each request to any of the models.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._models: dict[str, dict[str, Model]] = {}
 
     def load(self, path: str, **options: Any) -> Model:
-        """Open an artifact; a second one of a name is version 2. ArtifactError if it has no manifest."""
+        """Load an artifact. The first one of a name becomes version 1, the second version 2, and so on.
+
+        Args:
+            path: The artifact: its folder, stem or one of its files.
+            **options: Keyword arguments of Predictor.
+
+        Raises:
+            ArtifactError: The artifact is damaged, or has no manifest.
+            BackendError: No backend can run it with these options.
+        """
         predictor = Predictor(path, **options)
         if predictor.manifest is None:
             raise ArtifactError(f"{path} has no manifest, which a server needs; export the model again")
@@ -209,18 +190,26 @@ class Models:
         return (model for versions in self._models.values() for model in versions.values())
 
     def versions(self, name: str) -> list[str]:
-        """The versions of a model, oldest first."""
+        """The versions of a model, oldest first; empty if there is no such model."""
         return list(self._models.get(name, ()))
 
     def find(self, name: str | None = None, version: str | None = None) -> Model:
-        """The model, the latest version unless one is named; without a name the only one. NotFound."""
+        """Look a model up.
+
+        Args:
+            name: The model's name; None if the request names none, which is enough where only one is loaded.
+            version: The version; None or "" for the latest.
+
+        Raises:
+            NotFound: There is no such model or version, or the name is missing and there are several models.
+        """
         if name is None:
             if len(self._models) > 1:
-                raise NotFound(f"name one of the models {', '.join(self._models)}")
+                raise NotFound(f"the request names no model; choose one of {', '.join(self._models)}")
             name = next(iter(self._models))
         versions = self._models.get(name)
         if versions is None:
-            raise NotFound(f"there is no model {name[:100]!r}; there is {', '.join(self._models)}")
+            raise NotFound(f"there is no model {name[:100]!r}; this server has {', '.join(self._models)}")
         if not version:
             return next(reversed(versions.values()))
         if version not in versions:
@@ -228,15 +217,6 @@ class Models:
         return versions[version]
 
     def close(self, *, cancel: bool = False) -> None:
-        """Answer what was accepted, or with ``cancel`` give it up."""
+        """Close all models, once every accepted request is answered; with ``cancel`` drop those queued."""
         for model in self:
-            model.predictor.batcher.close(cancel=cancel)
-
-
-def _strings(items: Iterable[Any]) -> Iterator[str]:
-    """All strings in nested lists."""
-    for item in items:
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, list | tuple):
-            yield from _strings(item)
+            model.predictor.scheduler.close(cancel=cancel)

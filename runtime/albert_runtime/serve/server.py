@@ -1,4 +1,4 @@
-"""Both servers in one event loop, from the open ports to the last answer."""
+"""Runs the HTTP and the gRPC server in one event loop: listen, warm up, serve, drain, stop."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ import signal
 import socket
 from dataclasses import dataclass
 
+import grpc.aio
 import uvicorn
 
 from ..errors import AlbertError
@@ -17,16 +18,23 @@ from .http.app import make_app
 from .service import Service
 
 _log = logging.getLogger("albert_serve")
-_LAST_SECONDS = 1.0  # when the time to drain is up, for telling so
+_MIN_STOP_SECONDS = 1.0  # for sending refusals after the time to drain is up
+_BACKLOG = 2048
 
 
 class CannotListen(AlbertError):
-    """An address cannot be listened at."""
+    """The server cannot listen on an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; port 0 = any that is free, None = not at all."""
+    """Where to listen.
+
+    Attributes:
+        host: Host name or IP address.
+        port: Port for HTTP; 0 for any free one.
+        grpc_port: Port for gRPC; 0 for any free one, None for no gRPC.
+    """
 
     host: str
     port: int
@@ -34,26 +42,27 @@ class Address:
 
 
 async def serve(service: Service, address: Address, version: str) -> bool:
-    """Listen, warm up, answer until SIGTERM or SIGINT, and then answer what was accepted.
+    """Serve until SIGTERM or SIGINT, then finish the requests that were accepted.
 
-    Whether all of it was answered in time.
+    Args:
+        service: What to serve.
+        address: Where to listen.
+        version: The version that the server reports.
+
+    Returns:
+        Whether every accepted request was answered within the time to drain.
+
+    Raises:
+        CannotListen: A port is taken, or the host is unknown.
     """
-    going_down = asyncio.Event()
+    shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, going_down.set)
+        loop.add_signal_handler(number, shutdown.set)
     listening = _listen(address.host, address.port)
-    grpc_server = make_server(service, version) if address.grpc_port is not None else None
-    grpc_port = None
-    if grpc_server is not None:
-        try:
-            grpc_port = grpc_server.add_insecure_port(_authority(address.host, address.grpc_port or 0))
-        except RuntimeError:
-            where = _authority(address.host, address.grpc_port or 0)
-            raise CannotListen(f"cannot listen at {where}; choose another --grpc-port or --host") from None
-        await grpc_server.start()
-    http = _Http(connection.config(make_app(service, version), service.limits))
-    serving = asyncio.ensure_future(http.serve(sockets=[listening]))
+    grpc_server, grpc_port = await _start_grpc(service, address, version)
+    http_server = _HttpServer(connection.uvicorn_config(make_app(service, version), service.limits))
+    http_serving = asyncio.ensure_future(http_server.serve(sockets=[listening]))
     port = listening.getsockname()[1]
     fields = {
         "http": _authority(address.host, port),
@@ -62,45 +71,61 @@ async def serve(service: Service, address: Address, version: str) -> bool:
     _log.info("listening", extra={"fields": fields})
     await service.warm_up()
     _log.info("ready", extra={"fields": {"models": [model.name for model in service.models]}})
-    stopping = asyncio.ensure_future(going_down.wait())
-    await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+    shutdown_requested = asyncio.ensure_future(shutdown.wait())
+    await asyncio.wait({shutdown_requested, http_serving}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("draining")
-    until = loop.time() + service.limits.drain_timeout
-    in_time = await service.drain()
-    await asyncio.to_thread(service.models.close, cancel=not in_time)
-    # Answers that are being sent over gRPC, and refusals.
-    left = max(_LAST_SECONDS, until - loop.time())
-    http.config.timeout_graceful_shutdown = math.ceil(left)
-    http.should_exit = True
+    deadline = loop.time() + service.limits.drain_timeout
+    all_answered = await service.drain()
+    await asyncio.to_thread(service.models.close, cancel=not all_answered)
+    # What is left are answers still being sent over gRPC, and refusals.
+    stop_seconds = max(_MIN_STOP_SECONDS, deadline - loop.time())
+    http_server.config.timeout_graceful_shutdown = math.ceil(stop_seconds)
+    http_server.should_exit = True
     if grpc_server is not None:
-        await grpc_server.stop(left)
-    await serving
-    _log.info("stopped", extra={"fields": {"all_answered": in_time}})
-    return in_time
+        await grpc_server.stop(stop_seconds)
+    await http_serving
+    _log.info("stopped", extra={"fields": {"all_answered": all_answered}})
+    return all_answered
 
 
-class _Http(uvicorn.Server):
+async def _start_grpc(
+    service: Service, address: Address, version: str
+) -> tuple[grpc.aio.Server | None, int | None]:
+    """The gRPC server and its port; (None, None) if there is to be none."""
+    if address.grpc_port is None:
+        return None, None
+    server = make_server(service, version)
+    authority = _authority(address.host, address.grpc_port)
+    try:
+        port = server.add_insecure_port(authority)
+    except RuntimeError:
+        raise CannotListen(f"cannot listen on {authority}; choose another --grpc-port or --host") from None
+    await server.start()
+    return server, port
+
+
+class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """The signals are the whole server's."""
+        """Leave the signals alone: ``serve`` handles them for both servers."""
         yield
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(info[0], info[1])
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Head and body of an answer are two writes; without this the second waits 40 ms for the first's ack.
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        found.bind(info[4])
-        found.listen(2048)
+        listening = socket.socket(info[0], info[1])
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Headers and body are two writes; without this the second waits 40 ms for an acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind(info[4])
+        listening.listen(_BACKLOG)
     except OSError as error:
-        where = _authority(host, port)
+        authority = _authority(host, port)
         raise CannotListen(
-            f"cannot listen at {where} ({error.strerror}); choose another --port or --host"
+            f"cannot listen on {authority} ({error.strerror}); choose another --port or --host"
         ) from None
-    return found
+    return listening
 
 
 def _authority(host: str, port: int) -> str:

@@ -1,77 +1,98 @@
-"""What HTTP and gRPC have in common: the models, who is let in, how requests end, and going down."""
+"""What HTTP and gRPC share: the models, the admission of requests, how they are recorded, and the drain."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ..errors import Overloaded
 from .errors import CANCELLED, INTERNAL, OK, Outcome, Unavailable, outcome_of
-from .limits import Limits
+from .limits import ServerLimits
 from .metrics import Metrics
 from .models import Model, Models
-from .tracing import End, span
+from .tracing import EndSpan, span
 
 _log = logging.getLogger("albert_serve")
 
 
-class Service:
-    """The state of a server."""
+@dataclass(slots=True)
+class ActiveRequest:
+    """A request in progress. Its handler sets ``model`` once it knows it; logs and metrics then name it."""
 
-    def __init__(self, models: Models, limits: Limits) -> None:
+    model: Model | None = None
+
+
+class Service:
+    """The state of a server: its models, its metrics and the requests in progress.
+
+    Must be created in the event loop that serves.
+
+    Args:
+        models: The models to serve.
+        limits: Limits on requests and on the server.
+    """
+
+    def __init__(self, models: Models, limits: ServerLimits) -> None:
         self.models, self.limits = models, limits
         self.metrics = Metrics()
         self.started = time.time()
         self._in_flight = 0
-        self._ready = self._draining = False
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._warmed_up = self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         for model in models:
-            self.metrics.watch(model)
+            self.metrics.add_model(model)
 
     @property
     def ready(self) -> bool:
-        """Whether every model has answered once, and the server stays."""
-        return self._ready and not self._draining
+        """Whether all models are warmed up and the server is not shutting down."""
+        return self._warmed_up and not self._draining
 
     async def warm_up(self) -> None:
-        """Let every model answer once; ready from then on."""
+        """Run every model once; the server is ready from then on."""
         for model in self.models:
             await asyncio.to_thread(model.warm_up)
-        self._ready = True
-
-    def refuse_new(self) -> None:
-        """From now on Unavailable."""
-        self._draining = True
+        self._warmed_up = True
 
     async def drain(self) -> bool:
-        """Wait until all that was let in is answered; False if the time for it was up."""
-        self.refuse_new()
+        """Refuse new requests and wait for those in progress.
+
+        Returns:
+            Whether all of them ended within ``limits.drain_timeout``.
+        """
+        self._draining = True
         try:
-            await asyncio.wait_for(self._empty.wait(), self.limits.drain_timeout)
+            await asyncio.wait_for(self._idle.wait(), self.limits.drain_timeout)
         except asyncio.TimeoutError:
             return False
         return True
 
     @contextmanager
-    def request(self, api: str, headers: Mapping[str, str]) -> "Iterator[Ticket]":
-        """Let a request in, or Unavailable or Overloaded; log, count and trace how it ends."""
-        with span(api, headers) as end:
-            yield from self._admitted(api, end)
+    def admit(self, api: str, headers: Mapping[str, str]) -> Iterator[ActiveRequest]:
+        """Admit a request, or refuse it; when the block ends, log, count and trace its outcome.
 
-    def _admitted(self, api: str, end: End) -> "Iterator[Ticket]":
-        ticket, began = Ticket(), time.perf_counter()
+        Args:
+            api: The API that was called, as logs and metrics name it, such as "v2" or "grpc".
+            headers: The request's headers, which may name the client's trace.
+
+        Raises:
+            Unavailable: The server is warming up or shutting down.
+            Overloaded: ``limits.max_concurrency`` requests are in progress.
+        """
+        with span(api, headers) as end_span:
+            yield from self._admit(api, end_span)
+
+    def _admit(self, api: str, end_span: EndSpan) -> Iterator[ActiveRequest]:
+        active, began = ActiveRequest(), time.perf_counter()
         self._in_flight += 1
-        self._empty.clear()
-        self.metrics.in_flight(self._in_flight)
+        self._idle.clear()
+        self.metrics.set_in_flight(self._in_flight)
         outcome = OK
         try:
-            if not self.ready:
-                raise Unavailable("this server is going down" if self._draining else "this server warms up")
-            if self._in_flight > self.limits.concurrency:
-                raise Overloaded(f"{self.limits.concurrency} requests are in this server already")
-            yield ticket
+            self._check_capacity()
+            yield active
         except asyncio.CancelledError:
             outcome = CANCELLED
             raise
@@ -80,14 +101,24 @@ class Service:
             raise
         finally:
             self._in_flight -= 1
-            self.metrics.in_flight(self._in_flight)
+            self.metrics.set_in_flight(self._in_flight)
             if self._in_flight == 0:
-                self._empty.set()
-            end(None if ticket.model is None else ticket.model.label, outcome)
-            self._over(api, ticket.model, outcome, time.perf_counter() - began)
+                self._idle.set()
+            end_span(None if active.model is None else active.model.label, outcome)
+            self._record(api, active.model, outcome, time.perf_counter() - began)
 
-    def _over(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
-        self.metrics.ended(api, model, outcome, seconds)
+    def _check_capacity(self) -> None:
+        if self._draining:
+            raise Unavailable("this server is shutting down")
+        if not self._warmed_up:
+            raise Unavailable("this server is warming up")
+        if self._in_flight > self.limits.max_concurrency:
+            raise Overloaded(
+                f"this server is already handling {self.limits.max_concurrency} requests; try again later"
+            )
+
+    def _record(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
+        self.metrics.count_request(api, model, outcome, seconds)
         fields = {
             "api": api,
             "model": None if model is None else model.label,
@@ -97,9 +128,3 @@ class Service:
         }
         level = logging.ERROR if outcome is INTERNAL else logging.INFO
         _log.log(level, "request", extra={"fields": fields}, exc_info=outcome is INTERNAL)
-
-
-class Ticket:
-    """A request that was let in."""
-
-    model: Model | None = None

@@ -3,14 +3,16 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scheduler.requests import Results
-from .stream import Call, Steps, answer_all, stream
-from .task_method import Answer, Setting, validate_text
+from ..backends.base import Outputs
+from .checks import validate_text
+from .stream import AnswerStream, ModelCall, answer_all, stream
+from .task_method import Answer, TextModel
 from .tokenizer import Text
 
 
@@ -79,7 +81,7 @@ class TextAnswers(ABC):
         vectors = self._answer("embed", texts, **options)
         if isinstance(texts, str):
             return vectors  # type: ignore[no-any-return]
-        width = self._setting("embed").hidden_size
+        width = self._text_model("embed").hidden_size
         return np.array(vectors, np.float32).reshape(len(vectors), width)
 
     def answer(
@@ -112,36 +114,34 @@ class TextAnswers(ABC):
         ``method`` is classify, tag, fill_mask, embed, answer or choose, ``options`` are its keywords. Items
         are texts; pairs (question, context) for answer; pairs (prompt, choices) for choose.
         """
-        return stream(self._setting(method), method, items, options)
+        return stream(self._text_model(method), method, items, options)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without [CLS] and [SEP]; InputError without a tokenizer."""
         texts = [validate_text(text, row, "a string") for row, text in enumerate(texts)]
-        return self._setting("count_tokens").encoder.count(texts)
+        return self._text_model("count_tokens").encoder.count(texts)
 
     async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:
         """``stream`` for asyncio: the batches join those of other callers, see ``submit``."""
-        setting = self._setting(method)
-        steps = await asyncio.to_thread(Steps, setting, method, items, options)
-        step = await asyncio.to_thread(steps.advance)
+        model = self._text_model(method)
+        answers = await asyncio.to_thread(AnswerStream, model, method, items, options)
+        step = await asyncio.to_thread(answers.advance)
         while step is not None:
-            if isinstance(step, Call):
-                results = await self.arun(step.batch, step.outputs, positions=step.positions)
-                step = await asyncio.to_thread(steps.advance, results)
+            if isinstance(step, ModelCall):
+                outputs = await asyncio.wrap_future(self._submit_call(step))
+                step = await asyncio.to_thread(answers.advance, outputs)
             else:
                 for answer in step:
                     yield answer
-                step = await asyncio.to_thread(steps.advance)
+                step = await asyncio.to_thread(answers.advance)
 
     @abstractmethod
-    async def arun(
-        self, batch: object, outputs: Iterable[str] | None = None, *, positions: object = None
-    ) -> Results:
-        """Run one batch among those of other callers."""
+    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
+        """Queue a call among the requests of other callers."""
 
     def _answer(self, method: str, texts: object, **options: Any) -> Any:
-        return answer_all(self._setting(method), method, texts, options)
+        return answer_all(self._text_model(method), method, texts, options)
 
     @abstractmethod
-    def _setting(self, method: str) -> Setting:
+    def _text_model(self, method: str) -> TextModel:
         """The model that answers; InputError if it cannot."""

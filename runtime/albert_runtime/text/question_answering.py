@@ -1,4 +1,4 @@
-"""Answers out of a context, however long."""
+"""answer: a question and a context to the span of the context that answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact.tasks import QUESTION_ANSWERING
+from ..artifact.tasks import QUESTION_ANSWERING, SPAN_LOGITS
+from ..backends.base import Outputs
 from ..errors import InputError
-from .classification import validate_count
-from .task_method import Answer, Method, Results, Setting, Unit, check_row, joined, validate_text
+from .checks import validate_count, validate_row, validate_text
+from .task_method import Answer, RowGroup, TaskMethod, TextModel
 from .tokenizer import Encoded
+from .words import is_one_word
 
 
-class AnswerQuestion(Method):
+class AnswerQuestion(TaskMethod):
     """(question, context) to the span of the context that answers.
 
     Long contexts run in windows that share ``stride`` tokens; the best span of all windows wins. With
@@ -23,56 +25,56 @@ class AnswerQuestion(Method):
     tasks = (QUESTION_ANSWERING,)
     usage = "answer(question, context)"
     options = ("stride", "max_tokens", "allow_no_answer")
-    outputs = ("start_logits", "end_logits")
+    outputs = SPAN_LOGITS
 
     def __init__(
-        self, setting: Setting, *, stride: int = 128, max_tokens: int = 30, allow_no_answer: bool = False
+        self, model: TextModel, *, stride: int = 128, max_tokens: int = 30, allow_no_answer: bool = False
     ) -> None:
-        super().__init__(setting)
+        super().__init__(model)
         self.stride = validate_count("stride", stride)
         self.max_tokens = validate_count("max_tokens", max_tokens)
         self.allow_no_answer = allow_no_answer
 
     def validate(self, item: object, row: int) -> tuple[str, ...]:
-        """See Method.validate."""
+        """See TaskMethod.validate."""
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(f"row {row} must be a pair (question, context)")
         return tuple(validate_text(part, row, "a string") for part in item)
 
-    def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
-        """See Method.units."""
-        found: list[list[Unit]] = []
+    def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
+        """See TaskMethod.row_groups."""
+        found: list[list[RowGroup]] = []
         for row, (question, context) in enumerate(items, first_row):
-            windows = self.setting.encoder.windows(question, context, self.stride, row)
-            check_row(windows[0], f"row {row}", self.setting.limits)
+            windows = self.model.encoder.windows(question, context, self.stride, row)
+            validate_row(windows[0], f"row {row}", self.model.limits)
             found.append([[window] for window in windows])
         return found
 
-    def reduce(self, results: Results, units: Sequence[Unit]) -> list[Any]:
-        """See Method.reduce."""
-        starts, ends = (results[name].astype(np.float64) for name in self.outputs)
-        lengths = [len(unit[0].ids) for unit in units]
+    def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
+        """See TaskMethod.extract."""
+        starts, ends = (outputs[name].astype(np.float64) for name in self.outputs)
+        lengths = [len(group[0].ids) for group in groups]
         return [(starts[row, :length], ends[row, :length]) for row, length in enumerate(lengths)]
 
-    def answer(self, item: Any, units: Sequence[Unit], kept: Sequence[Any]) -> Answer:
-        """See Method.answer.
+    def answer(self, item: Any, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
+        """See TaskMethod.answer.
 
         A span's score is its probability among all spans of all windows, their first tokens included: models
         that know of questions without answer point there. So they do in windows that miss it, and
         the empty span therefore counts as in the window where it is least likely.
         """
         best, found, weights, empty = -np.inf, (0, 0), [], np.inf
-        for unit, (starts, ends) in zip(units, kept, strict=True):
-            context = np.array([part == 1 for part in unit[0].parts])
+        for group, (starts, ends) in zip(groups, partials, strict=True):
+            context = np.array([part == 1 for part in group[0].parts])
             counted = context.copy()
             counted[0] = True
             weights.append(_log_sum(starts[counted]) + _log_sum(ends[counted]))
             value, first, last = self._best_span(
                 np.where(context, starts, -np.inf),
-                np.where(context & _with_characters(unit[0]), ends, -np.inf),
+                np.where(context & _with_characters(group[0]), ends, -np.inf),
             )
             if value > best:
-                best, found = value, (unit[0].spans[first][0], unit[0].spans[last][1])
+                best, found = value, (group[0].spans[first][0], group[0].spans[last][1])
             empty = min(empty, starts[0] + ends[0])
         if self.allow_no_answer and empty > best:
             best, found = empty, (0, 0)
@@ -98,9 +100,9 @@ def _with_characters(row: Encoded) -> NDArray[np.bool_]:
 def _whole_words(context: str, start: int, end: int) -> tuple[int, int]:
     """The span with the rest of a word whose piece it begins or ends with."""
     if start < end:
-        while start > 0 and joined(context[start - 1], context[start]):
+        while start > 0 and is_one_word(context[start - 1], context[start]):
             start -= 1
-        while end < len(context) and joined(context[end - 1], context[end]):
+        while end < len(context) and is_one_word(context[end - 1], context[end]):
             end += 1
     return start, end
 

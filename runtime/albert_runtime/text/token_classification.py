@@ -1,16 +1,15 @@
-"""Answers within a text: entities and filled masks."""
+"""tag: texts to the entities in them."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..artifact.tasks import MASKED_LM, PRETRAINING, TOKEN_CLASSIFICATION
-from ..errors import InputError
-from .classification import validate_count
-from .task_method import Answer, Results, Setting, TextMethod, Unit, is_mark, joined, softmax
+from ..artifact.tasks import LOGITS, TOKEN_CLASSIFICATION
+from ..backends.base import Outputs
+from .scores import softmax
+from .task_method import Answer, RowGroup, TextMethod, TextModel
 from .tokenizer import Encoded
+from .words import is_one_word, with_marks
 
 _SCHEME = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 _OUTSIDE = "O"
@@ -22,29 +21,29 @@ class Tag(TextMethod):
     tasks = (TOKEN_CLASSIFICATION,)
     usage = "tag(texts)"
     options = ("truncate",)
-    outputs = ("logits",)
+    outputs = (LOGITS,)
     pairs = False
 
-    def __init__(self, setting: Setting, *, truncate: bool = False) -> None:
-        super().__init__(setting, truncate=truncate)
+    def __init__(self, model: TextModel, *, truncate: bool = False) -> None:
+        super().__init__(model, truncate=truncate)
         # Part-of-speech labels have neither an outside nor beginnings: neighbours of one label stay apart.
-        self._merge = any(label == _OUTSIDE or _SCHEME.fullmatch(label) for label in setting.labels)
+        self._merge = any(label == _OUTSIDE or _SCHEME.fullmatch(label) for label in model.labels)
 
-    def reduce(self, results: Results, units: Sequence[Unit]) -> list[Any]:
-        """See Method.reduce."""
-        kept = []
-        for logits, unit in zip(results["logits"], units, strict=True):
-            shares = softmax(logits[: len(unit[0].ids)])
-            kept.append((shares.argmax(axis=-1), shares.max(axis=-1)))
-        return kept
+    def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
+        """See TaskMethod.extract."""
+        partials = []
+        for logits, group in zip(outputs[LOGITS], groups, strict=True):
+            probabilities = softmax(logits[: len(group[0].ids)])
+            partials.append((probabilities.argmax(axis=-1), probabilities.max(axis=-1)))
+        return partials
 
-    def answer(self, item: str, units: Sequence[Unit], kept: Sequence[Any]) -> list[Answer]:
-        """See Method.answer."""
-        best, scores = kept[0]
+    def answer(self, item: str, groups: Sequence[RowGroup], partials: Sequence[Any]) -> list[Answer]:
+        """See TaskMethod.answer."""
+        best, scores = partials[0]
         entities: list[Answer] = []
         open_kind, members = "", 0
-        for token, start, end in _words(item, units[0][0]):
-            label, score = self.setting.labels[best[token]], float(scores[token])
+        for token, start, end in _words(item, groups[0][0]):
+            label, score = self.model.labels[best[token]], float(scores[token])
             if label == _OUTSIDE:
                 open_kind = ""
                 continue
@@ -79,7 +78,7 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
             firsts.setdefault(word, token)
         if start == bare_end:
             continue
-        end = _with_marks(text, bare_end)
+        end = with_marks(text, bare_end)
         if words and word == previous and (start < words[-1][2] or _continues(text, start, words[-1][2])):
             first, begin, stop = words[-1]
             words[-1] = (first, begin, max(stop, end))
@@ -89,86 +88,5 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
     return words
 
 
-def _with_marks(text: str, end: int) -> int:
-    """The end with the accents that follow, which tokenizers drop."""
-    while end < len(text) and is_mark(text[end]):
-        end += 1
-    return end
-
-
 def _continues(text: str, start: int, end: int) -> bool:
-    return start == end and joined(text[start - 1], text[start])
-
-
-class FillMask(TextMethod):
-    """Texts with masks to their likeliest words."""
-
-    tasks = (MASKED_LM, PRETRAINING)
-    usage = "fill_mask(text)"
-    options = ("truncate", "top_k")
-    outputs = ("prediction_scores",)
-    pairs = False
-
-    def __init__(self, setting: Setting, *, truncate: bool = False, top_k: int = 5) -> None:
-        super().__init__(setting, truncate=truncate)
-        self.top_k = validate_count("top_k", top_k)
-        self._mask, self._spelling = setting.encoder.mask()
-
-    def units(self, items: Sequence[Any], first_row: int) -> list[list[Unit]]:
-        """See Method.units."""
-        found = super().units(items, first_row)
-        for row, units in enumerate(found, first_row):
-            if self._mask not in units[0][0].ids:
-                raise InputError(
-                    f"row {row} has no {self._spelling} to fill; write it where a word is wanted"
-                )
-        return found
-
-    def positions(self, unit: Unit) -> list[int]:
-        """See Method.positions."""
-        return [column for column, token in enumerate(unit[0].ids) if token == self._mask]
-
-    def reduce(self, results: Results, units: Sequence[Unit]) -> list[Any]:
-        """See Method.reduce."""
-        rows = iter(results["prediction_scores"])
-        return [[self._best(next(rows)) for _ in self.positions(unit)] for unit in units]
-
-    def _best(self, scores: Any) -> list[tuple[int, float]]:
-        shares = softmax(scores)
-        count = min(self.top_k, len(shares))
-        best = np.argpartition(-shares, count - 1)[:count]
-        best = best[np.lexsort((best, -shares[best]))]
-        return [(int(token), float(shares[token])) for token in best]
-
-    def answer(self, item: str, units: Sequence[Unit], kept: Sequence[Any]) -> Answer:
-        """See Method.answer."""
-        row = units[0][0]
-        spans = [row.spans[column] for column in self.positions(units[0])]
-        found = [[(*self.setting.encoder.piece(token), share) for token, share in best] for best in kept[0]]
-        pieces = [best[0][:2] for best in found]
-        masks = []
-        for index, best in enumerate(found):
-            candidates = [
-                {
-                    "token": piece,
-                    "score": share,
-                    "text": _filled(item, spans, [*pieces[:index], (piece, inner), *pieces[index + 1 :]]),
-                }
-                for piece, inner, share in best
-            ]
-            masks.append({"start": spans[index][0], "end": spans[index][1], "candidates": candidates})
-        return {"text": _filled(item, spans, pieces), "masks": masks}
-
-
-def _filled(text: str, spans: Sequence[tuple[int, int]], pieces: Sequence[tuple[str, bool]]) -> str:
-    """The text with a piece in every span; a piece that continues a word joins what is before it."""
-    filled, at = "", 0
-    for (start, end), (piece, inner) in zip(spans, pieces, strict=True):
-        filled += text[at:start]
-        if inner:
-            filled = filled.rstrip()
-        elif joined(filled[-1:], piece[:1]):
-            filled += " "
-        filled += piece
-        at = end
-    return filled + text[at:]
+    return start == end and is_one_word(text[start - 1], text[start])

@@ -6,15 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from albert_export.checkpoint.config_json import PADDLENLP, Description, default_labels
+from albert_export.checkpoint.config_json import PADDLENLP, CheckpointConfig, default_labels
 from albert_export.checkpoint.folder import (
     check_same_model,
     describe_variant,
-    plan_random,
-    plan_weights,
     read_folder,
 )
 from albert_export.errors import ExportError
+from albert_export.sources import checkpoint_source, random_source
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.errors import ArtifactError
@@ -45,12 +44,12 @@ def tensors_of(config, head=None, seed=3):
     return {name: generator.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def plan(tmp_path, state, config, task=tasks.MODEL, *, labels=2, chosen=False, tied=True):
+def plan(tmp_path, state, config, task=tasks.MODEL, *, labels=2, task_given=False, tied=True):
     """The plan for a .pdparams of ``state``, and its tensors."""
     path = tmp_path / "model_state.pdparams"
     path.write_bytes(pickle.dumps(state, 4))
-    description = Description(config, PADDLENLP, None, default_labels(labels), tied)
-    made = plan_weights(description, path, task, chosen=chosen)
+    description = CheckpointConfig(config, PADDLENLP, None, default_labels(labels), tied)
+    made = checkpoint_source(description, path, task, task_given=task_given)
     tensors, left_out = made.weights.load(made.config, made.head)
     return made, dict(tensors), left_out
 
@@ -188,10 +187,10 @@ def test_the_head_of_another_task(tmp_path, tiny):
     state = tensors_of(tiny, Head.of(tasks.SEQUENCE_CLASSIFICATION, num_labels=2))
     with pytest.raises(ExportError, match=r"unexpected: classifier\.weight, classifier\.bias"):
         plan(tmp_path, state, tiny)
-    _, _, left_out = plan(tmp_path, state, tiny, chosen=True)
+    _, _, left_out = plan(tmp_path, state, tiny, task_given=True)
     assert left_out == ["classifier.weight", "classifier.bias"]
     with pytest.raises(ExportError, match=r"for task question-answering: .* missing: qa_outputs\.weight"):
-        plan(tmp_path, state, tiny, tasks.QUESTION_ANSWERING, chosen=True)
+        plan(tmp_path, state, tiny, tasks.QUESTION_ANSWERING, task_given=True)
 
 
 def test_more_labels_than_columns(tmp_path, tiny):
@@ -247,7 +246,7 @@ def test_weights_of_another_model(golden):
 
 @pytest.mark.parametrize("task", tasks.TASKS)
 def test_random_weights_of_every_task(tiny, task):
-    made = plan_random(describe_variant(tiny, PADDLENLP), task, 7)
+    made = random_source(describe_variant(tiny, PADDLENLP), task, 7)
     tensors, left_out = made.weights.load(made.config, made.head)
     shapes = {**made.config.tensor_shapes(), **made.head.tensor_shapes(made.config)}
     assert {name: value.shape for name, value in tensors} == shapes and left_out == []

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from albert_export.checkpoint.config_json import HUGGING_FACE
-from albert_export.checkpoint.folder import plan_weights, read_folder
+from albert_export.checkpoint.folder import read_folder
 from albert_export.errors import ExportError
+from albert_export.sources import checkpoint_source
 from albert_runtime.artifact import tasks
 from albert_runtime.errors import ArtifactError
 
@@ -91,8 +92,8 @@ def read(folder, task=None):
     checkpoint = read_folder(folder)
     description = checkpoint.description
     assert description.library == HUGGING_FACE
-    plan = plan_weights(
-        description, checkpoint.weights_file(), task or description.task(), chosen=task is not None
+    plan = checkpoint_source(
+        description, checkpoint.weights_file(), task or description.task(), task_given=task is not None
     )
     tensors, left_out = plan.weights.load(plan.config, plan.head)
     return plan.config, plan.head, dict(tensors), left_out
@@ -280,7 +281,7 @@ def test_safetensors_of_paddlenlp(tmp_path, tiny, tiny_tensors, write_checkpoint
     write_checkpoint(tmp_path, tiny)
     save_file(tiny_tensors, tmp_path / "model.safetensors", {"format": "np"})
     checkpoint = read_folder(tmp_path)
-    plan = plan_weights(checkpoint.description, checkpoint.weights_file(), tasks.MODEL, chosen=False)
+    plan = checkpoint_source(checkpoint.description, checkpoint.weights_file(), tasks.MODEL, task_given=False)
     assert plan.config == replace(tiny, padding_idx=0)
     tensors, _ = plan.weights.load(plan.config, plan.head)
     for name, value in tensors:

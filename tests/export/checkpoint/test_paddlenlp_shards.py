@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from albert_export.checkpoint.config_json import PADDLENLP
-from albert_export.checkpoint.folder import library_of_weights, plan_weights, read_folder
+from albert_export.checkpoint.folder import library_of_weights, read_folder
 from albert_export.checkpoint.weight_files import WEIGHT_NAMES
 from albert_export.errors import ExportError
+from albert_export.sources import checkpoint_source
 from albert_runtime.artifact import tasks
 from albert_runtime.errors import ArtifactError
 
@@ -43,7 +44,7 @@ def write_shards(folder, tensors, name, count=3):
 
 
 def load(checkpoint):
-    plan = plan_weights(checkpoint.description, checkpoint.weights_file(), tasks.MODEL, chosen=False)
+    plan = checkpoint_source(checkpoint.description, checkpoint.weights_file(), tasks.MODEL, task_given=False)
     tensors, left_out = plan.weights.load(plan.config, plan.head)
     assert left_out == []
     return plan, dict(tensors)
@@ -59,7 +60,7 @@ def test_shards(tmp_path, write_checkpoint, tiny, tiny_tensors, name, mark):
     assert (checkpoint.weights, checkpoint.description.library) == (index, PADDLENLP)
     plan, tensors = load(checkpoint)
     assert plan.config == tiny
-    assert plan.weights.origin()["files"] == [file.name for file in sorted(tmp_path.glob("*-of-*"))]
+    assert plan.weights.origin("")["files"] == [file.name for file in sorted(tmp_path.glob("*-of-*"))]
     assert tensors.keys() == tiny_tensors.keys()
     for key, value in tiny_tensors.items():
         np.testing.assert_array_equal(tensors[key], value)

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from albert_export.errors import ExportError
-from albert_export.pipeline.publish import check_space, check_target, is_plain_stem, publish, staging_folder
+from albert_export.names import is_plain_stem
+from albert_export.pipeline.publish import check_space, check_target, publish, staging_folder
 
 FILES = ["m.pdmodel", "m.pdiparams", "m.onnx", "m.manifest.json"]
 

@@ -10,8 +10,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from albert_runtime.artifact.artifact import Artifact, Manifest
+from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.artifact.json_fields import MAX_BYTES
+from albert_runtime.artifact.manifest import Manifest
 from albert_runtime.artifact.tasks import LABELLED, Head
 from albert_runtime.artifact.tensor_table import ITEM_SIZES, TensorRecord, tensor_shapes
 from albert_runtime.errors import ArtifactError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor, _native
-from albert_runtime.artifact.artifact import Manifest
+from albert_runtime.artifact.manifest import Manifest
 from albert_runtime.backends import native_cache
 from albert_runtime.backends.native_cache import VARIABLE, PackedFile
 from albert_runtime.errors import ArtifactError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import BackendError, InputError, Predictor
-from albert_runtime.backends import base
+from albert_runtime.backends.padded import PaddedBackend
 
 TOLERANCE = 2e-5
 OTHERS = ("onnxruntime", "paddle")
@@ -68,7 +68,7 @@ def test_the_answers_of_the_engine(predictors, mixed_batch, name):
 def test_long_batches_go_through_in_passes(predictors, mixed_batch, monkeypatch, name):
     expected = predictors["native"].run(mixed_batch)
     for cap in (1, 60, 100):
-        monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", cap)
+        monkeypatch.setattr(PaddedBackend, "tokens_per_pass", cap)
         assert_close(predictors[name].run(mixed_batch), expected)
 
 

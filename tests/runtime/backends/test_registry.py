@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.backends import base, gpu
-from albert_runtime.backends.base import TOKENS_PER_PASS, Options, PaddedBackend, check_inputs, one_line
+from albert_runtime.backends import gpu
+from albert_runtime.backends.base import Options, check_inputs, one_line
+from albert_runtime.backends.padded import DEFAULT_TOKENS_PER_PASS, PaddedBackend
 from albert_runtime.backends.registry import NAMES, available_cpus, choose
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.errors import ArtifactError, BackendError
 
 FP32 = Options(1, "fp32")
@@ -51,7 +52,7 @@ def test_padded_outputs_are_zero_where_masked(rows):
     mask[:, 20] = 1
     mask[:, 30:] = 0
     backend = Echo()
-    packed = pack({"input_ids": ids, "attention_mask": mask, "token_type_ids": ids % 2}, Limits())
+    packed = pack({"input_ids": ids, "attention_mask": mask, "token_type_ids": ids % 2}, ModelLimits())
     results = backend.run(packed, ("pooled", "hidden"))
     assert list(results) == ["pooled", "hidden"]
     expected = np.stack([ids, ids % 2, np.full_like(ids, 7)], axis=2) * mask[:, :, None]
@@ -61,13 +62,13 @@ def test_padded_outputs_are_zero_where_masked(rows):
         assert values.dtype == np.float32
         assert values.flags.c_contiguous
         assert values.flags.writeable
-    assert all(count * width <= TOKENS_PER_PASS and width <= 30 for count, width in backend.shapes)
+    assert all(count * width <= DEFAULT_TOKENS_PER_PASS and width <= 30 for count, width in backend.shapes)
 
 
 def test_every_pass_is_as_wide_as_its_longest_row():
     backend = Echo()
-    rows = TOKENS_PER_PASS // 8
-    backend.run(pack([[5] * 4] * rows + [[5] * 8], Limits()), ("pooled",))
+    rows = DEFAULT_TOKENS_PER_PASS // 8
+    backend.run(pack([[5] * 4] * rows + [[5] * 8], ModelLimits()), ("pooled",))
     assert backend.shapes == [(rows, 4), (1, 8)]
 
 
@@ -75,12 +76,12 @@ def test_an_output_that_is_not_per_row():
     with pytest.raises(
         BackendError, match=r"output scalar has shape .* for 1 rows; it is not one result a row"
     ):
-        Echo().run(pack([[5]], Limits()), ("scalar",))
+        Echo().run(pack([[5]], ModelLimits()), ("scalar",))
 
 
 def test_an_unknown_output_as_wide_as_its_rows(monkeypatch):
-    monkeypatch.setattr(base.PaddedBackend, "tokens_per_pass", 1)
-    packed = pack([[5], [6, 7]], Limits())
+    monkeypatch.setattr(PaddedBackend, "tokens_per_pass", 1)
+    packed = pack([[5], [6, 7]], ModelLimits())
     with pytest.raises(BackendError, match=r"output flat has shape \(1, 2\), as wide as its rows; run"):
         Echo().run(packed, ("flat",))
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10, pad_token_id=0)
-UNKNOWN = Limits()
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10, pad_token_id=0)
+UNKNOWN = ModelLimits()
 
 
 @st.composite
@@ -106,7 +106,7 @@ def test_full_mask_keeps_order():
 
 @pytest.mark.parametrize("given_mask", [{}, {"attention_mask": None}])
 def test_missing_mask_comes_from_the_pad_id(given_mask):
-    limits = Limits(50, 2, 10, pad_token_id=3)
+    limits = ModelLimits(50, 2, 10, pad_token_id=3)
     packed = pack({"input_ids": [[3, 7, 3, 0], [5, 6, 7, 3]], **given_mask}, limits)
     assert packed.to_padded()[1].tolist() == [[0, 1, 0, 1], [1, 1, 1, 0]]
     assert packed.input_ids.tolist() == [3, 7, 0, 5, 6, 7]  # position 0 stays, as a query nobody attends to

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.errors import AlbertError, InputError
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10, pad_token_id=0)
-UNKNOWN = Limits()
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10, pad_token_id=0)
+UNKNOWN = ModelLimits()
 
 BAD = {
     "id too large": (

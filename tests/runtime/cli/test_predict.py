@@ -101,18 +101,18 @@ def test_every_task(predict, make):
     ("line", "message"),
     [
         (b"", "line 2 is an empty text; leave it out"),
-        (b"\xff", "line 2: no valid UTF-8 (invalid start byte at byte 0)"),
+        (b"\xff", "line 2: not valid UTF-8 (invalid start byte at byte 0)"),
         (
             b"{oops",
-            "line 2: no valid JSON (Expecting property name enclosed in double quotes: line 1 column 2",
+            "line 2: not valid JSON (Expecting property name enclosed in double quotes: line 1 column 2",
         ),
         (b'{"txt": "a"}', 'line 2: \'text\' is missing; write {"text": "..."}'),
         (b'{"text": 3}', "line 2 is of type int, not a string or a pair of strings"),
         (b'{"text": "a", "pair": null}', "line 2 is of type NoneType, not a string"),
         (b'{"text": "\\ud800"}', "line 2 is no valid Unicode (surrogates not allowed)"),
         (b"a " * 40, "line 2 is 42 tokens long, max_position_embeddings is 32"),
-        (b"{" * 100_000, "line 2: no valid JSON"),
-        (b'{"a":' * 100_000, "line 2: no valid JSON (nested too deeply)"),
+        (b"{" * 100_000, "line 2: not valid JSON"),
+        (b'{"a":' * 100_000, "line 2: not valid JSON (nested too deeply)"),
     ],
 )
 def test_a_bad_line_does_not_stop_the_others(predict, classifier, line, message):
@@ -168,8 +168,8 @@ def test_formats(predict, classifier):
     assert found == Predictor(classifier).classify(['{"text": "a"}'])
     code, found, _ = predict(classifier, 'Anna\n["Anna"]\n{"text": "a"}\n', "--format", "json")
     assert code == 1
-    assert found[0]["error"].startswith("line 1: no valid JSON (Expecting value")
-    assert found[1]["error"] == 'line 2: no JSON object; write {"text": "..."}'
+    assert found[0]["error"].startswith("line 1: not valid JSON (Expecting value")
+    assert found[1]["error"] == 'line 2: not a JSON object; write {"text": "..."}'
     assert found[2] == Predictor(classifier).classify("a")
 
 
@@ -239,7 +239,7 @@ def test_help_has_an_example_for_every_task(capsys):
 
 @pytest.mark.parametrize("size", [1, 7, 2**16])
 def test_lines_are_cut_at_their_ends_only(monkeypatch, size):
-    monkeypatch.setattr("albert_runtime.cli.lines._BLOCK", size)
+    monkeypatch.setattr("albert_runtime.cli.lines._BLOCK_BYTES", size)
     lines = [b"a", b"", b"b" * 100, b"\r", b"c"]
     for end in (b"", b"\n"):
         reader, writer = os.pipe()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def batches(count, seed=0):
 
 @pytest.fixture
 def gate(predictor, monkeypatch):
-    """Holds the batcher's passes up until it is opened, and counts them."""
-    run, opened = predictor.batcher.run, threading.Event()
+    """Holds the scheduler's batches up until it is opened, and counts them."""
+    run, opened = predictor.scheduler.run, threading.Event()
 
     class Gate:
         def open(self):
@@ -63,6 +63,6 @@ def gate(predictor, monkeypatch):
         opened.wait(10)
         return run(batch, outputs, score_tokens)
 
-    monkeypatch.setattr(predictor.batcher, "run", held)
+    monkeypatch.setattr(predictor.scheduler, "run", held)
     yield gate
     opened.set()

@@ -22,14 +22,14 @@ def test_a_bad_request_fails_alone(predictor):
 
 
 def test_what_fails_in_the_backend_fails_alone(predictor, gate, monkeypatch):
-    run = predictor.batcher.run
+    run = predictor.scheduler.run
 
     def failing(batch, outputs, score_tokens):
         if 13 in batch.input_ids:
             raise BackendError("unlucky")
         return run(batch, outputs, score_tokens)
 
-    monkeypatch.setattr(predictor.batcher, "run", failing)
+    monkeypatch.setattr(predictor.scheduler, "run", failing)
     futures = [predictor.submit([[number]]) for number in (1, 12, 13, 14)]
     gate.open()
     for number, future in zip((1, 12, 13, 14), futures, strict=True):
@@ -38,11 +38,11 @@ def test_what_fails_in_the_backend_fails_alone(predictor, gate, monkeypatch):
                 future.result(10)
         else:
             assert_equal(future.result(10), predictor.run([[number]]))
-    assert predictor.batcher.unanswered == 0
+    assert predictor.scheduler.unanswered == 0
 
 
 def test_an_observer_that_fails_harms_nobody(predictor, caplog):
-    predictor.batcher.observers.append(lambda done: 1 / 0)
+    predictor.scheduler.observers.append(lambda done: 1 / 0)
     for _ in range(2):
         assert_equal(predictor.submit([[1, 2]]).result(10), predictor.run([[1, 2]]))
     predictor.close()
@@ -52,17 +52,17 @@ def test_an_observer_that_fails_harms_nobody(predictor, caplog):
 def test_a_full_queue(make_artifact, monkeypatch):
     with Predictor(make_artifact(), max_queue=3) as predictor:
         release = threading.Event()
-        run = predictor.batcher.run
-        monkeypatch.setattr(predictor.batcher, "run", lambda *call: release.wait(10) and run(*call))
+        run = predictor.scheduler.run
+        monkeypatch.setattr(predictor.scheduler, "run", lambda *call: release.wait(10) and run(*call))
         futures = [predictor.submit([[1]]) for _ in range(3)]
-        with pytest.raises(Overloaded, match="3 requests wait already, as many as max_queue allows"):
+        with pytest.raises(Overloaded, match="3 requests are waiting already, the limit set by max_queue"):
             predictor.submit([[2]])
         assert futures[2].cancel()  # makes room
         later = predictor.submit([[2]])
         release.set()
         assert_equal(later.result(10), predictor.run([[2]]))
         assert_equal(futures[1].result(10), predictor.run([[1]]))
-        assert predictor.batcher.unanswered == 0
+        assert predictor.scheduler.unanswered == 0
 
 
 def test_cancelled_and_expired_requests_cost_nothing(predictor, gate):
@@ -80,7 +80,7 @@ def test_cancelled_and_expired_requests_cost_nothing(predictor, gate):
     with pytest.raises(CancelledError):
         cancelled.result(10)
     computed = {int(ids) for batch in gate.passes for ids in batch.input_ids}
-    assert computed == {1, 4} and predictor.batcher.unanswered == 0
+    assert computed == {1, 4} and predictor.scheduler.unanswered == 0
 
 
 def test_a_cancelled_task_costs_nothing(predictor, gate):
@@ -89,7 +89,7 @@ def test_a_cancelled_task_costs_nothing(predictor, gate):
         while not gate.passes:
             await asyncio.sleep(0.001)
         second = asyncio.ensure_future(predictor.arun([[2]]))
-        while predictor.batcher.unanswered < 2:
+        while predictor.scheduler.unanswered < 2:
             await asyncio.sleep(0.001)
         second.cancel()
         third = asyncio.ensure_future(predictor.arun([[3]]))
@@ -116,7 +116,7 @@ def test_close_answers_what_was_accepted(predictor, gate):
 def test_a_predictor_nobody_holds_goes_with_its_thread(make_artifact):
     predictor = Predictor(make_artifact())
     predictor.submit([[1]]).result(10)
-    thread, gone = predictor.batcher._thread, weakref.ref(predictor)
+    thread, gone = predictor.scheduler._thread, weakref.ref(predictor)
     del predictor
     gc.collect()
     thread.join(10)
@@ -140,7 +140,7 @@ def test_a_long_request_can_be_cancelled_between_its_parts(predictor, gate):
     """Though a part of it has run, the rest of 20 passes is not."""
     long = predictor.submit([[1] * 10] * 40)
     gate.wait_for_pass()
-    assert long.cancel() and predictor.batcher.unanswered == 0
+    assert long.cancel() and predictor.scheduler.unanswered == 0
     gate.open()
     assert_equal(predictor.submit([[2]]).result(10), predictor.run([[2]]))
     assert len(gate.passes) == 2
@@ -162,7 +162,7 @@ def test_whoever_waits_for_many_learns_of_the_cancelled(predictor, gate):
     gate.wait_for_pass()
     threading.Timer(0.05, futures[2].cancel).start()
     done, _ = wait([futures[2]], timeout=10)
-    assert done == {futures[2]} and predictor.batcher.unanswered == 2
+    assert done == {futures[2]} and predictor.scheduler.unanswered == 2
 
 
 def test_a_deadline_is_told_in_time(predictor, gate):
@@ -178,7 +178,7 @@ def test_a_deadline_is_told_in_time(predictor, gate):
         return await asyncio.gather(ask([[1]]), ask([[2]]))
 
     assert max(asyncio.run(ask_both())) < 5
-    assert predictor.batcher.unanswered == 0
+    assert predictor.scheduler.unanswered == 0
 
 
 def test_callbacks_may_do_as_they_like(predictor, gate):
@@ -210,7 +210,7 @@ def test_a_thread_that_cannot_start_is_tried_again(predictor, monkeypatch):
         patch.setattr(threading.Thread, "start", fails)
         with pytest.raises(RuntimeError):
             predictor.submit([[1]])
-    assert predictor.batcher.unanswered == 0
+    assert predictor.scheduler.unanswered == 0
     assert_equal(predictor.submit([[1]]).result(10), predictor.run([[1]]))
 
 
@@ -218,5 +218,5 @@ def test_given_up_at_close(predictor, gate):
     futures = [predictor.submit([[number]]) for number in range(1, 5)]
     gate.wait_for_pass()
     threading.Timer(0.05, gate.open).start()
-    predictor.batcher.close(cancel=True)
+    predictor.scheduler.close(cancel=True)
     assert all(future.cancelled() for future in futures) and len(gate.passes) == 1

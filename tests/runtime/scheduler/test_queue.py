@@ -6,7 +6,7 @@ import pytest
 
 from albert_runtime import Overloaded
 from albert_runtime.batch.pack import pack
-from albert_runtime.scheduler.queue import Waiting
+from albert_runtime.scheduler.queue import RequestQueue
 from albert_runtime.scheduler.requests import Request
 
 from .conftest import LIMITS
@@ -14,14 +14,14 @@ from .conftest import LIMITS
 
 def order(requests, patience, budget=10):
     """The lengths of the rows in the order they are taken, of requests (moment, lengths of rows)."""
-    waiting = Waiting(100, budget, patience, padded=False)
-    waiting.ran(100, 1.0)  # 10 ms a token
+    queue = RequestQueue(100, budget, patience, padded=False)
+    queue.observe(100, 1.0)  # 10 ms a token
     for moment, lengths in requests:
         batch = pack([[1] * length for length in lengths], LIMITS)
-        waiting.add(Request(batch, ("pooled_output",), arrived=moment), "kind")
+        queue.add(Request(batch, ("pooled_output",), arrived=moment), "kind")
     taken = []
-    while waiting.has_parts:
-        parts, _ = waiting.take()
+    while queue.has_parts:
+        parts, _ = queue.take_batch()
         taken.append([part.tokens for part in parts])
     return taken
 
@@ -45,71 +45,71 @@ def test_long_requests_yield_between_their_parts():
 
 
 def test_what_cannot_run_together_does_not():
-    waiting = Waiting(100, 10, 0.0, padded=False)
+    queue = RequestQueue(100, 10, 0.0, padded=False)
     for moment, kind in enumerate("abab"):
-        waiting.add(Request(pack([[1]], LIMITS), ("pooled_output",), arrived=moment), kind)
-    assert [len(waiting.take()[0]) for _ in range(2)] == [2, 2] and not waiting.has_parts
+        queue.add(Request(pack([[1]], LIMITS), ("pooled_output",), arrived=moment), kind)
+    assert [len(queue.take_batch()[0]) for _ in range(2)] == [2, 2] and not queue.has_parts
 
 
 def test_padded_passes_are_bounded_with_their_padding():
-    waiting = Waiting(100, 10, 0.0, padded=True)
+    queue = RequestQueue(100, 10, 0.0, padded=True)
     for length in (5, 4, 1):
-        waiting.add(Request(pack([[1] * length], LIMITS), ("pooled_output",)), "kind")
-    assert [[part.width for part in waiting.take()[0]] for _ in range(2)] == [[5, 4], [1]]
+        queue.add(Request(pack([[1] * length], LIMITS), ("pooled_output",)), "kind")
+    assert [[part.width for part in queue.take_batch()[0]] for _ in range(2)] == [[5, 4], [1]]
 
 
 def filled(count, most=1000, deadline=None):
-    waiting = Waiting(most, 4, 0.0, padded=False)
+    queue = RequestQueue(most, 4, 0.0, padded=False)
     batch = pack([[1, 1]] * 6, LIMITS)
-    return waiting, [
-        waiting.add(Request(batch, ("pooled_output",), deadline=deadline), "kind") for _ in range(count)
+    return queue, [
+        queue.add(Request(batch, ("pooled_output",), deadline=deadline), "kind") for _ in range(count)
     ]
 
 
-def parts_in(waiting):
-    return sum(map(len, waiting._heaps.values()))
+def parts_in(queue):
+    return sum(map(len, queue._heaps.values()))
 
 
 def test_a_forgotten_request_makes_room_at_once():
-    waiting, keys = filled(2, most=2)
+    queue, keys = filled(2, most=2)
     with pytest.raises(Overloaded):
-        waiting.add(Request(pack([[1]], LIMITS), ("pooled_output",)), "kind")
-    waiting.forget(keys[0])
-    waiting.forget(keys[0])
-    assert waiting.unanswered == 1
-    kept = waiting.add(Request(pack([[2]], LIMITS), ("pooled_output",)), "kind")
+        queue.add(Request(pack([[1]], LIMITS), ("pooled_output",)), "kind")
+    queue.discard(keys[0])
+    queue.discard(keys[0])
+    assert queue.unanswered == 1
+    kept = queue.add(Request(pack([[2]], LIMITS), ("pooled_output",)), "kind")
     taken = []
-    while waiting.has_parts:
-        taken += waiting.take()[0]
+    while queue.has_parts:
+        taken += queue.take_batch()[0]
     assert [part.request.key for part in taken] == [keys[1]] * 3 + [kept]
 
 
 def test_forgotten_requests_do_not_gather():
     """Whoever asks and cancels for ever keeps nothing in the queue."""
-    waiting, kept = filled(10)
+    queue, kept = filled(10)
     for _ in range(300):
-        key = waiting.add(Request(pack([[1, 1]] * 6, LIMITS), ("pooled_output",)), "kind")
-        waiting.forget(key)
-        assert parts_in(waiting) <= 3 * (10 + 32 + 10 + 1)
+        key = queue.add(Request(pack([[1, 1]] * 6, LIMITS), ("pooled_output",)), "kind")
+        queue.discard(key)
+        assert parts_in(queue) <= 3 * (10 + 32 + 10 + 1)
     taken = set()
-    while waiting.has_parts:
-        taken |= {part.request.key for part in waiting.take()[0]}
+    while queue.has_parts:
+        taken |= {part.request.key for part in queue.take_batch()[0]}
     assert taken == set(kept)
 
 
 def test_all_forgotten_nothing_runs():
-    waiting, keys = filled(40)
+    queue, keys = filled(40)
     for key in keys:
-        waiting.forget(key)
-    assert not waiting.unanswered and not waiting.full()
-    while waiting.has_parts:
-        assert waiting.take() == ([], [])
-    assert waiting.take() == ([], [])
+        queue.discard(key)
+    assert not queue.unanswered and not queue.can_fill_batch()
+    while queue.has_parts:
+        assert queue.take_batch() == ([], [])
+    assert queue.take_batch() == ([], [])
 
 
 def test_what_is_late_is_handed_back():
-    waiting, _ = filled(3, deadline=time.monotonic() - 1)
-    parts, late = waiting.take()
-    assert parts == [] and len(late) == 3 and waiting.unanswered == 0
-    waiting, _ = filled(3, deadline=time.monotonic() - 1)
-    assert len(waiting.take_expired()) == 3 and waiting.unanswered == 0 and waiting.take() == ([], [])
+    queue, _ = filled(3, deadline=time.monotonic() - 1)
+    parts, late = queue.take_batch()
+    assert parts == [] and len(late) == 3 and queue.unanswered == 0
+    queue, _ = filled(3, deadline=time.monotonic() - 1)
+    assert len(queue.take_expired()) == 3 and queue.unanswered == 0 and queue.take_batch() == ([], [])

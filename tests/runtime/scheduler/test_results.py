@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from albert_runtime import InputError, Predictor
 from albert_runtime.batch.pack import pack
 from albert_runtime.scheduler.requests import Request
-from albert_runtime.scheduler.scheduler import Batcher
+from albert_runtime.scheduler.scheduler import Scheduler
 
 from .conftest import LIMITS, assert_equal, batches
 
@@ -53,7 +53,7 @@ def test_any_load_any_budget(seed, tokens, patience):
         hidden[row, batch.positions, 0] = batch.input_ids
         return {"last_hidden_state": hidden, "pooled_output": hidden[:, :1, 0] * 2}
 
-    batcher = Batcher(
+    scheduler = Scheduler(
         run,
         max_batch_tokens=tokens,
         max_queue=1000,
@@ -63,18 +63,18 @@ def test_any_load_any_budget(seed, tokens, patience):
         is_per_token=lambda name: name == "last_hidden_state",
     )
     packed = [pack(batch, LIMITS) for batch in batches(15, seed)]
-    futures = [batcher.submit(Request(batch, ("last_hidden_state", "pooled_output"))) for batch in packed]
+    futures = [scheduler.submit(Request(batch, ("last_hidden_state", "pooled_output"))) for batch in packed]
     for batch, future in zip(packed, futures, strict=True):
         assert_equal(future.result(10), run(batch, (), None))
-    batcher.close()
-    assert batcher.unanswered == 0
+    scheduler.close()
+    assert scheduler.unanswered == 0
 
 
 def test_positions_of_several_requests(make_artifact, monkeypatch):
     predictor = Predictor(make_artifact(task="masked-lm"), max_batch_tokens=30)
     release = threading.Event()
-    run = predictor.batcher.run
-    monkeypatch.setattr(predictor.batcher, "run", lambda *call: release.wait(10) and run(*call))
+    run = predictor.scheduler.run
+    monkeypatch.setattr(predictor.scheduler, "run", lambda *call: release.wait(10) and run(*call))
     asked = [([[4, 5, 6], [7, 8]], [[0, 2], [1]]), ([[9] * 9], [[8, 3]]), ([[1, 2]], None), ([[3]], [[0]])]
     futures = [predictor.submit(batch, positions=positions) for batch, positions in asked]
     release.set()
@@ -139,7 +139,7 @@ def test_a_forked_child_begins_anew(predictor, gate):
         code = 1
         try:
             gate.open()
-            assert predictor.batcher.unanswered == 0
+            assert predictor.scheduler.unanswered == 0
             answer = predictor.submit([[4, 5, 6]]).result(10)
             code = (
                 0
@@ -168,16 +168,16 @@ def test_spawned_workers_answer_with_the_same_bits(make_artifact):
 
 
 def test_the_pace_is_learned(predictor):
-    assert predictor.batcher._waiting.pace == 0
+    assert predictor.scheduler._queue.seconds_per_token == 0
     predictor.submit([[1, 2, 3]]).result(10)
     predictor.close()
-    assert predictor.batcher._waiting.pace > 0
+    assert predictor.scheduler._queue.seconds_per_token > 0
 
 
 def test_a_delay_gathers(make_artifact):
     with Predictor(make_artifact(), max_queue_delay=0.5) as predictor:
         passes = []
-        predictor.batcher.observers.append(passes.append)
+        predictor.scheduler.observers.append(passes.append)
         first = predictor.submit([[1, 2, 3]])
         second = predictor.submit([[4]])
         first.result(10), second.result(10)

@@ -4,8 +4,8 @@ import pytest
 
 from albert_runtime import AlbertError, InputError, Predictor
 from albert_runtime.artifact.tasks import TASKS
-from albert_runtime.batch.packed import Limits
-from albert_runtime.text.stream import METHODS
+from albert_runtime.batch.packed import ModelLimits
+from albert_runtime.text.registry import METHODS
 
 from ..scripted import answer_one, setting
 
@@ -142,7 +142,7 @@ def test_without_a_tokenizer(make):
 
 
 def test_a_tokenizer_of_another_model(piece_tokenizer):
-    made = setting(piece_tokenizer, "sequence-classification", None, ("a", "b"), Limits(6, 2, 64))
+    made = setting(piece_tokenizer, "sequence-classification", None, ("a", "b"), ModelLimits(6, 2, 64))
     with pytest.raises(
         InputError, match=r"row 0: the tokenizer gives id \d+, the model has 6 ids; export again"
     ):

@@ -117,15 +117,15 @@ def test_long_inputs_stream_in_their_order(classifier, monkeypatch):
     generator = np.random.default_rng(0)
     texts = [" ".join(["a"] * int(count)) for count in generator.integers(1, 60, 300)]
     batches = []
-    run = Predictor.run
+    run = classifier._backend.run
 
-    def counting(self, batch, *arguments, **options):
-        batches.append(batch["input_ids"].shape)
-        return run(self, batch, *arguments, **options)
+    def counting(batch, *arguments):
+        batches.append(batch.shape)
+        return run(batch, *arguments)
 
     expected = [classifier.classify(text) for text in texts]
-    monkeypatch.setattr(Predictor, "run", counting)
-    monkeypatch.setattr(stream, "_CELLS_PER_BATCH", 500)
+    monkeypatch.setattr(classifier._backend, "run", counting)
+    monkeypatch.setattr(stream, "_MAX_PADDED_TOKENS", 500)
     assert classifier.classify(texts) == expected
     assert sum(rows for rows, _ in batches) == 300
     assert all(rows * width <= 500 for rows, width in batches)

@@ -5,9 +5,9 @@ import pytest
 
 from albert_runtime import InputError, Predictor
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
 IDS = np.array([[[5, 6, 7], [8, 9, 0]], [[1, 0, 0], [2, 3, 4]]])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import InputError
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.text.tokenizer import TextEncoder
 
 from ..scripted import answer_one, setting
@@ -108,7 +108,7 @@ def test_long_contexts_run_in_windows(piece_tokenizer, ids):
 
 
 def test_a_hundred_thousand_characters(piece_tokenizer, ids):
-    made, _ = scripted(piece_tokenizer, {ids["▁anna"]: 5.0}, {ids["▁smith"]: 5.0}, Limits(50, 2, 128))
+    made, _ = scripted(piece_tokenizer, {ids["▁anna"]: 5.0}, {ids["▁smith"]: 5.0}, ModelLimits(50, 2, 128))
     context = "a b c d " * 12_500 + "Anna Smith"
     answer = answer_one(made, "answer", ("Who?", context))
     assert answer["text"] == "Anna Smith"

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 
 from albert_runtime.batch.pack import pack
-from albert_runtime.batch.packed import Limits
+from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.errors import ArtifactError, BackendError, InputError
 from albert_runtime.text.tokenizer import TextEncoder
 
-LIMITS = Limits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
+LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_too_long_is_an_error_unless_truncated(encoder):
 
 def test_truncation_that_cannot_keep_the_special_tokens_is_an_error(tokenizer_file):
     with pytest.raises(InputError, match="row 0 is 5 tokens long, max_position_embeddings is 2"):
-        pack([("a", "b")], Limits(50, 2, 2), encoder=TextEncoder(tokenizer_file, 2), truncate=True)
+        pack([("a", "b")], ModelLimits(50, 2, 2), encoder=TextEncoder(tokenizer_file, 2), truncate=True)
 
 
 def test_modes_stored_in_the_file_do_not_apply(tokenizer_file, tmp_path):
@@ -100,7 +100,7 @@ def test_broken_unicode_names_the_row(encoder):
 
 def test_ids_beyond_the_models_vocabulary(encoder):
     with pytest.raises(InputError, match="row 0, column 1: input_ids holds 5, allowed are 0 to 3"):
-        pack(["a"], Limits(4, 2, 10), encoder=encoder)
+        pack(["a"], ModelLimits(4, 2, 10), encoder=encoder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])

@@ -1,1 +1,1 @@
-"""The server's gRPC side."""
+"""The gRPC server."""

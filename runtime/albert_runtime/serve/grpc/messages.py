@@ -1,8 +1,8 @@
-"""The messages of the Open Inference Protocol over gRPC and of gRPC's health protocol, made at run time.
+"""The protobuf messages of the Open Inference Protocol and of gRPC's health protocol, built at run time.
 
-They are what protoc would make of grpc_service.proto and health.proto, of their parts that are served here.
-Made in descriptor pools of their own, they go with any release of protobuf and beside any client in the
-process.
+They equal what protoc generates from grpc_service.proto and health.proto, as far as this server uses them.
+Built at run time they work with any release of protobuf; in descriptor pools of their own they do not collide
+with the messages of a client in the same process.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 _INFERENCE, _HEALTH = "inference", "grpc.health.v1"
 SERVICE, HEALTH_SERVICE = f"{_INFERENCE}.GRPCInferenceService", f"{_HEALTH}.Health"
 SERVING, NOT_SERVING = 1, 2  # HealthCheckResponse.ServingStatus
-_LABELS = descriptor_pb2.FieldDescriptorProto
+_FieldDescriptor = descriptor_pb2.FieldDescriptorProto
 
 Messages = dict[str, tuple[tuple[str, int, str], ...]]
 
-# message -> fields (name, number, type); a type is a scalar or, with a capital, a message of the package,
-# "repeated" before it if there may be many, "map" for map<string, type>.
+# For each message its fields: name, number and type. A type is a scalar or, with a capital letter, a message
+# of the same package. "repeated TYPE" is a list, "map TYPE" a map from strings.
 _INFERENCE_MESSAGES: Messages = {
     "ServerLiveRequest": (),
     "ServerLiveResponse": (("live", 1, "bool"),),
@@ -92,21 +92,21 @@ _INFERENCE_MESSAGES: Messages = {
 }
 _HEALTH_MESSAGES: Messages = {
     "HealthCheckRequest": (("service", 1, "string"),),
-    "HealthCheckResponse": (("status", 1, "int32"),),  # an enumeration, which is the same on the wire
+    "HealthCheckResponse": (("status", 1, "int32"),),  # an enum, which is encoded as int32
 }
-# One of these fields at a time: the protocol's oneof.
-_CHOICES = {"InferParameter": "parameter_choice"}
+# Messages whose fields form a oneof, with its name.
+_ONEOFS = {"InferParameter": "parameter_choice"}
 
 
-def _classes(package: str, messages: Messages) -> dict[str, Any]:
+def _build_classes(package: str, messages: Messages) -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
-        if name in _CHOICES:
-            message.oneof_decl.add(name=_CHOICES[name])
+        if name in _ONEOFS:
+            message.oneof_decl.add(name=_ONEOFS[name])
         for field in fields:
             _add_field(package, message, *field)
-            if name in _CHOICES:
+            if name in _ONEOFS:
                 message.field[-1].oneof_index = 0
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -121,17 +121,17 @@ def _add_field(
 ) -> None:
     label, _, type_name = kind.rpartition(" ")
     field = message.field.add(name=name, number=number)
-    field.label = _LABELS.LABEL_REPEATED if label else _LABELS.LABEL_OPTIONAL
+    field.label = _FieldDescriptor.LABEL_REPEATED if label else _FieldDescriptor.LABEL_OPTIONAL
     if label == "map":
         entry = message.nested_type.add(name="".join(map(str.capitalize, name.split("_"))) + "Entry")
         entry.options.map_entry = True
         _add_field(package, entry, "key", 1, "string")
         _add_field(package, entry, "value", 2, type_name)
-        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{package}.{message.name}.{entry.name}"
+        field.type, field.type_name = _FieldDescriptor.TYPE_MESSAGE, f".{package}.{message.name}.{entry.name}"
     elif type_name[0].isupper():
-        field.type, field.type_name = _LABELS.TYPE_MESSAGE, f".{package}.{type_name}"
+        field.type, field.type_name = _FieldDescriptor.TYPE_MESSAGE, f".{package}.{type_name}"
     else:
-        field.type = getattr(_LABELS, f"TYPE_{type_name.upper()}")
+        field.type = getattr(_FieldDescriptor, f"TYPE_{type_name.upper()}")
 
 
-MESSAGES = _classes(_INFERENCE, _INFERENCE_MESSAGES) | _classes(_HEALTH, _HEALTH_MESSAGES)
+MESSAGES = _build_classes(_INFERENCE, _INFERENCE_MESSAGES) | _build_classes(_HEALTH, _HEALTH_MESSAGES)

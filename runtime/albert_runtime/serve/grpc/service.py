@@ -1,23 +1,25 @@
 """The Open Inference Protocol over gRPC."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ..concurrency import finished, off_loop
-from ..errors import Malformed, NotFound, message_of, outcome_of
-from ..http.inference import check_parameters, timeout_of
-from ..models import PLATFORM, Model
+from ..concurrency import run_off_loop_if_large, run_with_deadline
+from ..errors import MalformedRequest, NotFound, client_message, outcome_of
+from ..model_metadata import PLATFORM, TensorMetadata
+from ..models import Model
+from ..request_parameters import check_output_parameters, timeout_seconds
 from ..service import Service
 from ..tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
 from .messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
 
 API = "grpc"
-_MAX_PROBES = 64
-_CONTENTS = {
+_EXTRA_RPCS = 64  # for health checks and metadata, when max_concurrency requests are in progress
+# Where a request holds the values of a tensor that it does not send as raw bytes.
+_CONTENTS_FIELDS = {
     "INT64": "int64_contents",
     "INT32": "int_contents",
     BYTES: "bytes_contents",
@@ -27,24 +29,29 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 def make_server(service: Service, version: str) -> grpc.aio.Server:
-    """A server without a port."""
+    """Make the gRPC server, which has no port yet.
+
+    Args:
+        service: The service whose models answer.
+        version: The version that the server reports.
+    """
     handlers = _Handlers(service, version)
     methods = {
         "ServerLive": handlers.live,
         "ServerReady": handlers.ready,
         "ModelReady": handlers.model_ready,
-        "ServerMetadata": handlers.metadata,
+        "ServerMetadata": handlers.server_metadata,
         "ModelMetadata": handlers.model_metadata,
         "ModelInfer": handlers.infer,
     }
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", service.limits.body_bytes),
+            ("grpc.max_receive_message_length", service.limits.max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a port that is taken is an error
+            ("grpc.so_reuseport", 0),  # listening on a port that is taken fails
         ],
-        # Messages are read before they are let in; the rest is for health.
-        maximum_concurrent_rpcs=service.limits.concurrency + _MAX_PROBES,
+        # A message is received before it is admitted, so gRPC has to bound their number too.
+        maximum_concurrent_rpcs=service.limits.max_concurrency + _EXTRA_RPCS,
     )
     inference = {name: _method(f"{name}Request", handler) for name, handler in methods.items()}
     health = {"Check": _method("HealthCheckRequest", handlers.health)}
@@ -58,22 +65,23 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
 
 
 def _method(message: str, handler: Handler) -> Any:
-    read = MESSAGES[message].FromString
+    """A gRPC method: parses the request, calls the handler, reports errors."""
+    parse = MESSAGES[message].FromString
 
-    async def answer(body: bytes, context: Any) -> Any:
+    async def call(body: bytes, context: Any) -> Any:
         try:
-            # Here and not by gRPC, which logs what it cannot read and blames the server.
+            # Parsed here rather than by gRPC, which would log a malformed message as a server error.
             try:
-                request = await off_loop(len(body), read, body)
+                request = await run_off_loop_if_large(len(body), parse, body)
             except DecodeError:
-                raise Malformed(f"the message is no {message}") from None
+                raise MalformedRequest(f"the message is not a valid {message}") from None
             return await handler(request, context)
         except Exception as error:
             code = getattr(grpc.StatusCode, outcome_of(error).grpc)
-            await context.abort(code, message_of(error))
+            await context.abort(code, client_message(error))
 
     return grpc.unary_unary_rpc_method_handler(
-        answer,
+        call,
         response_serializer=lambda message: message.SerializeToString(),
     )
 
@@ -90,80 +98,81 @@ class _Handlers:
 
     async def health(self, request: Any, context: Any) -> Any:
         if request.service not in ("", SERVICE):  # "" is the whole server
-            raise NotFound(f"no service {request.service!r}; there is {SERVICE}")
+            raise NotFound(f"there is no service {request.service!r}; this server has {SERVICE}")
         return MESSAGES["HealthCheckResponse"](status=SERVING if self._service.ready else NOT_SERVING)
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         try:
             self._service.models.find(request.name, request.version)
-        except NotFound:  # no error, as in Triton: clients poll for models that are to come
+        except NotFound:  # not an error, as in Triton: clients poll for a model that is yet to be loaded
             return MESSAGES["ModelReadyResponse"](ready=False)
         return MESSAGES["ModelReadyResponse"](ready=self._service.ready)
 
-    async def metadata(self, request: Any, context: Any) -> Any:
+    async def server_metadata(self, request: Any, context: Any) -> Any:
         return MESSAGES["ServerMetadataResponse"](name=PLATFORM, version=self._version, extensions=[])
 
     async def model_metadata(self, request: Any, context: Any) -> Any:
         models = self._service.models
         model = models.find(request.name, request.version)
-        tensors = [
-            [
-                MESSAGES["TensorMetadata"](name=name, datatype=datatype, shape=shape)
-                for name, datatype, shape in described
-            ]
-            for described in (model.inputs(), model.outputs())
-        ]
+
+        def tensors(metadata: Sequence[TensorMetadata]) -> list[Any]:
+            return [MESSAGES["TensorMetadata"](**tensor._asdict()) for tensor in metadata]
+
         return MESSAGES["ModelMetadataResponse"](
             name=model.name,
             versions=models.versions(model.name),
             platform=PLATFORM,
-            inputs=tensors[0],
-            outputs=tensors[1],
+            inputs=tensors(model.inputs()),
+            outputs=tensors(model.outputs()),
         )
 
     async def infer(self, request: Any, context: Any) -> Any:
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
-        with self._service.request(API, headers) as ticket:
-            model = ticket.model = self._service.models.find(request.model_name, request.model_version)
+        with self._service.admit(API, headers) as active:
+            model = active.model = self._service.models.find(request.model_name, request.model_version)
             for output in request.outputs:
-                check_parameters(output.name, output.parameters)
-            names = [output.name for output in request.outputs] or None
-            timeout = _timeout(request, context)
-            tensors = await off_loop(request.ByteSize(), _tensors, request)
-            results = await finished(model.infer(tensors, names), self._service.limits.seconds(timeout))
+                check_output_parameters(output.name, output.parameters)
+            outputs = [output.name for output in request.outputs] or None
+            timeout = self._service.limits.answer_timeout(_requested_timeout(request, context))
+            tensors = await run_off_loop_if_large(request.ByteSize(), _parse_tensors, request)
+            results = await run_with_deadline(model.infer(tensors, outputs), timeout)
             size = sum(values.nbytes for values in results.values())
-            return await off_loop(size, _answer, model, request, results)
+            return await run_off_loop_if_large(size, _infer_response, model, request, results)
 
 
-def _timeout(request: Any, context: Any) -> float | None:
-    """Seconds: the call's own deadline, or the parameter that Triton's clients send."""
+def _requested_timeout(request: Any, context: Any) -> float | None:
+    """Seconds that the client allows: the call's deadline or the parameter ``timeout``, the shorter one."""
     given = [context.time_remaining()]
     if "timeout" in request.parameters:
         parameter = request.parameters["timeout"]
         kind = parameter.WhichOneof("parameter_choice")
-        given.append(timeout_of(None if kind is None else getattr(parameter, kind)))
+        given.append(timeout_seconds(None if kind is None else getattr(parameter, kind)))
     seconds = [value for value in given if value is not None]
     return min(seconds) if seconds else None
 
 
-def _tensors(request: Any) -> list[Tensor]:
+def _parse_tensors(request: Any) -> list[Tensor]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
-        raise Malformed(f"{len(request.inputs)} inputs have {len(raw)} raw_input_contents")
+        raise MalformedRequest(
+            f"the request has {len(request.inputs)} inputs but {len(raw)} raw_input_contents"
+        )
     tensors = []
     for index, item in enumerate(request.inputs):
         if raw:
             tensors.append(from_bytes(item.name, item.datatype, item.shape, raw[index]))
             continue
-        field = _CONTENTS.get(item.datatype)
+        field = _CONTENTS_FIELDS.get(item.datatype)
         values = [] if field is None else list(getattr(item.contents, field))
         tensors.append(from_values(item.name, item.datatype, item.shape, values))
     return tensors
 
 
-def _answer(model: Model, request: Any, results: dict[str, Any]) -> Any:
-    answer = MESSAGES["ModelInferResponse"](model_name=model.name, model_version=model.version, id=request.id)
+def _infer_response(model: Model, request: Any, results: dict[str, Any]) -> Any:
+    response = MESSAGES["ModelInferResponse"](
+        model_name=model.name, model_version=model.version, id=request.id
+    )
     for name, values in results.items():
-        answer.outputs.add(name=name, datatype="FP32", shape=values.shape)
-        answer.raw_output_contents.append(to_bytes(values))
-    return answer
+        response.outputs.add(name=name, datatype="FP32", shape=values.shape)
+        response.raw_output_contents.append(to_bytes(values))
+    return response

@@ -1,4 +1,4 @@
-"""What comes with a request, bounded and decompressed; what is sent; and the end of the connection."""
+"""Request bodies: read within a limit and a deadline, decompressed, and form fields taken from them."""
 
 import asyncio
 import zlib
@@ -6,84 +6,78 @@ from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Send
 
-from ..errors import Gone, Malformed, TooLarge, TooSlow
+from ..errors import BodyTimeout, BodyTooLarge, ClientDisconnected, MalformedRequest
 
-_MAX_FIELDS = 8
-_SLICE = 2**18
+_MAX_FORM_FIELDS = 8
 
 
-async def read_body(request: Request, most: int, seconds: float) -> bytes:
-    """The whole body, decompressed; TooLarge as soon as it is known to be, TooSlow, Gone or Malformed."""
+async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
+    """Read the whole body and decompress it.
+
+    Args:
+        request: The request.
+        max_bytes: Most bytes to accept, before and after decompression.
+        timeout: Seconds in which the body must arrive.
+
+    Raises:
+        BodyTooLarge: As soon as the body is known to be too large.
+        BodyTimeout: The body did not arrive in time.
+        ClientDisconnected: The client closed the connection before the end of the body.
+        MalformedRequest: The body cannot be decompressed.
+    """
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > most:
-        raise TooLarge(f"the body has {length[:20]} bytes; this server takes {most}")
+    if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
+        raise BodyTooLarge(f"the body has {length[:20]} bytes; this server takes {max_bytes} at most")
     try:
-        body = await asyncio.wait_for(_received(request, most), seconds)
+        body = await asyncio.wait_for(_receive(request, max_bytes), timeout)
     except asyncio.TimeoutError:
-        raise TooSlow(f"the body did not come within {seconds:g} s") from None
+        raise BodyTimeout(f"the body did not arrive within {timeout:g} s") from None
     except ClientDisconnect:
-        raise Gone("the client closed the connection within its body") from None
+        raise ClientDisconnected("the client closed the connection before the end of the body") from None
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return body
     if encoding not in ("gzip", "deflate"):
-        raise Malformed(f"content-encoding {encoding[:20]!r} is unknown; gzip and deflate are known")
-    return await asyncio.to_thread(_decompressed, body, most)
+        raise MalformedRequest(f"content-encoding {encoding[:20]!r} is not supported; use gzip or deflate")
+    return await asyncio.to_thread(_decompress, body, max_bytes)
 
 
-async def _received(request: Request, most: int) -> bytes:
+async def _receive(request: Request, max_bytes: int) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > most:
-            raise TooLarge(f"the body has more than {most} bytes, which this server takes")
+        if size > max_bytes:
+            raise BodyTooLarge(f"the body is too large; this server takes {max_bytes} bytes at most")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _decompressed(body: bytes, most: int) -> bytes:
-    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # the header tells gzip from zlib
+def _decompress(body: bytes, max_bytes: int) -> bytes:
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: tell gzip from zlib by the header
     try:
-        plain = reader.decompress(body, most + 1)
+        plain = decompressor.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise Malformed(f"the body cannot be decompressed ({error})") from None
-    if len(plain) > most:
-        raise TooLarge(f"the decompressed body has more than {most} bytes, which this server takes")
-    if not reader.eof:
-        raise Malformed("the compressed body ends too early")
-    if reader.unused_data:
-        raise Malformed(f"{len(reader.unused_data)} bytes follow the compressed body")
+        raise MalformedRequest(f"the body cannot be decompressed ({error})") from None
+    if len(plain) > max_bytes:
+        raise BodyTooLarge(f"the decompressed body is too large; this server takes {max_bytes} bytes at most")
+    if not decompressor.eof:
+        raise MalformedRequest("the compressed body is cut short")
+    if decompressor.unused_data:
+        raise MalformedRequest(f"{len(decompressor.unused_data)} bytes follow the compressed body")
     return plain
 
 
-def form_of(body: bytes, fields: Sequence[str]) -> list[str]:
-    """Fields of a form, "" for those that are not in it."""
+def form_fields(body: bytes, names: Sequence[str]) -> list[str]:
+    """The values of form fields, "" for those that are missing."""
     try:
-        found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MAX_FIELDS)
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MAX_FORM_FIELDS)
     except ValueError:
-        raise Malformed(f"the form has more than {_MAX_FIELDS} fields") from None
-    return [found.get(field, [""])[0] for field in fields]
+        raise MalformedRequest(f"the form has more than {_MAX_FORM_FIELDS} fields") from None
+    return [fields.get(name, [""])[0] for name in names]
 
 
-async def send_in_slices(response: Response, send: Send) -> None:
-    """Send an answer in slices, each when the one before is on its way, and return when the last is begun.
-
-    How long a slice may take is the connection's to say.
-    """
-    await send(
-        {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
-    )
-    body = memoryview(response.body)
-    for start in range(0, max(1, len(body)), _SLICE):
-        stop = start + _SLICE
-        part = {"body": bytes(body[start:stop]), "more_body": stop < len(body)}
-        await send({"type": "http.response.body", **part})
-
-
-async def disconnected(request: Request) -> None:
-    """Return when the client closes the connection. The body must have been read."""
+async def wait_for_disconnect(request: Request) -> None:
+    """Return when the client closes the connection. The body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,6 +1,6 @@
-"""HTTP connections with bounds on what comes before and after a body, and on what nobody reads.
+"""HTTP connections with a deadline for headers and for clients that do not read, and a limit on headers.
 
-The body's own are the application's.
+The deadline for a body that a handler reads is in ``bodies``.
 """
 
 import asyncio
@@ -9,98 +9,101 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..limits import Limits
+from ..limits import ServerLimits
 
-_MAX_BYTES = 65536  # of a request's line and headers
+_MAX_HEADER_BYTES = 65536  # the request line and all headers
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's, which would wait without end for headers, for the rest of a body that was refused, and for a
-    client to read; each has ``seconds`` here.
+class TimedConnection(HttpToolsProtocol):
+    """uvicorn's connection with deadlines.
+
+    uvicorn itself would wait forever for headers, for the rest of a body that was refused, and for a client
+    that does not read its answer. Here each of them may take ``timeout`` seconds.
     """
 
-    seconds: float
+    timeout: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection: its first request has to come."""
+        """Start the clock for the headers of the first request."""
         super().connection_made(transport)
-        self._in_head, self._size = True, 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
-        self._watch()
+        self._in_headers, self._header_bytes = True, 0
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._start_read_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed."""
-        self._unwatch()
+        """Stop all clocks."""
+        self._stop_read_timer()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """More of a request."""
-        if self._in_head:
-            self._size += len(data)
-            self._watch()
+        """Read more of a request, and refuse headers that are too long."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+            self._start_read_timer()
         super().data_received(data)
-        if self._in_head and self._size > _MAX_BYTES and not self.transport.is_closing():
+        if self._in_headers and self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's headers are too long.")
         elif self.cycle is not None and self.cycle.response_complete:
-            self._watch()  # of a body that was answered before its end: uvicorn has stopped its own timer
+            # The rest of a body that was answered before its end: uvicorn has stopped its own timer.
+            self._start_read_timer()
 
     def on_headers_complete(self) -> None:
-        """What follows is a body."""
-        self._in_head = False
-        self._unwatch()
+        """Stop the clock for headers: a body follows."""
+        self._in_headers = False
+        self._stop_read_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What follows is the next request."""
+        """Expect the headers of the next request."""
         super().on_message_complete()
-        self._in_head, self._size = True, 0
+        self._in_headers, self._header_bytes = True, 0
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """Start the clock for a client that does not read."""
         super().pause_writing()
-        if self._unread is None:
-            self._unread = self.loop.call_later(self.seconds, self.transport.abort)
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self.timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """Stop that clock: the client has read."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
-    def _watch(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.seconds, self._give_up)
+    def _start_read_timer(self) -> None:
+        if self._read_timer is None:
+            self._read_timer = self.loop.call_later(self.timeout, self._on_read_timeout)
 
-    def _unwatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _give_up(self) -> None:
-        self._timer = None
+    def _on_read_timeout(self) -> None:
+        self._read_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
-            self._watch()  # an answer to the request before is on its way
+            self._start_read_timer()  # the answer to the previous request is still being sent
         elif not self.transport.is_closing():
             self.transport.close()
 
 
-def config(app: Any, limits: Limits) -> uvicorn.Config:
-    """uvicorn as this server uses it."""
+def uvicorn_config(app: Any, limits: ServerLimits) -> uvicorn.Config:
+    """uvicorn's configuration for this server."""
 
-    class Timed(Connection):
-        seconds = limits.timeout
+    class Connection(TimedConnection):
+        timeout = limits.timeout
 
     return uvicorn.Config(
         app,
-        http=Timed,
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # any number to loop.call_later
+        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # loop.call_later takes any number
     )

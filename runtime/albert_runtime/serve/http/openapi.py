@@ -1,4 +1,4 @@
-"""The OpenAPI document: paths by hand, their bodies from the schemas."""
+"""The OpenAPI document: the paths are written here, the bodies come from ``schemas``."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,20 +9,25 @@ import msgspec
 from . import schemas
 
 _ERRORS = {
-    "400": "malformed: the framing, the JSON or a tensor",
-    "404": "no such model or version",
-    "408": "the body did not come in time",
-    "413": "the body is too large",
-    "422": "understood, but not to be answered: the message names what and why",
-    "429": "too many requests wait; Retry-After says when to come again",
-    "500": "internal error",
-    "503": "warming up, going down, or not answered within its time",
+    "400": "The request is malformed: its framing, its JSON or a tensor.",
+    "404": "There is no such model or version.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "422": "The request does not fit the model or exceeds a limit; the message names both.",
+    "429": "The queue or the server is full; see Retry-After.",
+    "500": "Internal error.",
+    "503": "The server is warming up or shutting down, or the request timed out; see Retry-After.",
 }
 
 
-def document(version: str, models: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The document of a server with these models, by name their versions, ready for JSON."""
-    kinds: tuple[Any, ...] = (
+def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The OpenAPI document of this server, ready for JSON.
+
+    Args:
+        version: The version that the server reports.
+        models: The versions of each model, by the model's name.
+    """
+    schema_types: tuple[Any, ...] = (
         schemas.InferRequest,
         schemas.InferAnswer,
         schemas.PredictRequest,
@@ -32,52 +37,66 @@ def document(version: str, models: Mapping[str, Sequence[str]]) -> dict[str, Any
         schemas.Error,
         schemas.OpenAiError,
     )
-    references, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    by_kind = dict(zip(kinds, references, strict=True))
+    references, components = msgspec.json.schema_components(
+        schema_types, ref_template="#/components/schemas/{name}"
+    )
+    by_type = dict(zip(schema_types, references, strict=True))
 
-    def post(summary: str, asked: Any, answered: Any, error: Any = schemas.Error) -> dict[str, Any]:
+    def post(summary: str, request: Any, answer: Any, error: Any = schemas.Error) -> dict[str, Any]:
         return {
             "summary": summary,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": by_kind[asked]}}},
-            "responses": {"200": _json("the answer", by_kind[answered]), **_errors(by_kind[error])},
+            "requestBody": {"required": True, "content": {"application/json": {"schema": by_type[request]}}},
+            "responses": {"200": _json("The answer.", by_type[answer]), **_errors(by_type[error])},
         }
 
-    def get(summary: str, *, fails: bool = False) -> dict[str, Any]:
-        errors = _errors(by_kind[schemas.Error])
-        found = {"404": errors["404"]} if fails else {}
-        return {"summary": summary, "responses": {"200": _json("as the summary says", {}), **found}}
+    def get(summary: str, *, can_be_missing: bool = False) -> dict[str, Any]:
+        errors = _errors(by_type[schemas.Error])
+        found = {"404": errors["404"]} if can_be_missing else {}
+        return {"summary": summary, "responses": {"200": _json("What the summary says.", {}), **found}}
 
-    def health(summary: str, *, fails: bool = False) -> dict[str, Any]:
-        described = get(summary, fails=fails)
-        described["responses"].update({"200": {"description": "yes"}, "503": {"description": "no"}})
+    def health(summary: str, *, can_be_missing: bool = False) -> dict[str, Any]:
+        described = get(summary, can_be_missing=can_be_missing)
+        described["responses"].update({"200": {"description": "Yes."}, "503": {"description": "No."}})
         return described
 
     paths: dict[str, Any] = {
-        "/v2/health/live": {"get": {"summary": "Is it there?", "responses": {"200": {"description": "yes"}}}},
-        "/v2/health/ready": {"get": health("Have all models answered once, and does it stay?")},
-        "/v2": {"get": get("Name, version and extensions of the server")},
+        "/v2/health/live": {
+            "get": {"summary": "Is the server running?", "responses": {"200": {"description": "Yes."}}}
+        },
+        "/v2/health/ready": {
+            "get": health("Is the server ready for requests? Not while it warms up or shuts down.")
+        },
+        "/v2": {"get": get("Get the name, version and protocol extensions of the server")},
         "/predict": {
-            "post": post("The task's own answer to texts", schemas.PredictRequest, schemas.PredictAnswer)
+            "post": post(
+                "Answer texts with the model's task: labels, entities, spans, words, choices or vectors",
+                schemas.PredictRequest,
+                schemas.PredictAnswer,
+            )
         },
         "/v1/embeddings": {
             "post": post(
-                "Vectors of texts, as OpenAI's clients ask for them",
+                "Embed texts; compatible with OpenAI's clients",
                 schemas.EmbeddingsRequest,
                 schemas.EmbeddingsAnswer,
                 schemas.OpenAiError,
             )
         },
-        "/v1/models": {"get": get("The models, as OpenAI's clients ask for them")},
-        "/status.json": {"get": get("The last minute of every model")},
-        "/metrics": {"get": {"summary": "For Prometheus", "responses": {"200": _text("text/plain")}}},
-        "/openapi.json": {"get": get("This document")},
+        "/v1/models": {"get": get("List the models; compatible with OpenAI's clients")},
+        "/status.json": {"get": get("Get throughput, latency and queue of every model over the last minute")},
+        "/metrics": {
+            "get": {"summary": "Get the metrics for Prometheus", "responses": {"200": _text("text/plain")}}
+        },
+        "/openapi.json": {"get": get("Get this document")},
         "/": {
-            "get": {"summary": "The page for people", "responses": {"200": _text("text/html")}},
-            "post": _form("The page with an answer in it"),
+            "get": {"summary": "Show the status page", "responses": {"200": _text("text/html")}},
+            "post": _form("Answer the form of the status page"),
         },
     }
     infer = post(
-        "Inference; tensors in JSON, or with the binary extension", schemas.InferRequest, schemas.InferAnswer
+        "Run a model on tensors, in JSON or with the binary tensor data extension",
+        schemas.InferRequest,
+        schemas.InferAnswer,
     )
     infer["responses"]["200"]["content"]["application/octet-stream"] = {}
     name = _parameter("name", models)
@@ -87,8 +106,8 @@ def document(version: str, models: Mapping[str, Sequence[str]]) -> dict[str, Any
         ("/v2/models/{name}/versions/{version}", [name, any_version]),
     ):
         for path, method, described in (
-            ("", "get", get("Inputs and outputs of a model", fails=True)),
-            ("/ready", "get", health("Is the model ready?", fails=True)),
+            ("", "get", get("Get the inputs and outputs of a model", can_be_missing=True)),
+            ("/ready", "get", health("Is the model ready for requests?", can_be_missing=True)),
             ("/infer", "post", infer),
         ):
             paths[base + path] = {"parameters": parameters, method: described}
@@ -115,13 +134,18 @@ def _json(description: str, schema: Any) -> dict[str, Any]:
 
 
 def _text(kind: str) -> dict[str, Any]:
-    return {"description": "text", "content": {kind: {"schema": {"type": "string"}}}}
+    return {"description": "Text.", "content": {kind: {"schema": {"type": "string"}}}}
 
 
 def _errors(schema: Any) -> dict[str, Any]:
     found = {status: _json(description, schema) for status, description in _ERRORS.items()}
     for status in ("429", "503"):
-        found[status]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+        found[status]["headers"] = {
+            "Retry-After": {
+                "description": "Seconds to wait before the next attempt.",
+                "schema": {"type": "integer"},
+            }
+        }
     return found
 
 

@@ -1,4 +1,4 @@
-"""The page at / for people: what is served, how it does, and a box to try it. It works without scripts."""
+"""The status page at /: the models, their load, and a form to try them. It works without scripts."""
 
 import html
 import json
@@ -15,32 +15,35 @@ from ..models import Model
 from ..service import Service
 
 _LIVE = {
-    "answers_per_second": "answers a second, last minute",
+    "answers_per_second": "answers per second, last minute",
     "p50_ms": "median, ms",
     "p99_ms": "99th percentile, ms",
-    "unanswered": "requests waiting or running",
+    "unanswered": "requests queued or running",
 }
-_HINT = "Text; for questions the context, for choices each of them, on lines of its own"
-_SHOWN_NUMBERS = 8
+_HINT = (
+    "Text. For question answering: the question, and the context on the lines below it. "
+    "For multiple choice: the prompt, and each choice on a line of its own."
+)
+_SHOWN_VALUES = 8
 
 
-def status(service: Service) -> dict[str, Any]:
-    """What the page shows of the models now, ready for JSON."""
+def status_json(service: Service) -> dict[str, Any]:
+    """The current load of every model, ready for JSON."""
     return {
         "ready": service.ready,
         "models": [
             {
                 "name": model.name,
                 "version": model.version,
-                "live": {**recent, "unanswered": model.predictor.batcher.unanswered},
+                "live": {**recent, "unanswered": model.predictor.scheduler.unanswered},
             }
-            for model, recent in service.metrics.recent_of(service.models)
+            for model, recent in service.metrics.recent(service.models)
         ],
     }
 
 
-def items_of(model: Model, text: str) -> list[Any]:
-    """What the box holds, as the model's method takes it."""
+def _items(model: Model, text: str) -> list[Any]:
+    """The text in the form, as the method for the model's task takes it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if model.manifest.task == QUESTION_ANSWERING:
         return [(lines[0] if lines else "", "\n".join(lines[1:]))]
@@ -49,26 +52,35 @@ def items_of(model: Model, text: str) -> list[Any]:
     return [text.strip()]
 
 
-async def answer(model: Model, text: str) -> str:
-    """The model's answer to the text in the box, for people."""
-    found = (await model.answers(items_of(model, text)))[0]
+async def answer_text(model: Model, text: str) -> str:
+    """The model's answer to the text in the form, formatted to be read by people."""
+    found = (await model.answer(_items(model, text)))[0]
     if isinstance(found, np.ndarray):
-        numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_NUMBERS])
+        numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_VALUES])
         return f"[{numbers}, ...] {len(found)} numbers"
     return json.dumps(found, ensure_ascii=False, indent=1)
 
 
-def render(
+def render_page(
     service: Service,
     version: str,
     model: str = "",
     text: str = "",
-    answered: str = "",
+    answer: str = "",
     status_code: int = 200,
 ) -> Response:
-    """The page, with what was asked last, and the answer or what was wrong."""
+    """Render the page.
+
+    Args:
+        service: The service whose models are shown.
+        version: The version of the server.
+        model: The name of the model chosen in the form.
+        text: The text in the form.
+        answer: The answer to it, or the error message.
+        status_code: The HTTP status.
+    """
     nonce = secrets.token_urlsafe(16)
-    live = {(one["name"], one["version"]): one["live"] for one in status(service)["models"]}
+    live = {(one["name"], one["version"]): one["live"] for one in status_json(service)["models"]}
     models = list(service.models)
     names = list(dict.fromkeys(one.name for one in models))
     page = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8")).substitute(
@@ -80,7 +92,7 @@ def render(
         choices="".join(_option(name, chosen=name == model) for name in names),
         hint=_HINT,
         text=html.escape(text),
-        answer=f"<pre>{html.escape(answered)}</pre>" if answered else "",
+        answer=f"<pre>{html.escape(answer)}</pre>" if answer else "",
     )
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
@@ -108,14 +120,14 @@ def _card(model: Model, live: dict[str, Any]) -> str:
     facts = {
         "task": manifest.task,
         "parameters": f"{config.parameter_count():,}",
-        "layers": f"{config.num_hidden_layers}, in {_counted(config.num_hidden_groups, 'group')}",
+        "layers": f"{config.num_hidden_layers}, in {_count(config.num_hidden_groups, 'group')}",
         "hidden size": config.hidden_size,
         "vocabulary": f"{config.vocab_size:,}",
         "longest input": f"{config.max_position_embeddings} tokens",
-        "stored in": manifest.precision,
+        "stored precision": manifest.precision,
         "backend": " ".join(str(info[key]) for key in ("backend", "computes", "isa") if key in info),
         "threads": info.get("num_threads", ""),
-        "weights": "random, answers mean nothing"
+        "weights": "random: the answers are meaningless"
         if origin.get("kind") == "random"
         else origin.get("kind", ""),
         "labels": ", ".join((manifest.labels or ())[:12]),
@@ -128,8 +140,8 @@ def _card(model: Model, live: dict[str, Any]) -> str:
     )
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _live(name: str, value: Any) -> str:

@@ -1,18 +1,20 @@
-"""What JSON requests and answers hold, typed; the OpenAPI document is made of these."""
+"""The JSON bodies of requests and answers. Their docstrings are descriptions in the OpenAPI document."""
 
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ..errors import Malformed
+from ..errors import MalformedRequest
 
 Text = Annotated[str, Meta(min_length=1)]
 Pair = Annotated[list[Text], Meta(min_length=2, max_length=2)]
 
 
 class TensorIn(Struct):
-    """An input: ``data`` in row-major order, or ``parameters.binary_data_size`` bytes after the JSON."""
+    """An input tensor: either ``data`` in row-major order, or raw bytes after the JSON, as many as
+    ``parameters.binary_data_size``.
+    """
 
     name: str
     shape: list[Annotated[int, Meta(ge=0, le=2**31)]]
@@ -22,14 +24,14 @@ class TensorIn(Struct):
 
 
 class RequestedOutput(Struct):
-    """An output that is asked for; ``parameters.binary_data`` says whether in bytes after the JSON."""
+    """An output to return; with ``parameters.binary_data`` true, as raw bytes after the JSON."""
 
     name: str
     parameters: dict[str, Any] = {}
 
 
 class InferRequest(Struct):
-    """POST /v2/models/NAME/infer. ``parameters.timeout``: microseconds."""
+    """An inference request. ``parameters.timeout`` is the time allowed for the answer, in microseconds."""
 
     inputs: Annotated[list[TensorIn], Meta(min_length=1, max_length=16)]
     id: str = ""
@@ -38,7 +40,7 @@ class InferRequest(Struct):
 
 
 class TensorOut(Struct, omit_defaults=True):
-    """An output tensor; without ``data`` its bytes come after the JSON."""
+    """An output tensor; if it has no ``data``, its raw bytes follow the JSON."""
 
     name: str
     shape: list[int]
@@ -57,14 +59,15 @@ class InferAnswer(Struct, omit_defaults=True):
 
 
 class Error(Struct):
-    """What is wrong."""
+    """An error message."""
 
     error: str
 
 
 class PredictRequest(Struct, forbid_unknown_fields=True):
-    """POST /predict. ``model`` may be left out where there is one. Give one of ``text``, ``texts`` (strings,
-    or pairs of them), ``question`` with ``context``, ``prompt`` with ``choices``.
+    """Texts to answer. Give ``text``, or ``texts`` (strings, or pairs of strings), or ``question`` and
+    ``context``, or ``prompt`` and ``choices``, as the model's task requires. ``model`` is optional if the
+    server has only one.
     """
 
     model: str | None = None
@@ -79,7 +82,7 @@ class PredictRequest(Struct, forbid_unknown_fields=True):
 
 
 class PredictAnswer(Struct):
-    """The task's own answers, in the order of the texts."""
+    """The answers, in the order of the texts; what each holds depends on the task."""
 
     model: str
     task: str
@@ -87,7 +90,7 @@ class PredictAnswer(Struct):
 
 
 class EmbeddingsRequest(Struct):
-    """POST /v1/embeddings. Token ids as ``input`` are refused: they would be those of another tokenizer."""
+    """Texts to embed. Token ids are not accepted: clients compute them with another tokenizer."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1)]
     model: str | None = None
@@ -97,7 +100,7 @@ class EmbeddingsRequest(Struct):
 
 
 class Embedding(Struct):
-    """One vector, of length 1; its numbers, or in base64 their little-endian float32 bytes."""
+    """A vector of Euclidean length 1: a list of numbers, or base64 of little-endian float32 values."""
 
     index: int
     embedding: list[float] | str
@@ -105,14 +108,14 @@ class Embedding(Struct):
 
 
 class Usage(Struct):
-    """Tokens of the texts, without special ones."""
+    """The number of tokens in the texts, special tokens not counted."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsAnswer(Struct):
-    """The vectors in the order of the texts."""
+    """The vectors, in the order of the texts."""
 
     data: list[Embedding]
     model: str
@@ -121,7 +124,7 @@ class EmbeddingsAnswer(Struct):
 
 
 class OpenAiErrorBody(Struct):
-    """What is wrong, as OpenAI's clients read it."""
+    """An error, as OpenAI's API describes it."""
 
     message: str
     type: str
@@ -129,17 +132,17 @@ class OpenAiErrorBody(Struct):
 
 
 class OpenAiError(Struct):
-    """What is wrong, as OpenAI's clients read it."""
+    """An error, as OpenAI's API wraps it."""
 
     error: OpenAiErrorBody
 
 
-def decode(kind: type[Any], body: bytes | memoryview) -> Any:
-    """The body as one of these; Malformed says where it is not."""
+def decode(schema: type[Any], body: bytes | memoryview) -> Any:
+    """Parse a body; MalformedRequest says where it is not the JSON that the schema requires."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=schema)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"the body is not the JSON that is asked for: {error}"[:400]) from None
+        raise MalformedRequest(f"the body is not the JSON that is expected here: {error}"[:400]) from None
 
 
 encode = msgspec.json.encode

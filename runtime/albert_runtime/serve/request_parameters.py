@@ -1,0 +1,29 @@
+"""Parameters of an inference request, which mean the same over HTTP and gRPC."""
+
+from collections.abc import Iterable
+
+from ..errors import InputError
+from .errors import MalformedRequest
+
+_UNSUPPORTED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")  # Triton has them
+
+
+def timeout_seconds(microseconds: object) -> float | None:
+    """The parameter ``timeout`` in seconds; None if there is none, or if it is 0, as in Triton.
+
+    MalformedRequest if it is not a whole number of microseconds.
+    """
+    if microseconds is None:
+        return None
+    if isinstance(microseconds, bool) or not isinstance(microseconds, int) or microseconds < 0:
+        raise MalformedRequest(
+            f"parameter timeout is {str(microseconds)[:20]}; give a whole number of microseconds"
+        )
+    return microseconds / 1e6 or None
+
+
+def check_output_parameters(output: str, parameters: Iterable[str]) -> None:
+    """InputError if an output is requested in a form that this server does not support."""
+    for name in _UNSUPPORTED_OUTPUT_PARAMETERS:
+        if name in parameters:
+            raise InputError(f"output {output[:60]!r} asks for {name}, which this server does not support")

@@ -1,0 +1,92 @@
+"""fill_mask: texts with [MASK] to the likeliest words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..artifact.tasks import MASKED_LM, PREDICTION_SCORES, PRETRAINING
+from ..backends.base import Outputs
+from ..errors import InputError
+from .checks import validate_count
+from .scores import softmax
+from .task_method import Answer, RowGroup, TextMethod, TextModel
+from .tokenizer import Encoded
+from .words import is_one_word
+
+
+class FillMask(TextMethod):
+    """Texts with masks to their likeliest words."""
+
+    tasks = (MASKED_LM, PRETRAINING)
+    usage = "fill_mask(text)"
+    options = ("truncate", "top_k")
+    outputs = (PREDICTION_SCORES,)
+    pairs = False
+
+    def __init__(self, model: TextModel, *, truncate: bool = False, top_k: int = 5) -> None:
+        super().__init__(model, truncate=truncate)
+        self.top_k = validate_count("top_k", top_k)
+        self._mask, self._spelling = model.encoder.mask()
+
+    def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
+        """See TaskMethod.row_groups."""
+        found = super().row_groups(items, first_row)
+        for row, groups in enumerate(found, first_row):
+            if self._mask not in groups[0][0].ids:
+                raise InputError(
+                    f"row {row} has no {self._spelling} to fill; write it where a word is wanted"
+                )
+        return found
+
+    def score_columns(self, row: Encoded) -> list[int]:
+        """See TaskMethod.score_columns."""
+        return [column for column, token in enumerate(row.ids) if token == self._mask]
+
+    def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
+        """See TaskMethod.extract."""
+        rows = iter(outputs[PREDICTION_SCORES])
+        return [[self._best(next(rows)) for _ in self.score_columns(group[0])] for group in groups]
+
+    def _best(self, scores: Any) -> list[tuple[int, float]]:
+        probabilities = softmax(scores)
+        count = min(self.top_k, len(probabilities))
+        best = np.argpartition(-probabilities, count - 1)[:count]
+        best = best[np.lexsort((best, -probabilities[best]))]
+        return [(int(token), float(probabilities[token])) for token in best]
+
+    def answer(self, item: str, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
+        """See TaskMethod.answer."""
+        row = groups[0][0]
+        spans = [row.spans[column] for column in self.score_columns(row)]
+        found = [
+            [(*self.model.encoder.piece(token), probability) for token, probability in best]
+            for best in partials[0]
+        ]
+        pieces = [best[0][:2] for best in found]
+        masks = []
+        for index, best in enumerate(found):
+            candidates = [
+                {
+                    "token": piece,
+                    "score": probability,
+                    "text": _filled(item, spans, [*pieces[:index], (piece, inner), *pieces[index + 1 :]]),
+                }
+                for piece, inner, probability in best
+            ]
+            masks.append({"start": spans[index][0], "end": spans[index][1], "candidates": candidates})
+        return {"text": _filled(item, spans, pieces), "masks": masks}
+
+
+def _filled(text: str, spans: Sequence[tuple[int, int]], pieces: Sequence[tuple[str, bool]]) -> str:
+    """The text with a piece in every span; a piece that continues a word joins the text before it."""
+    filled, at = "", 0
+    for (start, end), (piece, inner) in zip(spans, pieces, strict=True):
+        filled += text[at:start]
+        if inner:
+            filled = filled.rstrip()
+        elif is_one_word(filled[-1:], piece[:1]):
+            filled += " "
+        filled += piece
+        at = end
+    return filled + text[at:]
