@@ -15,11 +15,11 @@
 namespace albert {
 namespace {
 
-constexpr size_t kHeaderBytes = 4096;  // keeps the data on a page of their own
+constexpr size_t kHeaderBytes = 4096;  // the data start on a page of their own
 
-// The first page of the file. All of it follows from what is expected and from the data, so that it is checked by comparison.
+// The first page of the file. It is a function of what is expected and of the data, so comparing it validates the file.
 struct Header {
-  std::array<char, 8> magic{'A', 'L', 'B', 'P', 'A', 'C', 'K', '\0'};  // packed_cache.py knows its files by it
+  std::array<char, 8> magic{'A', 'L', 'B', 'P', 'A', 'C', 'K', '\0'};  // packed_cache.py recognizes its files by it
   uint64_t format = 1;
   std::array<std::byte, 32> key;
   uint64_t bytes, source, sum;  // of the data; `source` as in Arena
@@ -70,7 +70,7 @@ Mapping Arena::open_file(ThreadTeam& team) {
     problem_ = std::move(why);
     return Mapping();
   };
-  // O_NONBLOCK: a pipe of that name would be waited for.
+  // O_NONBLOCK: opening a pipe would wait for its writer.
   const Descriptor file(open(cache_.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (*file < 0) return errno == ENOENT ? Mapping() : refuse(message(errno));
   struct stat status = {};
@@ -100,11 +100,11 @@ void Arena::reserve_file() {
     temporary_.clear();
   };
   std::string name = cache_.path + ".XXXXXX";
-  const Descriptor file(mkostemp(name.data(), O_CLOEXEC));  // nobody else may read or write it
+  const Descriptor file(mkostemp(name.data(), O_CLOEXEC));  // mode 0600
   if (*file < 0) return fail(errno);
   temporary_ = name;
   const size_t size = kHeaderBytes + bytes_;
-  // Blocks for all of it: where the disk is full, writing to the mapping would end the process.
+  // Allocate all blocks now: on a full disk, writing to the mapping would raise SIGBUS.
   if (const int error = posix_fallocate(*file, 0, static_cast<off_t>(size)); error != 0) return fail(error);
   mapping_ = map(file, size, PROT_READ | PROT_WRITE);
   if (mapping_ == nullptr) return fail(errno);
@@ -118,22 +118,22 @@ void Arena::publish(ThreadTeam& team) {
   std::memcpy(mapping_.get(), &header, sizeof header);
   mprotect(mapping_.get(), kHeaderBytes + bytes_, PROT_READ);
   const char *from = temporary_.c_str(), *to = cache_.path.c_str();
-  bool published = link(from, to) == 0;  // unlike rename, fails if the file is there
+  bool published = link(from, to) == 0;  // unlike rename, fails if the file exists
   if (!published && errno == EEXIST) {
-    // Processes that start at once all pack. They are to share the memory of the first to be ready.
-    if (Mapping others = open_file(team); others != nullptr) {
-      mapping_ = std::move(others);
+    // Processes that start together all pack. They share the memory of the first to finish.
+    if (Mapping winner = open_file(team); winner != nullptr) {
+      mapping_ = std::move(winner);
       published = true;
     }
   }
-  if (!published && rename(from, to) == 0) {  // over a file that is not right, or where there are no links
+  if (!published && rename(from, to) == 0) {  // replaces an invalid file; or the file system has no hard links
     published = true;
     temporary_.clear();
   }
   if (published)
     file_ = cache_.path;
   else
-    problem_ = message(errno);  // the mapping serves this process all the same
+    problem_ = message(errno);  // this process can still use its mapping
   if (!temporary_.empty()) unlink(temporary_.c_str());
   temporary_.clear();
 }

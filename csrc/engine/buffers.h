@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "engine/arena.h"
 #include "engine/batch.h"
 #include "engine/config.h"
 #include "engine/linear.h"
+#include "engine/memory.h"
 #include "engine/profile.h"
 #include "kernels/attention.h"
 
@@ -61,21 +61,21 @@ struct Buffers {
       : stride(config, precision), scratch_size(attention_scratch(chunk.longest, config.head_size())) {
     if (stride.reduced()) scratch_size = std::max(scratch_size, kLinearScratch);
     scratch_size = (scratch_size + 15) / 16 * 16;  // whole cache lines
-    const auto lay_out = [&](Pieces pieces) {
+    const auto lay_out = [&](BumpAllocator block) {
       const auto n = static_cast<size_t>(chunk.count);
-      embedded = pieces.take<float>(n * stride.embedding);
-      hidden = pieces.take<float>(n * stride.hidden);
-      context = ffn_output = pooled = pieces.take<float>(n * stride.hidden);
-      first_queries = attention_output = attended = gathered = pieces.take<float>(n * stride.hidden);
-      qkv = ffn_inner = pieces.take<float>(n * stride.wide_floats());
-      words = pieces.take<Word>(n * stride.words);
-      scale = pieces.take<float>(n * stride.scales / 2);
-      sum = pieces.take<int32_t>(n * stride.scales / 2);
-      logits = pieces.take<float>(logit_floats);
-      scratch = pieces.take<float>(static_cast<size_t>(threads) * scratch_size);
-      return pieces.bytes();
+      embedded = block.take<float>(n * stride.embedding);
+      hidden = block.take<float>(n * stride.hidden);
+      context = ffn_output = pooled = block.take<float>(n * stride.hidden);
+      first_queries = attention_output = attended = gathered = block.take<float>(n * stride.hidden);
+      qkv = ffn_inner = block.take<float>(n * stride.wide_floats());
+      words = block.take<Word>(n * stride.words);
+      scale = block.take<float>(n * stride.scales / 2);
+      sum = block.take<int32_t>(n * stride.scales / 2);
+      logits = block.take<float>(logit_floats);
+      scratch = block.take<float>(static_cast<size_t>(threads) * scratch_size);
+      return block.bytes();
     };
-    lay_out(Pieces(reinterpret_cast<std::byte*>(memory.reserve(lay_out(Pieces()) / sizeof(float)))));
+    lay_out(BumpAllocator(reinterpret_cast<std::byte*>(memory.reserve(lay_out(BumpAllocator()) / sizeof(float)))));
   }
   float* scratch_of(int thread) const { return scratch + static_cast<size_t>(thread) * scratch_size; }
 };

@@ -9,14 +9,14 @@
 namespace albert {
 namespace {
 
-constexpr size_t kBlock = size_t{1} << 20;  // summed by one thread
+constexpr size_t kBlock = size_t{1} << 20;  // one task
 
-// For a given sum every word leads to another result, and the reverse: one changed word is always found.
+// A bijection in each argument, so a single changed word always changes the result.
 uint64_t step(uint64_t sum, uint64_t word) {
-  return std::rotl(sum + word * 0xc2b2ae3d27d4eb4fu, 31) * 0x9e3779b185ebca87u;  // the odd constants of xxHash64
+  return std::rotl(sum + word * 0xc2b2ae3d27d4eb4fu, 31) * 0x9e3779b185ebca87u;  // xxHash64's odd constants
 }
 
-using Lanes = std::array<uint64_t, 4>;  // independent chains, because a chain waits for its multiplications
+using Lanes = std::array<uint64_t, 4>;  // independent chains hide the latency of the multiplications
 
 void add(Lanes& lanes, const std::byte* from) {
   Lanes words;

@@ -1,4 +1,4 @@
-// A fast sum that tells whether bytes are still the same. It finds damage, not forgery.
+// A fast checksum. It detects corruption, not forgery.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace albert {
 
-// Of `bytes` bytes, shared out among the team; `seed` is a sum to go on from.
+// The checksum of `bytes` bytes, computed by the whole team. `seed` chains it to an earlier checksum.
 uint64_t checksum(ThreadTeam& team, const std::byte* data, size_t bytes, uint64_t seed = 0);
 
 }  // namespace albert

@@ -1,4 +1,4 @@
-// What the engine has to know of a model: its sizes, and where each tensor lies in the weight file.
+// What the engine needs to know about a model: its sizes, and where each tensor is in the weight file.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace albert {
 
-// The largest of any size: keeps every product of two of them far from overflow.
+// The upper bound of every size: the product of any two is far from overflow.
 constexpr int kMaxSize = 1 << 24;
 
 struct ModelConfig {
@@ -28,25 +28,25 @@ struct ModelConfig {
   int max_position_embeddings;
   int type_vocab_size;
   float layer_norm_eps;
-  int padding_idx;  // the token id that is looked up as zeros, or -1
+  int padding_idx;  // the token id whose embedding is zeros, or -1
   bool add_pooling_layer;
 
   int head_size() const { return hidden_size / num_attention_heads; }
-  // The group whose weights `layer` runs with: consecutive layers share a group, the same number in each.
+  // The group whose weights `layer` uses: consecutive layers share a group, and all groups have equally many.
   int group_of(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
 };
 
-// The heads on top of the encoder, by the names of their tensors; an empty name is no head.
+// The heads on top of the encoder. Classifiers are given by the name of their tensors; empty means no such head.
 struct HeadConfig {
-  std::string token_classifier;   // [H, n], a linear map of every token
+  std::string token_classifier;   // [H, n], a linear map of every token's hidden state
   std::string pooled_classifier;  // [H, n], a linear map of the pooled output
-  bool vocabulary = false;        // masked LM: dense, activation, LayerNorm, scores of the whole vocabulary
+  bool vocabulary = false;        // masked LM: dense, activation, LayerNorm, decoder
   float decoder_norm_eps = 1e-5f;
 };
 
 struct TensorEntry {
   DType type;
-  uint64_t offset;  // of its first byte in the file; any alignment
+  uint64_t offset;  // in the file, in bytes; any alignment
   std::vector<uint64_t> shape;
 };
 using TensorTable = std::map<std::string, TensorEntry>;

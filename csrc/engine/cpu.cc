@@ -12,7 +12,7 @@
 #include <span>
 #include <string_view>
 
-// Runs ask once a second and allocate nothing: files are read into buffers on the stack.
+// Called during runs, at most once a second, so nothing here allocates: files are read into buffers on the stack.
 
 namespace albert {
 namespace {
@@ -20,12 +20,12 @@ namespace {
 int affinity_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  // A machine of more than 1024 CPUs needs a larger set than the fixed one.
+  // Fails on a machine with more than 1024 CPUs, which do not fit a cpu_set_t.
   if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   return CPU_COUNT(&set);
 }
 
-// The beginning of a file, as much as `buffer` holds; empty if it cannot be read.
+// The start of a file, as much as fits `buffer`; empty if it cannot be read.
 std::string_view read_file(const char* path, std::span<char> buffer) {
   const int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return {};
@@ -36,15 +36,15 @@ std::string_view read_file(const char* path, std::span<char> buffer) {
   return {buffer.data(), size};
 }
 
-// What `text` has before the next `end`, or all of it; taken off, with the `end`.
+// Removes and returns the part of `text` before the next `end`, or all of it; removes the `end` too.
 std::string_view take_until(std::string_view& text, char end) {
   const std::string_view taken = text.substr(0, text.find(end));
   text.remove_prefix(std::min(text.size(), taken.size() + 1));
   return taken;
 }
 
-// The folder of this process in a cgroup hierarchy: the path after the second colon of the line of /proc/self/cgroup that names it.
-// `controller` is empty for v2 ("0::/path").
+// The folder of this process in a cgroup hierarchy, from the lines of /proc/self/cgroup: "number:controllers:/path". `controller`
+// is empty for v2 ("0::/path").
 std::string_view cgroup_folder(std::string_view lines, std::string_view controller) {
   while (!lines.empty()) {
     std::string_view line = take_until(lines, '\n');
@@ -57,7 +57,7 @@ std::string_view cgroup_folder(std::string_view lines, std::string_view controll
   return "/";
 }
 
-// The numbers of microseconds in a file of a cgroup's folder: at most two, 0 where there is none ("max").
+// The numbers in a file of a cgroup's folder: up to two, 0 where one is missing or "max".
 struct Microseconds {
   int64_t first = 0, second = 0;
 };
@@ -86,8 +86,8 @@ double quota_v1(const char* root, std::string_view folder) {
   return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0;
 }
 
-// The tightest quota / period from the process's folder up to the root; 0 where there is none.
-double tightest(const char* root, std::string_view folder, double (*read_quota)(const char*, std::string_view)) {
+// The smallest quota from the process's folder up to the root, in CPUs; 0 without a quota.
+double smallest_quota(const char* root, std::string_view folder, double (*read_quota)(const char*, std::string_view)) {
   double least = 0;
   for (;;) {
     const double quota = read_quota(root, folder);
@@ -103,8 +103,8 @@ double usable_cpus() {
   char buffer[16 * 1024];
   const std::string_view groups = read_file("/proc/self/cgroup", buffer);
   double cpus = affinity_cpus();
-  for (const double quota : {tightest("/sys/fs/cgroup", cgroup_folder(groups, ""), quota_v2),
-                             tightest("/sys/fs/cgroup/cpu", cgroup_folder(groups, "cpu"), quota_v1)})
+  for (const double quota : {smallest_quota("/sys/fs/cgroup", cgroup_folder(groups, ""), quota_v2),
+                             smallest_quota("/sys/fs/cgroup/cpu", cgroup_folder(groups, "cpu"), quota_v1)})
     if (quota > 0) cpus = std::min(cpus, quota);
   return cpus;
 }

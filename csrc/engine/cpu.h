@@ -2,11 +2,10 @@
 
 namespace albert {
 
-// The CPUs that this thread may really use: the smaller of its affinity mask and its cgroup's quota (v2 or v1), which may be a
-// fraction.
+// The CPUs available to this thread: the smaller of its affinity mask and its cgroup's quota (v1 or v2), which may be fractional.
 double usable_cpus();
 
-// As a number of threads: rounded up, at least 1.
+// The same as a number of threads: rounded up, at least 1.
 int whole_cpus(double cpus);
 
 }  // namespace albert

@@ -4,8 +4,8 @@
 
 namespace albert {
 
-// While it lives, this thread computes in the floating-point state that the kernels' bits are defined for, whatever the host has
-// set (flush-to-zero, another rounding).
+// While in scope, this thread computes in the default floating-point state, in which the kernels' results are defined, whatever the
+// host application has set (flush-to-zero, another rounding mode).
 class DefaultFloatEnv {
  public:
   DefaultFloatEnv() {

@@ -10,9 +10,9 @@ float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_
 
 float from_fp16(uint16_t bits) {
   const uint32_t magnitude = bits & 0x7fffu, sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-  // Exponents are 112 apart, but for infinity and NaN, whose exponent is the greatest in both types.
+  // The exponent biases differ by 112; infinity and NaN have the largest exponent in both types.
   const uint32_t normal = (magnitude << 13) + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23);
-  // Below the normal numbers a value is a multiple of 2^-24. By integers: what the caller made of subnormal floats does not matter.
+  // A subnormal is a multiple of 2^-24. Starting from an integer keeps this exact even under flush-to-zero.
   const uint32_t small = std::bit_cast<uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
   return std::bit_cast<float>(sign | (magnitude < 0x0400u ? small : normal));
 }

@@ -1,4 +1,4 @@
-// Values as the weight file stores them: little-endian, at any alignment, in one of these types.
+// Values as the weight file stores them: little-endian, unaligned, in one of these types.
 #pragma once
 
 #include <cstddef>
@@ -32,17 +32,17 @@ struct FileValues {
   void read(float* to) const;
 };
 
-// A matrix in a file, row by row. One of int8 stands for its integers times scales: floats in the file, one for each row or for
-// each column.
+// A row-major matrix in a file. An int8 matrix stands for its integers times scales, which are floats in the file: one for each row
+// or one for each column.
 struct FileMatrix {
   FileValues values;
   size_t columns;
   const std::byte* scale = nullptr;  // int8 only
   bool scale_per_row = false;
 
-  // Values from (row, column) on, all in one row.
+  // Reads `count` values of a row, starting at `column`.
   void read(size_t row, size_t column, float* to, size_t count) const;
-  // Scales from the row or column `index` on.
+  // Reads `count` scales, starting at row or column `index`.
   void read_scale(size_t index, float* to, size_t count) const;
 };
 

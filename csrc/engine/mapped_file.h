@@ -1,4 +1,4 @@
-// A file mapped for reading.
+// A file mapped read-only.
 #pragma once
 
 #include <cstddef>
@@ -9,16 +9,15 @@ namespace albert {
 
 class MappedFile {
  public:
-  explicit MappedFile(const std::string& path);  // std::system_error
+  explicit MappedFile(const std::string& path);  // throws std::system_error
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  // The `length` bytes at `offset`; std::invalid_argument if the file does not have them. They need no alignment: read them by
-  // memcpy.
+  // The `length` bytes at `offset`, unaligned: read them by memcpy. Throws std::invalid_argument if the file is too short.
   const std::byte* bytes(uint64_t offset, uint64_t length) const;
 
-  // Lets go of the pages read so far; they are read again when touched.
+  // Drops the pages read so far from this process's resident memory; the next access maps them again.
   void drop_pages() const;
 
  private:

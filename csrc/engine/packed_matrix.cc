@@ -11,15 +11,15 @@ namespace albert {
 
 namespace {
 
-constexpr int kStripColumns = kMaxPanelColumns;  // columns converted together
+constexpr int kStripColumns = kMaxPanelColumns;  // converted together
 
-// Integers to the nearest, ties to even, of |x| < 2^22: the sum's last bit is worth 1.
-uint32_t nearest_integer(float x) {      // in two's complement
+// Rounds |x| < 2^22 to nearest, ties to even, in two's complement: the last bit of x + kMagic is worth 1.
+uint32_t nearest_integer(float x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
   return std::bit_cast<uint32_t>(x + kMagic) - std::bit_cast<uint32_t>(kMagic);
 }
 
-// As kernels/simd.h does it for activations.
+// The same rounding as for activations in kernels/simd.h.
 uint32_t to_bf16(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
   const uint32_t magnitude = bits & 0x7fffffff, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -42,7 +42,7 @@ struct Strip {
   }
 };
 
-// to[k * width + column]: words of consecutive rows of the strip.
+// Converts a strip; a word holds PerWord consecutive rows of a column.
 template <int PerWord, typename Convert>
 void convert(const Strip& strip, Word* to, int width, Convert convert_value) {
   constexpr int kBits = 32 / PerWord;
@@ -59,7 +59,7 @@ void convert(const Strip& strip, Word* to, int width, Convert convert_value) {
 
 uint32_t to_unsigned(uint32_t integer) { return (integer + 128) & 0xff; }  // see kernels/gemm.h
 
-// Integers that the file holds with the scales of their columns.
+// Integers and column scales, as stored.
 void copy_int8(const Strip& strip, Word* to, int width, float* scale) {
   strip.matrix.read_scale(strip.first_column, scale, static_cast<size_t>(strip.count));
   Strip integers = strip;
@@ -74,7 +74,7 @@ void to_int8(const Strip& strip, Word* to, int width, float* scale) {
     for (int column = 0; column < strip.count; ++column) greatest[column] = std::max(greatest[column], std::abs(row[column]));
   }
   for (int column = 0; column < strip.count; ++column) {
-    const bool usable = greatest[column] >= 1e-30f;  // the inverse of less may be infinite
+    const bool usable = greatest[column] >= 1e-30f;  // or 127 / greatest could overflow
     factor[column] = usable ? 127.0f / greatest[column] : 0.0f;
     scale[column] = usable ? greatest[column] / 127.0f : 0.0f;
   }
@@ -93,7 +93,7 @@ size_t PackedMatrix::placed_bytes() const {
   return bytes() + (precision_ == Precision::int8 ? 2 : 1) * padded_columns() * sizeof(float);
 }
 
-void PackedMatrix::place(std::byte* memory) {  // columns in sixteens: each part is whole cache lines
+void PackedMatrix::place(std::byte* memory) {  // widths are multiples of 16: every part is whole cache lines
   data_ = reinterpret_cast<Word*>(memory);
   bias_ = reinterpret_cast<float*>(memory + bytes());
   if (precision_ == Precision::int8) scale_ = bias_ + padded_columns();
@@ -101,14 +101,14 @@ void PackedMatrix::place(std::byte* memory) {  // columns in sixteens: each part
 
 void PackedMatrix::clear() {
   const size_t last = offset(panels() - 1);
-  std::fill_n(data_ + last, bytes() / sizeof(Word) - last, Word{0});  // int8: what is past the columns is not read by anybody
+  std::fill_n(data_ + last, bytes() / sizeof(Word) - last, Word{0});  // int8: nothing reads what is past the columns
   std::fill_n(bias_, padded_columns(), 0.0f);
   if (scale_ != nullptr) std::fill_n(scale_, padded_columns(), 0.0f);
 }
 
 int PackedMatrix::width(int panel) const { return std::min(panel_columns_, (columns_ - panel * panel_columns_ + 15) / 16 * 16); }
 
-size_t PackedMatrix::offset(int panel) const {  // every panel before it is a full one
+size_t PackedMatrix::offset(int panel) const {  // all earlier panels are full
   return static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) * static_cast<size_t>(inner_words());
 }
 

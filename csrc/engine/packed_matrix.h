@@ -1,4 +1,4 @@
-// Matrices as the GEMM reads them, and how they become so.
+// Matrices in the layout that the GEMM reads, and their packing.
 #pragma once
 
 #include <cstddef>
@@ -10,24 +10,23 @@
 
 namespace albert {
 
-// A matrix [inner_dim, columns] in the panels of kernels/gemm.h, with its bias. The memory is somebody else's.
+// A matrix [inner_dim, columns] in the panels of kernels/gemm.h, with its bias. Does not own its memory.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Has no memory until it is placed.
+  // Has no memory until it is placed. Throws std::invalid_argument if int8 sums could overflow.
   PackedMatrix(int inner_dim, int columns, int panel_columns, Precision precision = Precision::fp32);
 
-  // Puts it at `memory`: placed_bytes() bytes from a cache line on, for the panels, the bias and the scales.
+  // Uses placed_bytes() bytes at `memory`, which is cache-line aligned, for panels, bias and scales.
   void place(std::byte* memory);
   size_t placed_bytes() const;  // whole cache lines
 
-  // Zeros for what pack leaves out: the bias, and the columns up to the last panel's width. Comes before it.
+  // Zeroes what pack() may not write: the bias, and the last panel's padding. To be called before pack().
   void clear();
-  // Converts w [inner_dim, w.columns] to the columns from first_column on. bf16 rounds to nearest; int8 takes stored integers with
-  // the scales of their columns as they are, else the nearest integers of w * 127 / max|column|, each column by itself. The team
-  // shares the work.
+  // Packs w [inner_dim, w.columns] into the columns starting at first_column. bf16 rounds to nearest. int8 copies stored integers
+  // and their column scales; other types are quantized per column: round(w * 127 / max|column|). The team shares the work.
   void pack(ThreadTeam& team, const FileMatrix& w, int first_column);
-  // Takes the transpose of w [columns, inner_dim]. fp32 only.
+  // Packs the transpose of w [columns, inner_dim]. fp32 only.
   void pack_transposed(const FileMatrix& w);
 
   Precision precision() const { return precision_; }
@@ -36,10 +35,10 @@ class PackedMatrix {
   int columns() const { return columns_; }
   int panels() const { return (columns_ + panel_columns_ - 1) / panel_columns_; }
   int panel_columns() const { return panel_columns_; }
-  int width(int panel) const;  // of one panel: panel_columns, or what is left, in sixteens
-  int width(int first, int end) const { return (end - 1 - first) * panel_columns_ + width(end - 1); }  // of panels together
+  int width(int panel) const;  // of one panel: panel_columns, or the remainder rounded up to 16
+  int width(int first, int end) const { return (end - 1 - first) * panel_columns_ + width(end - 1); }  // of adjacent panels
   const Word* panel(int index) const { return data_ + offset(index); }
-  const float* scale(int panel) const {  // int8: of the panel's columns; else null
+  const float* scale(int panel) const {  // int8: the panel's column scales; else null
     return scale_ != nullptr ? scale_ + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_) : nullptr;
   }
   const float* bias(int panel) const { return bias_ + static_cast<size_t>(panel) * static_cast<size_t>(panel_columns_); }

@@ -17,7 +17,7 @@
 namespace albert {
 namespace {
 
-// Waking a parked thread costs tens of microseconds, as much as a small GEMM: a waiting thread spins this long first.
+// Waking a parked thread takes tens of microseconds, as long as a small GEMM, so a waiting thread spins this long first.
 constexpr auto kSpin = std::chrono::microseconds(50);
 
 void relax_cpu() {
@@ -28,7 +28,8 @@ void relax_cpu() {
 #endif
 }
 
-// Until value != old: spins, then parks. A team wider than the CPUs parks at once: its spinning would hold up the others.
+// Returns when value != old: spins, then parks. With more threads than CPUs it parks at once, or it would keep the others from
+// running.
 void wait_while(const std::atomic<uint32_t>& value, uint32_t old, bool spin) {
   if (spin) {
     const auto end = std::chrono::steady_clock::now() + kSpin;
@@ -48,7 +49,7 @@ ThreadTeam::ThreadTeam(int size) : size_(size), shares_(new Share[static_cast<si
   CPU_ZERO(&affinity_);
   try {
     for (int thread = 1; thread < size; ++thread) workers_.emplace_back([this, thread] { worker_loop(thread); });
-  } catch (...) {  // the system's limit on threads
+  } catch (...) {  // too many threads for the system
     stop();
     throw;
   }
@@ -65,7 +66,7 @@ void ThreadTeam::stop() {
 
 void ThreadTeam::prepare(bool spin) {
   spin_.store(spin, std::memory_order_relaxed);
-  // The workers follow the caller to its CPUs: they were started by another, who may have been bound to fewer.
+  // The workers take over the caller's affinity: the thread that started them may have been pinned to fewer CPUs.
   cpu_set_t mask;
   CPU_ZERO(&mask);
   if (workers_.empty() || sched_getaffinity(0, sizeof mask, &mask) != 0 || CPU_EQUAL(&mask, &affinity_)) return;
@@ -87,10 +88,11 @@ int ThreadTeam::claim_from(int owner, uint32_t step, int count) {
   const int first = first_of(owner), size = first_of(owner + 1) - first;
   std::atomic<uint64_t>& share = shares_[static_cast<size_t>(owner)].claimed;
   for (uint64_t seen = share.load(std::memory_order_acquire);;) {
-    const bool touched = seen >> 32 == step;
-    // Untouched in this step, because it is new or because it is over. If it ends after this look, the share has been touched.
-    if (!touched && finished_.load(std::memory_order_acquire) != step) return -1;
-    const int claimed = touched ? static_cast<int>(seen & UINT32_MAX) : 0;
+    const bool current = seen >> 32 == step;
+    // No task of this share is claimed in this step: either none yet, or the step is over and the share belongs to a later one. If
+    // the step ends after this check, its share has changed and the exchange below fails.
+    if (!current && finished_.load(std::memory_order_acquire) != step) return -1;
+    const int claimed = current ? static_cast<int>(seen & UINT32_MAX) : 0;
     if (claimed >= size) return -1;
     const uint64_t more = uint64_t{step} << 32 | static_cast<uint32_t>(claimed + 1);
     if (share.compare_exchange_weak(seen, more, std::memory_order_acq_rel, std::memory_order_acquire)) return first + claimed;
@@ -104,7 +106,7 @@ void ThreadTeam::finish_step(uint32_t step) {
 }
 
 void ThreadTeam::wait_for_step(uint32_t step) const {
-  // Steps only grow, and nobody is further than one behind the end of this one: another value means that it is over.
+  // Until this step ends, finished_ equals `step`; any other value means that it is over.
   const bool spin = spin_.load(std::memory_order_relaxed);
   if (finished_.load(std::memory_order_acquire) == step) wait_while(finished_, step, spin);
 }
@@ -123,7 +125,7 @@ void ThreadTeam::leave() {
 }
 
 void ThreadTeam::worker_loop(int thread) {
-  const DefaultFloatEnv floats;
+  const DefaultFloatEnv float_env;
   for (uint32_t generation = 0;;) {
     wait_while(generation_, generation, spin_.load(std::memory_order_relaxed));
     generation = generation_.load(std::memory_order_acquire);
@@ -137,7 +139,7 @@ void ThreadTeam::worker_loop(int thread) {
 }
 
 void ThreadTeam::run(const std::function<void(int)>& work) {
-  const DefaultFloatEnv floats;
+  const DefaultFloatEnv float_env;
   if (size_ == 1) return work(0);
   work_ = &work;
   step_ = first_step_ = finished_.load(std::memory_order_relaxed);
@@ -146,7 +148,7 @@ void ThreadTeam::run(const std::function<void(int)>& work) {
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   work(0);
-  // Whoever has not begun by now need not: all steps are done.
+  // Workers that have not entered yet need not: all steps are done.
   uint32_t active = active_workers_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
   for (; active != 0; active = active_workers_.load(std::memory_order_acquire))
     wait_while(active_workers_, active, spin_.load(std::memory_order_relaxed));
@@ -165,7 +167,7 @@ ThreadTeamPool& ThreadTeamPool::instance() {
 }
 
 double ThreadTeamPool::cpus() {
-  constexpr auto kValid = std::chrono::seconds(1);  // reading affinity and quota takes longer than a small model
+  constexpr auto kValid = std::chrono::seconds(1);  // reading affinity and quota takes longer than a run of a small model
   const auto now = std::chrono::steady_clock::now();
   if (cpus_ == 0 || now - cpus_read_ > kValid) {
     cpus_ = usable_cpus();
@@ -180,17 +182,17 @@ ThreadTeamPool::Lease::Lease(ThreadTeamPool& pool, int size) : pool_(pool) {
   const double usable = pool_.cpus();
   const int cpus = whole_cpus(usable);
   const uint64_t ticket = pool_.tickets_++;
-  // In turn: a wide team would wait for ever behind narrow ones that follow each other.
+  // First come, first served: a steady flow of small teams would starve a large one.
   pool_.returned_.wait(lock,
                        [&] { return ticket == pool_.served_ && (pool_.lent_threads_ == 0 || pool_.lent_threads_ + size <= cpus); });
   ++pool_.served_;
-  pool_.returned_.notify_all();  // the next in turn may fit too
+  pool_.returned_.notify_all();  // the next caller's team may fit too
   const auto fits = std::find_if(pool_.idle_.begin(), pool_.idle_.end(), [&](const auto& team) { return team->size() == size; });
   if (fits != pool_.idle_.end()) {
     team_ = std::move(*fits);
     pool_.idle_.erase(fits);
   } else {
-    // Teams of sizes no longer asked for go first: idle threads and their workspaces stay bounded.
+    // Destroy the teams that have been idle longest: this bounds the idle threads and their workspaces.
     int idle = 0;
     for (const auto& team : pool_.idle_) idle += team->size();
     while (!pool_.idle_.empty() && idle + size > 2 * cpus) {
@@ -199,7 +201,7 @@ ThreadTeamPool::Lease::Lease(ThreadTeamPool& pool, int size) : pool_(pool) {
     }
     team_ = std::make_unique<ThreadTeam>(size);
   }
-  pool_.idle_.reserve(pool_.idle_.size() + 1);  // so that the team's return cannot fail
+  pool_.idle_.reserve(pool_.idle_.size() + 1);  // so that returning the team cannot throw
   team_->prepare(size <= usable);
   pool_.lent_threads_ += size;
 }

@@ -10,8 +10,8 @@ namespace albert {
 
 namespace {
 
-// The tensors that are packed, in the order in which they lie in the arena. Adding one finds it in the file by name, checks its
-// shape against the config, and gives it its place; the member it belongs to points there once it is bound.
+// What the arena holds, in order. Adding an entry finds its tensors in the file by name, checks their shapes against the config,
+// and assigns an offset. pack() then fills an arena from the file, and bind() points the members of Weights into it.
 class TensorList {
  public:
   TensorList(const MappedFile& file, const TensorTable& tensors, int panel_columns)
@@ -19,7 +19,7 @@ class TensorList {
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
-  // The columns of the matrix `name`, which only its tensor knows.
+  // The columns of a matrix whose width is not in the config.
   int columns(const std::string& name) const {
     const std::vector<uint64_t>& shape = find(name).shape;
     if (shape.size() != 2 || shape[1] < 1 || shape[1] > kMaxSize)
@@ -27,7 +27,7 @@ class TensorList {
     return static_cast<int>(shape[1]);
   }
 
-  // A table for row lookups, with a scale for each row where it is int8.
+  // A lookup table; in int8 it has a scale for each row.
   FileMatrix table(const std::string& name, int rows, int columns) const { return matrix(name, rows, columns, true); }
 
   void add(const float*& member, const std::string& name, std::initializer_list<int> shape) {
@@ -40,7 +40,7 @@ class TensorList {
     add(member.shift, name + ".bias", {columns});
   }
 
-  // Linear maps [inner_dim, columns] side by side, each name.weight and name.bias.
+  // Linear maps [inner_dim, columns] side by side; each has a name.weight and a name.bias.
   void add(PackedMatrix& member, std::initializer_list<std::string> names, int inner_dim, int columns,
            Precision precision = Precision::fp32) {
     MatrixEntry& entry = add_matrix(member, inner_dim, static_cast<int>(names.size()) * columns, precision);
@@ -48,7 +48,7 @@ class TensorList {
       entry.maps.push_back({matrix(name + ".weight", inner_dim, columns, false), floats(name + ".bias", {columns})});
   }
 
-  // The transpose of the table `name` [columns, inner_dim], with a bias.
+  // The transpose of the table `name` [columns, inner_dim], and a bias.
   void add_transposed(PackedMatrix& member, const std::string& name, const std::string& bias, int inner_dim, int columns) {
     MatrixEntry& entry = add_matrix(member, inner_dim, columns, Precision::fp32);
     entry.maps.push_back({table(name, columns, inner_dim), floats(bias, {columns}), true});
@@ -68,7 +68,7 @@ class TensorList {
         transposed ? packed.pack_transposed(weight) : packed.pack(team, weight, column);
         bias.read(packed.bias() + column);
         column += static_cast<int>(bias.count);
-        file_.drop_pages();  // the packed copy suffices
+        file_.drop_pages();  // or the weights would be resident twice
       }
     }
   }
@@ -142,7 +142,6 @@ class TensorList {
   size_t bytes_ = 0, matrix_bytes_ = 0;
 };
 
-// Adds everything that lies in the arena. What the model lacks stays an empty matrix.
 void add_tensors(TensorList& list, Weights& w, const ModelConfig& c, const HeadConfig& heads) {
   const int e = c.embedding_size, h = c.hidden_size, i = c.intermediate_size;
   list.add(w.position_embeddings, "embeddings.position_embeddings.weight", {c.max_position_embeddings, e});
@@ -184,7 +183,7 @@ void add_tensors(TensorList& list, Weights& w, const ModelConfig& c, const HeadC
   }
 }
 
-// As many threads as there are CPUs: whoever packs waits for it.
+// All CPUs: the caller waits for the packing.
 int packing_threads() { return std::min(whole_cpus(usable_cpus()), ThreadTeamPool::kMaxThreads); }
 
 uint64_t checksum(ThreadTeam& team, const FileMatrix& table) {

@@ -1,4 +1,4 @@
-// The weights as the kernels read them: packed once per layer group, however deep the model is.
+// The weights as the kernels read them, packed once for each layer group, not for each layer.
 #pragma once
 
 #include <cstddef>
@@ -28,25 +28,23 @@ struct LayerWeights {
   NormWeights full_norm;
 };
 
-// Masked LM: LayerNorm(activation(x dense)) decoder. The decoder is the word embedding table, transposed, or a table of its own.
+// Masked LM: LayerNorm(activation(x dense)) decoder. The decoder is the transposed word embedding table (tied) or has its own.
 struct VocabularyHead {
   PackedMatrix dense;    // [H, E]
   NormWeights norm;      // [E]
   PackedMatrix decoder;  // [E, V]
 };
 
-// Where weights that are packed already may be found or kept.
+// Where to look for packed weights, and to keep them.
 struct PackedCache {
   CacheFile file;
-  // Called before anything is packed from the weight file: whoever made sure of the file's contents when the cache was written need
-  // not do so again. What it throws goes to the caller.
+  // Called before packing from the weight file, to verify it; not called when packed weights are found. May throw.
   std::function<void()> before_packing;
 };
 
 struct Weights {
-  // Finds or packs every tensor. std::invalid_argument names a tensor that is missing or whose shape does not fit.
-  // `precision` is that of the layers' matrices: nearly all of the work and of the memory. What runs once, or for a row only, stays
-  // in floats.
+  // Finds all tensors in the cache or packs them. Throws std::invalid_argument, which names the tensor, if one is missing or has
+  // the wrong shape or type. `precision` applies to the layers' matrices, nearly all of the work and the memory; all else is fp32.
   Weights(const std::string& path, const TensorTable& tensors, const ModelConfig& config, const HeadConfig& heads,
           int panel_columns, Precision precision, const PackedCache& cache);
 
@@ -54,21 +52,21 @@ struct Weights {
     word_embeddings.read(static_cast<size_t>(id), 0, to, word_embeddings.columns);
   }
 
-  MappedFile file;                     // the word embeddings are looked up here: a batch touches few of them
+  MappedFile file;                     // word embeddings are read from here: a batch needs few of them
   FileMatrix word_embeddings;          // [V, E]
   Precision precision;                 // of the layers
-  std::unique_ptr<Arena> arena;        // all that follows lies here
-  bool found;                          // in the cache, packed
+  std::unique_ptr<Arena> arena;        // holds all weights below
+  bool found;                          // in the cache
   const float* position_embeddings;    // [P, E]
   const float* token_type_embeddings;  // [T, E]
   NormWeights embedding_norm;
   PackedMatrix mapping_in;                        // [E, H]
   std::vector<std::vector<LayerWeights>> groups;  // [group][inner]
-  PackedMatrix pooler;                            // [H, H], empty without a pooler, as are the heads that are not there
+  PackedMatrix pooler;                            // [H, H]; matrices that the model lacks are empty
   PackedMatrix token_classifier;                  // [H, n]
   PackedMatrix pooled_classifier;                 // [H, n]
   VocabularyHead vocabulary;
-  size_t packed_bytes;  // of the packed matrices
+  size_t packed_bytes;  // of all packed matrices
 };
 
 }  // namespace albert

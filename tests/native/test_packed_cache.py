@@ -1,4 +1,4 @@
-"""Packed weights in a file: the same bits as in memory, and a file that is not right never counts."""
+"""Packed weights in a cache file give the same bits as in memory, and an invalid file is never used."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def cached(model: Model, cache: Path, key: bytes = KEY, **changes: Any) -> _native.Engine:
-    """An engine with the cache, which must ask before it packs and only then."""
+    """An engine with a cache file. It must call before_packing if it packs, and only then."""
     asked: list[bool] = []
     engine = model.engine(
         cache_path=str(cache), cache_key=key, before_packing=lambda: asked.append(True), **changes
@@ -49,7 +49,7 @@ def same_answers(engine: _native.Engine, expected: _native.Engine) -> bool:
 
 
 def mapped_as(path: Path) -> set[str]:
-    """The permissions with which this process maps the file, under the name too that it had at first."""
+    """The permissions of this process's mappings of the file, also under its temporary name."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return {line.split()[1] for line in lines if str(path) in line}
 
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_replaced(model: Model, cache: Path, change: Callable[
 
 @pytest.mark.parametrize("changes", [{"key": bytes(32)}, {"precision": "int8"}, {"isa": "generic"}])
 def test_a_file_of_other_weights_is_replaced(model: Model, cache: Path, changes: dict[str, Any]) -> None:
-    """A key must tell precisions apart; where it fails to, other sizes are not taken for the right ones."""
+    """Keys differ between precisions; even with the same key, a file of another size is rejected."""
     cached(model, cache)
     if changes == {"isa": "generic"}:
         changes["key"] = KEY[::-1]
@@ -245,7 +245,7 @@ print(engine.cache_problem)
 
 
 def test_no_room_on_the_disk(cache: Path) -> None:
-    """A limit on files stands for the full disk: the space is asked for before anything is written."""
+    """A file size limit stands in for a full disk: the space is allocated before anything is written."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     folder = cache.parent.parent
     root = str(Path(__file__).parents[2])
