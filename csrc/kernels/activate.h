@@ -6,7 +6,7 @@
 
 namespace albert::ALBERT_ISA {
 
-// Calls body(function) with function: F32x16 -> F32x16, no more precise than a product of the precision needs it.
+// Calls body(function), function: F32x16 -> F32x16. In reduced precision GELU is approximated, as far as rounding hides it.
 template <Precision precision, typename Body>
 ALBERT_INLINE void with_activation(Activation activation, Body&& body) {
   constexpr bool exact = precision == Precision::fp32;

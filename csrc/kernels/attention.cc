@@ -9,7 +9,8 @@ namespace {
 
 constexpr int round_up(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-// W in panels as in gemm.h, inner_words rows of words: the panel that begins at `column` lies column * inner_words words in.
+// A matrix in panels as in gemm.h, with inner_words rows of words: the panel whose first column is `column` begins column *
+// inner_words words from the start.
 struct Panels {
   int inner_words;
   int columns;  // a multiple of 16
@@ -23,7 +24,7 @@ struct Panels {
   }
 };
 
-// Words that hold `values` values as the tile reads them.
+// The number of words that hold `values` values as the tile reads them.
 template <typename Format>
 constexpr int tile_words(int values) {
   return (values + Format::kGroup - 1) / Format::kGroup * Format::kGroupWords;
@@ -46,11 +47,11 @@ void multiply(const Word* a, size_t a_stride, int rows, const Word* w, Panels pa
   }
 }
 
-// Rows of Q, K and V lie kilobytes apart, where no processor looks ahead by itself: a few rows ahead is asked for here. An address
-// past the end is harmless.
-constexpr size_t kAhead = 8;
+// Rows of Q, K and V lie kilobytes apart, too far for hardware prefetching, so software prefetches this many rows ahead.
+// Prefetching an address past the end is harmless.
+constexpr size_t kPrefetchRows = 8;
 
-// Sixteen values of a row from `column` on, zeros past head_size; asks for the same of the row `ahead` values further.
+// Sixteen values of a row from `column` on, zeros past head_size; prefetches those `ahead` values further, in a later row.
 template <typename Element>
 ALBERT_INLINE void read_lanes(const Element* row, int column, int head_size, size_t ahead, Element* to) {
   __builtin_prefetch(row + column + ahead);
@@ -62,7 +63,7 @@ ALBERT_INLINE void read_lanes(const Element* row, int column, int head_size, siz
   std::memcpy(to, row + column, static_cast<size_t>(head_size - column) * sizeof(Element));
 }
 
-// K [keys, head_size] to its transpose, in words along the head.
+// Writes the transpose of K [keys, head_size], its words along the head.
 template <typename Format>
 void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
   using Element = typename Format::Element;
@@ -73,7 +74,7 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
     const auto stride = static_cast<size_t>(panels.width(key / kPanelColumns * kPanelColumns));
     for (int i = 0, first = 0; i < h.head_size; i += kLanes, first += kWords) {
       Element lanes[kLanes];
-      read_lanes(row, i, h.head_size, kAhead * h.kv_stride, lanes);
+      read_lanes(row, i, h.head_size, kPrefetchRows * h.kv_stride, lanes);
       Word words[kWords];
       Format::row_words(lanes, words);
       const int count = panels.inner_words - first < kWords ? panels.inner_words - first : kWords;
@@ -82,7 +83,7 @@ void transpose_keys(const AttentionHead& h, Panels panels, Word* to) {
   }
 }
 
-// V [keys, head_size] in words along the keys.
+// Writes V [keys, head_size], its words along the keys.
 template <typename Format>
 void pack_values(const AttentionHead& h, Panels panels, Word* to) {
   using Element = typename Format::Element;
@@ -92,7 +93,7 @@ void pack_values(const AttentionHead& h, Panels panels, Word* to) {
       Element row[Format::kGroup][kLanes];
       for (int j = 0; j < Format::kGroup; ++j) {
         if (key + j < h.keys)
-          read_lanes(v + static_cast<size_t>(key + j) * h.kv_stride, i, h.head_size, kAhead * h.kv_stride, row[j]);
+          read_lanes(v + static_cast<size_t>(key + j) * h.kv_stride, i, h.head_size, kPrefetchRows * h.kv_stride, row[j]);
         else
           std::memset(row[j], 0, sizeof row[j]);
       }
@@ -101,7 +102,7 @@ void pack_values(const AttentionHead& h, Panels panels, Word* to) {
     }
 }
 
-// scores[keys] -> e^(scale * (score - greatest)) as the words of an operand; their sum returned. Lanes past the keys become zero.
+// Writes e^(scale * (score - greatest)) of scores[keys], zeros past the keys, as words for the tile. Returns their sum.
 template <typename Format>
 float exponentials(float* scores, int keys, int padded_keys, float scale, Word* words) {
   for (int j = keys; j < padded_keys; ++j) scores[j] = scores[0];  // does not change the maximum
@@ -141,13 +142,13 @@ void attention_head(const AttentionHead& h) {
   auto* weights = reinterpret_cast<Word*>(take(kTileRows * keys_stride));
   float* scores = take(kTileRows * keys_stride);
   float* result = take(kTileRows * head_stride);
-  // Once for all queries: K^T and V in panels that the tile can multiply.
+  // Once for all queries: pack K^T and V into panels.
   transpose_keys<Format>(h, k_panels, k);
   pack_values<Format>(h, v_panels, v);
 
   for (int query = 0; query < h.queries; query += kTileRows) {
     const int rows = h.queries - query < kTileRows ? h.queries - query : kTileRows;
-    // Step 1: the rows of Q in the tile's words.
+    // Step 1: convert the rows of Q to the tile's words.
     for (int r = 0; r < rows; ++r) {
       const auto* q = static_cast<const Element*>(h.q) + static_cast<size_t>(query + r) * h.q_stride;
       Word* to = queries + static_cast<size_t>(r) * head_stride;

@@ -1,7 +1,7 @@
-// out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries live in the
-// first-level cache and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
+// out = softmax(scale * Q K^T) V for one head of one sequence, a few queries at a time: the scores of a tile of queries stay in the
+// L1 cache, and the [queries, keys] matrix is never stored. A query's result does not depend on the other queries.
 //
-// In bf16 Q, K and V arrive as bfloat16, and softmax's weights are rounded before they are summed, so that they still add up to 1.
+// In bf16, Q, K and V are bfloat16, and the softmax weights are rounded before they are summed, so that they still add up to 1.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ struct AttentionHead {
   size_t kv_stride;
   float* out;  // [queries, head_size]
   size_t out_stride;
-  Bf16* out_bf16;  // [queries, head_size], or null; if given, the result goes here instead of to `out`
+  Bf16* out_bf16;  // [queries, head_size], or null; if given, the result is written here instead of to `out`
   size_t out_bf16_stride;
   int queries;
   int keys;  // at least one
@@ -28,11 +28,11 @@ struct AttentionHead {
   float* scratch;  // attention_scratch(keys, head_size) floats
 };
 
-// Floats of scratch: K transposed, V packed, and of a tile of queries the rows of Q, the scores, the weights and the results.
+// The floats of scratch: K transposed, V packed, and for one tile of queries Q, the scores, the weights and the result.
 constexpr size_t attention_scratch(int keys, int head_size) {
   const size_t padded_keys = static_cast<size_t>((keys + 15) / 16) * 16;
   const size_t padded_head = static_cast<size_t>((head_size + 15) / 16) * 16;
-  const auto even = [](int values) { return static_cast<size_t>(values + values % 2); };  // bf16 goes in pairs
+  const auto even = [](int values) { return static_cast<size_t>(values + values % 2); };  // bf16 is stored in pairs
   return padded_keys * even(head_size) + even(keys) * padded_head + kMaxTileRows * 2 * (padded_keys + padded_head);
 }
 

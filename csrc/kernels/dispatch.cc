@@ -24,14 +24,14 @@ namespace {
 #if defined(__x86_64__)
 double seconds_per_operation(Precision precision) {
   using Clock = std::chrono::steady_clock;
-  constexpr int kSteps = 2000;  // 20 microseconds or so
+  constexpr int kSteps = 2000;  // about 20 microseconds
   const auto begin = Clock::now();
   const double operations = avx512_bf16::kTable.probe(precision, kSteps);
   return std::chrono::duration<double>(Clock::now() - begin).count() / operations;
 }
 
-// The instruction that multiplies bfloat16 is twice as fast as fma on Zen 4 and half as fast on Granite Rapids, where bf16 is
-// better off without it. By majority of tries turn by turn, since other processes slow some of them.
+// Per multiply-add, the bfloat16 instruction is twice as fast as fma on Zen 4 but half as fast on Granite Rapids, where bf16 runs
+// faster without it. Decided by the majority of alternating tries, because other processes slow some of them down.
 bool bf16_instruction_pays() {
   constexpr int kTries = 15;
   int won = 0;
@@ -47,7 +47,7 @@ std::vector<const Kernels*> usable() {
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
-  const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512bf16");  // no processor has the one without the other
+  const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512bf16");  // every processor with AVX512-BF16 has VNNI
   if (has_bf16) tables.push_back(&avx512_bf16::kTable);
   if (has_vnni) tables.push_back(&avx512_vnni::kTable);
   if (has_avx512) tables.push_back(&avx512::kTable);

@@ -1,24 +1,26 @@
-// How the values of a precision lie in the words that a tile multiplies.
+// How the values of a precision are arranged in the words that a tile multiplies.
 //
-// Where there is an instruction for the precision, they are the words that are stored (precision.h). Where there is none, each is
-// widened to two words first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. The first tile of rows widens
-// a block of weights for all the others, and a row is widened once for all columns of a call, so that nearly all of the work is as
-// fast as that of the wider type.
+// Where the processor has an instruction for the precision, these are the words that are stored (precision.h). Elsewhere each word
+// is widened to two first: two bfloat16 to two floats, four bytes to two pairs of 16-bit integers. The first tile widens a block of
+// weights for all tiles, and a row is widened once for all columns of a call, so that nearly all of the work runs at the wider
+// type's speed.
 //
-//   kPrecision  of what is stored
-//   Step        of the tile, see multiply.h
-//   Sums        while one lives, sums of this thread are rounded as the precision is defined to
-//   kWide       whether words are widened; then
-//     kMinRowsToKeep  from so many rows on the first tile keeps what it widened of W for the others; else each widens anew
-//     widen_weights  a register of words of W to the first (half 0) or the second of the two that it widens to, consecutive along
-//     the inner dimension widen_row      half a register's words of a row to a register
+//   kPrecision         the precision of the stored words
+//   Step               the tile's step, see multiply.h
+//   Sums               while an object of it exists, this thread rounds sums as the precision requires
+//   kWide              whether words are widened; if so:
+//     kMinRowsToStore  from this many rows on, the first tile stores the widened words of W for the others; with fewer rows each
+//                      tile widens them again
+//     widen_weights    one register of words of W to the first (half 0) or second (half 1) of the two registers that it widens to,
+//                      which are consecutive along the inner dimension
+//     widen_row        half a register of a row's words to a full register
 //
-// fp32 and bf16 also say how attention, whose matrices are made as it runs, brings values into a tile's words:
+// fp32 and bf16 also say how attention, whose matrices are computed as it runs, converts values to a tile's words:
 //   Element      the type of one value
-//   kGroup       consecutive values along the inner dimension that share kGroupWords words
+//   kGroup       the number of consecutive values along the inner dimension that share kGroupWords words
 //   row_words    sixteen values along a row to words
 //   interleave   sixteen columns of kGroup rows to kGroupWords rows of words
-//   round_words  sixteen floats along a row to words; returns the values that these stand for
+//   round_words  sixteen floats along a row to words; returns the values after rounding
 #pragma once
 
 #include "kernels/multiply.h"
@@ -28,7 +30,7 @@ namespace albert::ALBERT_ISA {
 struct PlainSums {};
 
 #if defined(__AVX2__)
-// Floats that are too small to be normal are taken for zero, and so are such results.
+// While it exists, subnormal inputs and results are taken for zero.
 class FlushSubnormals {
  public:
   FlushSubnormals() : saved_(_mm_getcsr()) {
@@ -43,17 +45,17 @@ class FlushSubnormals {
   FlushSubnormals& operator=(const FlushSubnormals&) = delete;
 
  private:
-  // The compiler does not know that arithmetic reads this state. What is loaded behind a fence is computed with behind it, and what
-  // is stored before one was computed before it.
+  // The compiler does not know that arithmetic depends on this state. Values loaded after a fence are used after it, and values
+  // stored before a fence are computed before it.
   static void fence() { asm volatile("" : : : "memory"); }
   const unsigned saved_;
 };
 #else
-using FlushSubnormals = PlainSums;  // the step does it
+using FlushSubnormals = PlainSums;  // the step flushes them itself
 #endif
 
 #if defined(__AVX2__)
-// Four words for each 128 bits of a register: first, first + step...
+// In every 128 bits the same four words: first, first + step, ...
 struct Lanes {
   alignas(64) uint32_t word[kNativeLanes] = {};
   constexpr Lanes(uint32_t first, uint32_t step) {
@@ -61,8 +63,8 @@ struct Lanes {
   }
 };
 
-// Byte by byte from the same 128 bits of w, or zero where `from` has its highest bit. `from` stays in memory: a tile has no
-// register left for it.
+// Each byte is the one that `from` selects in the same 128 bits of w, or zero where `from` has its highest bit set. `from` is a
+// memory operand: a tile has no register left for it.
 ALBERT_INLINE NativeWords shuffle_bytes(NativeWords w, const Lanes& from) {
   asm("vpshufb %2, %1, %0" : "=v"(w) : "v"(w), "m"(from));
   return w;
@@ -109,7 +111,7 @@ struct Bf16Format {
   }
 };
 #else
-// As floats. Of each pair the second value comes first: the order of the instruction that multiplies pairs.
+// Multiplied as floats. The second value of each pair comes first, as in the instruction that multiplies pairs.
 struct Bf16Format {
   static constexpr Precision kPrecision = Precision::bf16;
   static constexpr bool kWide = true;
@@ -117,13 +119,13 @@ struct Bf16Format {
   using Sums = FlushSubnormals;
 
 #if defined(__AVX512F__)
-  static constexpr int kMinRowsToKeep = 0;
+  static constexpr int kMinRowsToStore = 0;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) { return half == 0 ? w & 0xffff0000u : w << 16; }
 #else
-  // Neither step needs a port that multiplies, as a shift would: with few tiles each does better without the stores.
-  static constexpr int kMinRowsToKeep = 32;
+  // Neither half needs an execution port of the multiplier, as a shift would, so with few tiles it is faster not to store.
+  static constexpr int kMinRowsToStore = 32;
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
-    // The mask stays in memory: with it in a register GCC 12 puts sums on the stack.
+    // The mask is a memory operand: with it in a register GCC 12 spills sums to the stack.
     static constexpr Lanes kUpper(0xffff0000u, 0), kLower(0x01008080u, 0x04040000u);
     if (half == 1) return shuffle_bytes(w, kLower);
     asm("vpand %2, %1, %0" : "=v"(w) : "v"(w), "m"(kUpper));
@@ -134,7 +136,7 @@ struct Bf16Format {
 #if defined(__AVX512BW__)
     __m256i halves;
     std::memcpy(&halves, words, sizeof halves);
-    // A half of index 2i + 1 is the upper one of float i.
+    // Element 2i + 1 is the upper half of float i.
     const __m512i from =
         _mm512_set_epi16(14, 0, 15, 0, 12, 0, 13, 0, 10, 0, 11, 0, 8, 0, 9, 0, 6, 0, 7, 0, 4, 0, 5, 0, 2, 0, 3, 0, 0, 0, 1, 0);
     return (NativeWords)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, from, _mm512_castsi256_si512(halves));
@@ -188,13 +190,13 @@ struct Int8Format {
   using Step = MultiplyInt16;
   using Sums = PlainSums;
 
-  static constexpr int kMinRowsToKeep = 0;
-  // Unsigned bytes, to pairs of consecutive ones.
+  static constexpr int kMinRowsToStore = 0;
+  // Unsigned bytes to 16-bit integers.
   ALBERT_INLINE static NativeWords widen_weights(NativeWords w, int half) {
     static constexpr Lanes kLower(0x80018000u, 0x00040004u), kUpper(0x80038002u, 0x00040004u);
     return shuffle_bytes(w, half == 0 ? kLower : kUpper);
   }
-  // Signed bytes.
+  // Signed bytes to 16-bit integers.
   ALBERT_INLINE static NativeWords widen_row(const Word* words) {
     using Bytes = int8_t __attribute__((vector_size(2 * kNativeLanes)));
     using Halves = int16_t __attribute__((vector_size(4 * kNativeLanes)));

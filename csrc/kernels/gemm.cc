@@ -7,8 +7,8 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// The last step of a tile, while it is in the first-level cache: c holds the sums; it, or `out_bf16`, gets activation(A W +
-// bias).
+// The last step of a tile, while its sums are in the L1 cache: writes activation(A W + bias) to `out_bf16` if it is given, else
+// over the sums in c.
 template <typename Format, typename Function>
 void finish(const GemmPanel& g, const Activations& a, float* c, Bf16* out_bf16, int rows, Function function) {
   for (int r = 0; r < rows; ++r) {
@@ -31,8 +31,8 @@ void finish(const GemmPanel& g, const Activations& a, float* c, Bf16* out_bf16, 
   }
 }
 
-// c [rows, width] (+)= the words [k, k + words) of A times those of the panels. Of the tiles of a block the one that is the `first`
-// may keep the panels' words, widened, in the scratch.
+// c [rows, width] (+)= words [k, k + words) of A times those of the panels. The `first` tile of a block may store the panels'
+// widened words in the scratch for the others.
 template <typename Format>
 void multiply_block(const GemmPanel& g, int k, int words, const Activations& a, int rows, float* c, [[maybe_unused]] bool first) {
   using Step = typename Format::Step;
@@ -57,19 +57,19 @@ void multiply_block(const GemmPanel& g, int k, int words, const Activations& a, 
     tile.inner_words = 2 * words;
     [[maybe_unused]] const typename Format::Sums sums;
     const Word* panel = g.panel;
-    Word* kept = g.scratch;
+    Word* stored = g.scratch;
     for (int column = 0; column < g.width; column += kPanelColumns) {
       const int columns = g.width - column < kPanelColumns ? g.width - column : kPanelColumns;
       const auto width = static_cast<size_t>(columns);
       const Word* const w = panel + static_cast<size_t>(k) * width;
-      if (g.rows < Format::kMinRowsToKeep)
+      if (g.rows < Format::kMinRowsToStore)
         run_tile<Step>(rows, columns / kLanes, tile, WidenedRows<Format>{w, width});
       else if (first)
-        run_tile<Step>(rows, columns / kLanes, tile, KeptRows<Format>{w, width, kept});
+        run_tile<Step>(rows, columns / kLanes, tile, WidenedAndStoredRows<Format>{w, width, stored});
       else
-        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{kept, width});
+        run_tile<Step>(rows, columns / kLanes, tile, PlainRows{stored, width});
       panel += static_cast<size_t>(g.inner_words) * width;
-      kept += static_cast<size_t>(tile.inner_words) * width;
+      stored += static_cast<size_t>(tile.inner_words) * width;
       tile.c += columns;
     }
   }

@@ -5,7 +5,7 @@
 namespace albert::ALBERT_ISA {
 namespace {
 
-// body(i, count): lanes [i, i + count) of a row of `columns`; count is 16 but for the last.
+// Calls body(i, count) for the lanes [i, i + count) of a row; count is 16 except at the end.
 template <typename Body>
 ALBERT_INLINE void for_lanes(int columns, Body&& body) {
   int i = 0;
@@ -39,7 +39,7 @@ void layer_norm(const LayerNorm& n) {
       const F32x16 d = load_lanes(out + i, count) - mean;
       const F32x16 square = d * d;
       F32x16 kept = square;
-      if (count < kLanes) {  // the mean is not zero in the lanes past the row
+      if (count < kLanes) {  // the lanes past the row hold the mean's square
         float lane[kLanes];
         store(lane, square);
         kept = load_first(lane, count);

@@ -1,6 +1,6 @@
 // out = (v - mean(v)) / sqrt(variance(v) + epsilon) * scale + shift, v = (x + bias) + residual: the end of every sublayer in one
-// pass over the rows. Sums run in 16 stripes, folded in a fixed order; the variance is that of the differences (two passes), not
-// E[v^2] - mean^2.
+// call. Sums run in 16 stripes that are folded in a fixed order. The variance is the mean of (v - mean)^2, not E[v^2] - mean^2,
+// which cancels.
 #pragma once
 
 #include <cstddef>

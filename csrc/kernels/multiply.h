@@ -1,9 +1,9 @@
-// One step of a tile: sum += word of A * words of W. A word is 32 bits whatever it holds, so that one tile serves all steps.
+// One step of a tile: sum += word of A * words of W. A word has 32 bits whatever it holds, so that one tile serves all precisions.
 //   Sum      a register of sums
-//   Weights  a register of words of W, as `add` needs them
-//   Value    a word of A for all lanes, as `add` needs it
-//   add      the step
-//   plus     the sum of two sums
+//   Weights  a register of words of W, in the form that `add` takes
+//   Value    a word of A in all lanes, in the form that `add` takes
+//   add      the step: sum + w * x
+//   plus     adds two sums
 #pragma once
 
 #include "kernels/simd.h"
@@ -35,9 +35,8 @@ struct MultiplyFp32 {
 };
 
 #if defined(__AVX512BF16__)
-// A word is two bfloat16. The instruction is two fused multiply-adds, that of the second values first; each takes a result for zero
-// that, rounded as if small numbers had all their digits, is too small to be a normal number. Two fma under FlushSubnormals give
-// the same bits.
+// A word is two bfloat16. The instruction does two fused multiply-adds, the second values first. Each flushes a result to zero if,
+// rounded with an unbounded exponent, it is subnormal. Two fma under FlushSubnormals give the same bits.
 struct MultiplyBf16 {
   using Sum = Native;
   using Weights = NativeWords;
@@ -68,16 +67,16 @@ struct MultiplyBf16 {
   }
   ALBERT_INLINE static Native fma_flushed(Native a, Native b, Native c) {
     const NativeWide odd = fma_to_odd(a, b, c);
-    // From 2^-126 - 2^-151 on 24 digits round to a normal number.
-    constexpr double kLeast = 0x1p-126 - 0x1p-151;
-    const auto small = (NativeWideInt)((odd < kLeast) & (odd > -kLeast));
+    // The smallest magnitude that rounds to a normal number in 24 bits.
+    constexpr double kMinNormal = 0x1p-126 - 0x1p-151;
+    const auto small = (NativeWideInt)((odd < kMinNormal) & (odd > -kMinNormal));
     return zero_where(__builtin_convertvector(small, NativeInt), __builtin_convertvector(odd, Native));
   }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
     return fma_flushed(x.first, w.first, fma_flushed(x.second, w.second, sum));
   }
   ALBERT_INLINE static Sum plus(Sum a, Sum b) {
-    const Native sum = a + b;  // exact where it is small
+    const Native sum = a + b;  // exact where it is subnormal
     return zero_where((NativeInt)((sum < 0x1p-126f) & (sum > -0x1p-126f)), sum);
   }
 };
@@ -94,7 +93,7 @@ struct MultiplyInt8 {
   using Value = NativeWords;
   ALBERT_INLINE static Value value(const Word* p) { return NativeWords{} + *p; }
   ALBERT_INLINE static Sum add(Sum sum, Weights w, Value x) {
-    // Not the intrinsic: GCC 12 keeps its sums on the stack.
+    // Not the intrinsic: with it GCC 12 spills the sums to the stack.
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
     return sum;
   }
@@ -111,7 +110,7 @@ struct MultiplyInt8 {
   ALBERT_INLINE static Sum plus(Sum a, Sum b) { return a + b; }
 };
 #else
-// A word is two 16-bit integers, which hold what bytes do: their products, added in pairs, are exact. The instruction that
+// A word is two 16-bit integers with the values of bytes: their products, added in pairs, are exact. The instruction that
 // multiplies bytes (pmaddubsw) saturates.
 struct MultiplyInt16 {
   using Sum = NativeInt;

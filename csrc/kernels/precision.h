@@ -4,12 +4,12 @@
 
 namespace albert {
 
-// The type in which a GEMM multiplies. Whatever it is, sums are 32 bits wide: floats, or for int8 integers that are exact.
+// The type in which a GEMM multiplies. Sums always have 32 bits: floats, or for int8 exact integers.
 enum class Precision { fp32, bf16, int8 };
 constexpr int kPrecisions = 3;
 
 // A GEMM reads both of its matrices in words: one float, two bfloat16 or four int8, consecutive along the inner dimension.
-// may_alias: they lie in memory of any type.
+// may_alias, because they are stored in memory of other types.
 using Word = uint32_t __attribute__((may_alias));
 
 // A bfloat16: the upper half of a float.
@@ -39,12 +39,12 @@ constexpr int values_per_word(Precision precision) {
   return 1;
 }
 
-// Words that hold `values` values; the last is filled with zeros.
+// The number of words that hold `values` values; the last word is padded with zeros.
 constexpr int words_of(Precision precision, int values) {
   return (values + values_per_word(precision) - 1) / values_per_word(precision);
 }
 
-// A product of int8 rows longer than this could exceed 31 bits: 127 * 255 * its length.
+// The dot product of longer int8 rows, at most 127 * 255 * their length, could overflow 31 bits.
 constexpr int kMaxInt8InnerDim = 1 << 16;
 
 }  // namespace albert

@@ -1,12 +1,11 @@
-// The ceiling that a GEMM is measured against: the tile's multiply-adds on registers, no memory but a few words of the first-level
-// cache.
+// The peak that a GEMM is compared with: the tile's multiply-adds on registers, without memory beyond a few words in the L1 cache.
 #include "kernels/format.h"
 #include "kernels/tile.h"
 
 namespace albert::ALBERT_ISA {
 namespace {
 
-// Or the compiler would see that nothing changes.
+// Makes the compiler assume that x changes, or it would remove the loop.
 template <typename Register>
 ALBERT_INLINE void hide(Register& x) {
   if constexpr (sizeof x != sizeof(Native))
@@ -35,7 +34,7 @@ double multiply_adds(int64_t steps) {
   for (int64_t step = 0; step < steps; ++step) {
     ALBERT_UNROLL
     for (auto& one : sum) {
-      // Another value for each sum, or a step of several instructions would be partly done once for all of them.
+      // A new value for each sum, or the compiler would hoist parts of a step that has several instructions.
       hide(value);
       one = Step::add(one, weights, value);
       hide(one);
@@ -46,7 +45,8 @@ double multiply_adds(int64_t steps) {
 
 }  // namespace
 
-// Operations done in `steps` steps, a multiply-add counting two. A precision without an instruction has the wider one in its place.
+// Runs `steps` steps and returns the number of operations, a multiply-add counting two. Where a precision is widened
+// (kernels/format.h), these are the steps of the wider type.
 double probe(Precision precision, int64_t steps) {
   switch (precision) {
     case Precision::fp32:

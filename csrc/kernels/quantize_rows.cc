@@ -14,7 +14,7 @@ ALBERT_INLINE F32x16 read(const Bf16* p) {
 }
 ALBERT_INLINE F32x16 read(const Bf16* p, int count) { return from_bf16(load_first(p, count)); }
 
-// body(i, x, count): x holds the `count` values from i on of a row, zeros past its end; count is 16 but for the last.
+// Calls body(i, x, count) along a row: x holds its `count` values from i on, then zeros; count is 16 except at the end.
 template <typename Value, typename Body>
 ALBERT_INLINE void for_vectors(const Value* row, int columns, Body&& body) {
   int i = 0;
@@ -41,12 +41,12 @@ void row_to_int8(const Value* row, int columns, Word* words, float* scale, int32
   F32x16 greatest = splat(0.0f), zero = splat(0.0f);
   for_vectors(row, columns, [&](int, F32x16 x, int) {
     greatest = max(greatest, abs(x));
-    zero = fma(x, splat(0.0f), zero);  // not zero if one is infinite or no number
+    zero = fma(x, splat(0.0f), zero);  // NaN if a value is infinite or NaN
   });
   const float peak = max_lane(greatest), nothing = sum_lanes(zero);
-  if (!(peak >= 1e-30f) || nothing != 0.0f) {  // the inverse of less may be infinite
+  if (!(peak >= 1e-30f) || nothing != 0.0f) {  // 127 / peak might overflow
     std::memset(words, 0, static_cast<size_t>(words_of(Precision::int8, columns)) * sizeof(Word));
-    *scale = nothing;  // the whole row becomes zero, or no number
+    *scale = nothing;  // the whole row becomes zero or NaN
     *sum = 0;
     return;
   }

@@ -1,7 +1,7 @@
-// Rows of activations to what a GEMM in reduced precision multiplies.
+// Converts rows of activations to the words that a GEMM in reduced precision multiplies.
 //
-// bf16: rounded to nearest, ties to even. int8: each row by itself, x to the nearest integer of x * 127 / max|row|; what a row
-// becomes depends on no other row and on no calibration.
+// bf16: rounded to nearest, ties to even. int8: each x to the integer nearest to x * 127 / max|row|, so that a row's result depends
+// on no other row and on no calibration.
 #pragma once
 
 #include <cstddef>

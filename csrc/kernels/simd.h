@@ -20,15 +20,15 @@
 
 #define ALBERT_INLINE inline __attribute__((always_inline))
 
-// For loops over registers: they must be unrolled, or the registers become an array in memory.
+// For loops over registers, which must be unrolled, or the registers become an array in memory.
 #if defined(__clang__)
 #define ALBERT_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define ALBERT_UNROLL _Pragma("GCC unroll 64")
 #endif
 
-// Everything compiled per ISA lives in a namespace of that ISA. The kernel files use no inline function of the standard library
-// that does work: the linker would keep one ISA's copy for all of them.
+// Everything compiled per ISA is in a namespace of that ISA. The kernels call no inline function of the standard library that
+// compiles to code of its own: the linker would keep one ISA's copy for all of them.
 namespace albert::ALBERT_ISA {
 
 #if defined(__AVX512F__)
@@ -50,7 +50,7 @@ struct F32x16 {
 };
 using Bits16x16 = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 
-ALBERT_INLINE Native splat_native(float x) { return x - Native{}; }  // less zero: the one operation that changes no x
+ALBERT_INLINE Native splat_native(float x) { return x - Native{}; }  // minus zero, not plus: -0 + 0 is +0
 
 ALBERT_INLINE F32x16 splat(float x) {
   F32x16 r;
@@ -59,7 +59,7 @@ ALBERT_INLINE F32x16 splat(float x) {
   return r;
 }
 
-// Part by part, here and below: GCC 12 takes what is larger than a register through the stack.
+// Part by part, here and below: GCC 12 copies objects larger than a register through the stack.
 ALBERT_INLINE F32x16 load(const float* p) {
   F32x16 r;
   ALBERT_UNROLL
@@ -119,7 +119,7 @@ ALBERT_INLINE F32x16 operator*(F32x16 a, F32x16 b) {
 ALBERT_INLINE F32x16 operator/(F32x16 a, F32x16 b) {
   return each_part(a, b, [](Native x, Native y) { return x / y; });
 }
-// A NaN in b comes through; one in a is dropped.
+// A NaN in b is returned; one in a is not.
 ALBERT_INLINE F32x16 max(F32x16 a, F32x16 b) {
   return each_part(a, b, [](Native x, Native y) { return x > y ? x : y; });
 }
@@ -187,11 +187,11 @@ ALBERT_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
   return c;
 }
 
-// Floats this large have no bits behind the point: x + kToInteger is x rounded to the nearest integer, ties to even, in the lowest
-// bits of the sum, for |x| < 2^22.
+// Floats of this size have no fraction bits: for |x| < 2^22 the lowest bits of x + kToInteger are x rounded to the nearest integer,
+// ties to even.
 constexpr float kToInteger = 12582912.0f;  // 1.5 * 2^23
 
-// x * 2^n of normal x and result; shifted = n + kToInteger, whose lowest bits are added to the exponent.
+// x * 2^n, where x and the result are normal; shifted = n + kToInteger, whose lowest bits are added to the exponent.
 ALBERT_INLINE F32x16 times_power_of_two(F32x16 x, F32x16 shifted) {
   return each_part(x, shifted, [](Native p, Native n) { return (Native)((NativeInt)p + ((NativeInt)n << 23)); });
 }
@@ -209,7 +209,7 @@ ALBERT_INLINE I32x16 operator+(I32x16 a, I32x16 b) {
   return a;
 }
 
-// Integers to the nearest, ties to even; |x| < 2^22.
+// Rounds to the nearest integers, ties to even; |x| < 2^22.
 ALBERT_INLINE I32x16 nearest_integers(F32x16 x) {
   I32x16 r;
   ALBERT_UNROLL
@@ -232,7 +232,7 @@ ALBERT_INLINE F32x16 integers_to_floats(const float* p, int32_t offset) {
   return r;
 }
 
-// As bytes; each from -128 to 127.
+// To bytes; each value is from -128 to 127.
 ALBERT_INLINE Bytes16 to_bytes(I32x16 x) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
   const __m256i mixed = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
@@ -246,8 +246,8 @@ ALBERT_INLINE Bytes16 to_bytes(I32x16 x) {
 #endif
 }
 
-// Rounded to bfloat16: to nearest, ties to even. A NaN stays one; what is no normal number is taken for zero, as the instructions
-// that multiply bfloat16 take it.
+// Rounded to bfloat16: to nearest, ties to even. A NaN stays a NaN; subnormal numbers become zero, as in the instructions that
+// multiply bfloat16.
 ALBERT_INLINE Bits16x16 to_bf16(F32x16 x) {
 #if defined(__AVX512BF16__)
   return (Bits16x16)_mm512_cvtneps_pbh((__m512)x.part[0]);
@@ -289,7 +289,7 @@ ALBERT_INLINE void store_bf16(Bf16* p, F32x16 x) {
   std::memcpy(p, &halves, sizeof halves);
 }
 
-// The sum of the lanes; exact, so in any order.
+// The sum of the lanes, in any order because it is exact.
 ALBERT_INLINE int32_t sum_lanes(I32x16 x) {
   int32_t lane[kLanes], sum = 0;
   std::memcpy(lane, &x, sizeof lane);
@@ -297,7 +297,7 @@ ALBERT_INLINE int32_t sum_lanes(I32x16 x) {
   return sum;
 }
 
-// The lanes folded in one fixed order: halves onto halves.
+// Folds the lanes in a fixed order: the upper half onto the lower, until one is left.
 template <typename Fold>
 ALBERT_INLINE float fold_lanes(F32x16 x, Fold fold) {
   using Eight = float __attribute__((vector_size(8 * sizeof(float))));

@@ -19,7 +19,7 @@ double probe(Precision, int64_t);
 
 namespace {
 
-// Rows are widened once for all columns of a call.
+// A call that widens rows takes more columns, because it widens them once for all columns.
 template <typename Format>
 constexpr int max_columns() {
   return Format::kWide ? kMaxPanelColumns : kPanelColumns;

@@ -1,6 +1,6 @@
 // The register tile: C[rows, 16 * vectors] (+)= A[rows, inner_words] * W[inner_words, 16 * vectors], all of C in registers.
-// Rows and columns are as many as the registers hold beside one row of W: few rows and many columns, because rows of A that lie a
-// power of two apart fall into the same cache sets.
+// The tile is as large as the registers allow beside one row of W. It has few rows and many columns, because rows of A that lie a
+// power of two apart map to the same cache sets.
 #pragma once
 
 #include "kernels/format.h"
@@ -24,12 +24,14 @@ struct Tile {
   Word* c;  // the sums, floats or for int8 integers
   size_t c_stride;
   int inner_words;  // K in words
-  bool accumulate;  // add to what C holds
+  bool accumulate;  // add to C instead of overwriting it
 };
 
-// The rows of W as they lie, one every `stride` words.
+// Sources of the rows of W: each row in memory, one every `stride` words, makes kRowsPerStep rows for the tile.
+//
+// The rows as they are.
 struct PlainRows {
-  static constexpr int kTogether = 1;
+  static constexpr int kRowsPerStep = 1;
   const Word* w;
   size_t stride;
 
@@ -43,10 +45,10 @@ struct PlainRows {
   }
 };
 
-// Of each row of W two, widened.
+// Each row widened to two.
 template <typename Format>
 struct WidenedRows {
-  static constexpr int kTogether = 2;
+  static constexpr int kRowsPerStep = 2;
   const Word* w;
   size_t stride;
 
@@ -60,10 +62,10 @@ struct WidenedRows {
   }
 };
 
-// The same, and left for the tiles that follow, side by side.
+// Each row widened to two, which are also stored one after the other for the tiles that follow.
 template <typename Format>
-struct KeptRows {
-  static constexpr int kTogether = 2;
+struct WidenedAndStoredRows {
+  static constexpr int kRowsPerStep = 2;
   const Word* w;
   size_t stride;
   Word* wide;
@@ -77,12 +79,12 @@ struct KeptRows {
   template <int Registers>
   ALBERT_INLINE void advance() {
     w += stride;
-    wide += kTogether * Registers * kNativeLanes;
+    wide += kRowsPerStep * Registers * kNativeLanes;
   }
 };
 
-// Written in registers rather than in F32x16: compilers keep an array of them in registers, but not one of structs of several. A
-// function of its own: inlined beside others GCC 12 puts some of the sums on the stack.
+// Uses native registers rather than F32x16: compilers keep an array of vectors in registers, but not an array of structs of them.
+// Not inlined: beside other code GCC 12 spills some of the sums to the stack.
 template <typename Step, int Rows, int Vectors, typename Source>
 __attribute__((noinline)) void run_tile(const Tile& t, Source source) {
   using Sum = typename Step::Sum;
@@ -94,9 +96,9 @@ __attribute__((noinline)) void run_tile(const Tile& t, Source source) {
     for (int v = 0; v < kRegisters; ++v) sum[r][v] = Sum{};
   }
   const Word* a = t.a;
-  for (int k = 0; k < t.inner_words; k += Source::kTogether, source.template advance<kRegisters>()) {
+  for (int k = 0; k < t.inner_words; k += Source::kRowsPerStep, source.template advance<kRegisters>()) {
     ALBERT_UNROLL
-    for (int i = 0; i < Source::kTogether; ++i, ++a) {
+    for (int i = 0; i < Source::kRowsPerStep; ++i, ++a) {
       typename Step::Weights row[kRegisters];
       ALBERT_UNROLL
       for (int v = 0; v < kRegisters; ++v) row[v] = source.template read<Step, kRegisters>(i, v);
@@ -123,7 +125,7 @@ __attribute__((noinline)) void run_tile(const Tile& t, Source source) {
   }
 }
 
-// tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors)
+// Chooses the tile of `rows` (1..kTileRows) by `vectors` (1..kTileVectors).
 template <typename Step, int Rows = kTileRows, int Vectors = kTileVectors, typename Source>
 inline void run_tile(int rows, int vectors, const Tile& t, const Source& source) {
   if constexpr (Vectors > 1) {
