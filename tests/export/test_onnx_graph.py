@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from albert_export.onnx_graph import Numbers, build_graph
+from albert_export.onnx_graph import build_graph
+from albert_export.onnx_nodes import Numbers
 from albert_export.precision import FP32
 from albert_export.variants import VARIANTS
 from albert_export.verify import make_batches

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from albert_export.checkpoint.weights import RandomWeights
-from albert_export.onnx_graph import Numbers, write_onnx
+from albert_export.onnx_graph import write_onnx
+from albert_export.onnx_nodes import Numbers
 from albert_export.precision import PRECISIONS, dtypes, rounded
 from albert_export.variants import VARIANTS
 from albert_runtime.artifact.config import LAYERS, AlbertConfig

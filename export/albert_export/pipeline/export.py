@@ -144,7 +144,9 @@ class _Build:
     def write_graph(
         self, path: Path, config: AlbertConfig, head: Head, tensors: Sequence[TensorRecord]
     ) -> None:
-        from ..onnx_graph import Numbers, write_onnx  # noqa: PLC0415  (not needed to refuse a bad request)
+        # Not needed to refuse a bad request.
+        from ..onnx_graph import write_onnx  # noqa: PLC0415
+        from ..onnx_nodes import Numbers  # noqa: PLC0415
 
         numbers = Numbers(self.request.precision, self.ranges)
         write_onnx(path, config, head, numbers, tensors, self.names["weights"], tool_version())
