@@ -181,7 +181,7 @@ def _extent(response: requests.Response, url: str, part: Path, offset: int) -> t
 
 
 def _start(part: Path, url: str, response: requests.Response) -> None:
-    """Note what the bytes to come are of, so that only those of the same version are added to them."""
+    """Record URL and version of a partial file, so that only bytes of the same version are appended."""
     part.unlink(missing_ok=True)
     tag = response.headers.get("ETag", "")
     mark = response.headers.get("Last-Modified", "") if not tag else "" if tag.startswith("W/") else tag

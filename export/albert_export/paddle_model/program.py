@@ -49,7 +49,7 @@ def build_model(
     before = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)  # what it means for a model is said in model.py
     try:
-        # Names of parameters are unique within a guard: the reference model repeats those of the first.
+        # Parameter names are unique within a guard; the reference model needs the same ones as the first.
         with paddle.utils.unique_name.guard():
             model = build(config, head)
     finally:
@@ -170,7 +170,7 @@ def check_weight_file(
     ranges = read_tensor_ranges(path, shapes, dtypes)
     for tensor in ranges:
         if sha256_file(path, tensor.offset, tensor.length) != sha256[tensor.name]:
-            raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} are not those of its source")
+            raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} differ from its source")
     return ranges
 
 
