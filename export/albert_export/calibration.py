@@ -1,4 +1,4 @@
-"""The text on which int8 finds the ranges of activations: token ids of it, and what they were made from."""
+"""The calibration text, on which int8 measures the ranges of activations, as rows of token ids."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from albert_runtime.artifact.tasks import INPUTS
 from .errors import ExportError
 from .verify import ENCODER, Batch, make_batches
 
-# One of these is taken, by the vocabulary that it suits.
+# The one that suits the model's vocabulary is used.
 SHIPPED = ("calibration-en.txt", "calibration-zh.txt")
 MAX_UNKNOWN = 0.05
-# So much settles the greatest values.
+# With more text the greatest values hardly change.
 MAX_TOKENS = 4096
-# Of rows that run together, padding counted: more no longer lie in a cache.
+# Tokens per batch, padding included: larger batches do not fit in the processor's cache.
 _TOKENS_PER_BATCH = 512
 _MAX_BYTES = 16 * 2**20
 _MAX_TOKENS_PER_ROW = 128
@@ -28,7 +28,7 @@ _MAX_TOKENS_PER_ROW = 128
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rows to run, each a batch of one, int64 [1, T], and what the manifest says of them."""
+    """Rows to run, each a batch of one, int64 [1, T], and their record in the manifest."""
 
     rows: list[Batch]
     record: dict[str, object]
@@ -39,8 +39,8 @@ def calibrate_on(
 ) -> Calibration:
     """Rows of the user's text or, without one, of a shipped text that suits the vocabulary.
 
-    A model of random weights whose vocabulary no tokenizer goes with is given random ids. Raises ExportError
-    for a text that is unreadable, empty or unknown to the vocabulary, and for a checkpoint without tokenizer.
+    A model with random weights and no matching tokenizer gets random ids. Raises ExportError for a text that
+    is unreadable, empty or unknown to the vocabulary, and for a checkpoint without a tokenizer.
     """
     if tokenizer_json is None:
         if random and file is None:
@@ -62,7 +62,7 @@ def calibrate_on(
 
 
 def batches_of(rows: Sequence[Mapping[str, np.ndarray]]) -> list[Batch]:
-    """The rows, int64 [1, T] each, as batches [B, T] of rows of about one length, padded and masked."""
+    """The rows, int64 [1, T] each, in padded batches [B, T] of rows of similar length."""
     batches: list[list[Mapping[str, np.ndarray]]] = []
     for row in sorted(rows, key=lambda one: -one["input_ids"].size):
         if not batches or (len(batches[-1]) + 1) * batches[-1][0]["input_ids"].size > _TOKENS_PER_BATCH:
@@ -72,7 +72,7 @@ def batches_of(rows: Sequence[Mapping[str, np.ndarray]]) -> list[Batch]:
 
 
 def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """[B, T], T the length of the first row, which is the longest; zeros behind the others."""
+    """[B, T], T the length of the first and longest row; shorter rows are padded with zeros."""
     values = np.zeros((len(rows), rows[0].size), np.int64)
     for target, row in zip(values, rows, strict=True):
         target[: row.size] = row
@@ -95,7 +95,7 @@ def _read(file: Path) -> str:
 def _encode(
     name: str, text: str, tokenizer_json: bytes, config: AlbertConfig, *, refuse: bool = True
 ) -> Calibration:
-    """The lines of a text, each a row, up to the most tokens."""
+    """The lines of a text, one row each, until MAX_TOKENS are reached."""
     from tokenizers import Tokenizer  # noqa: PLC0415  (not needed in other precisions)
 
     tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
@@ -128,7 +128,7 @@ def _encodings(tokenizer: Any, text: str) -> Iterator[Any]:
 
 
 def _unknown_id(model: dict[str, Any], tokenizer: Any) -> int | None:
-    """Unigram models have its number, the others its text; a model of bytes needs none."""
+    """The id of the unknown token: unigram models state it, others name the token or have none."""
     if isinstance(model.get("unk_id"), int):
         return int(model["unk_id"])
     token = model.get("unk_token")

@@ -1,10 +1,10 @@
-"""Channels evened out before int8: each divided by a power of two, the next weights multiplied by it.
+"""Equalizes channels before int8: a channel is divided by a power of two, its next weights multiplied by it.
 
-int8 gives a whole row of activations one scale, so a channel many times as great as the others leaves those
-few steps. Where a channel goes through nothing but sums on its way from one matrix to the next, the model
-stays the same to the bit: from the value to the output of attention, and through a ReLU. The idea is that of
-M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019: what comes in
-and what goes out of a channel get the same size.
+In int8 a whole row of activations has one scale, so a channel much larger than the others leaves few steps
+for them. Where a channel is only summed on its way from one matrix to the next (from value to output in
+attention), or goes through a ReLU, the model's float32 outputs stay the same to the bit. The method is from
+M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019: the weights
+into a channel and the weights out of it get the same size.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _LARGEST = 2.0**16
 
 
 def equalized(tensors: Iterable[Tensor], config: AlbertConfig) -> Iterator[Tensor]:
-    """The tensors of a model (name, float32), those of each pair of matrices evened out and together."""
+    """The float32 tensors of a model by name; each pair of matrices is equalized and yielded together."""
     pairs = _pairs(config)
     partner = {f"{name}.{part}": pair for pair in pairs for name in pair for part in ("weight", "bias")}
     held: dict[str, np.ndarray] = {}
@@ -40,7 +40,7 @@ def equalized(tensors: Iterable[Tensor], config: AlbertConfig) -> Iterator[Tenso
 
 
 def _pairs(config: AlbertConfig) -> list[tuple[str, str]]:
-    """(matrix that gives the channels, matrix that takes them) by name."""
+    """Names of (matrix that produces the channels, matrix that consumes them)."""
     pairs = []
     for group in range(config.num_hidden_groups):
         for inner in range(config.inner_group_num):
@@ -52,10 +52,10 @@ def _pairs(config: AlbertConfig) -> list[tuple[str, str]]:
 
 
 def _factors(before: np.ndarray, shift: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Powers of two by channel: before [in, channels], shift are divided, after [channels, out] multiplied.
+    """A power of two per channel, to divide before [in, channels] and shift by and multiply after by.
 
-    Sizes are norms: what reaches ``before`` comes from a LayerNorm, so its columns' norms are the sizes of
-    what they give. A channel that is zero on either side keeps its size.
+    Sizes are norms: the input of ``before`` comes from a LayerNorm, so the norm of a column tells the size of
+    its channel. A channel that is zero on either side keeps its size. ``after`` is [channels, out].
     """
     given = np.linalg.norm(before.astype(np.float64), axis=0) + np.abs(shift)
     taken = np.linalg.norm(after.astype(np.float64), axis=1)

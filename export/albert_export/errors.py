@@ -1,4 +1,4 @@
-"""Errors of the exporter, beside those of albert_runtime; each message is one line with its remedy."""
+"""The exporter's own errors; each message is one line with its remedy."""
 
 from albert_runtime.errors import AlbertError
 

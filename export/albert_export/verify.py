@@ -1,16 +1,17 @@
-"""Verification: seeded batches, errors against eager Paddle in float64, what is allowed, the record of it.
+"""Verification: seeded batches, errors against eager Paddle in float64, the errors allowed, their record.
 
-The reference has the weights as they came. An artifact in float32 is held to a small multiple of float32's
-own errors, one in 16 bits to a cosine, one in int8 to a typical cosine; of rounded weights the errors after
-each depth are recorded too, because they are passed again and again.
+The reference uses the unrounded weights. A float32 artifact may differ by a small multiple of float32's own
+errors, a 16-bit one must reach a cosine, an int8 one a median cosine. With rounded weights the errors after
+each depth are recorded too: every layer uses the same rounded weights, so errors add up.
 
-Outputs per token are compared where the mask is 1. A vector is one token's, of hidden states at one depth; or
-one row's, also of a number per token. Errors of one output over all batches:
+Outputs per token are compared where the mask is 1. A vector is one token's (of hidden states, at one depth),
+or one row's where the output has one vector per row or one number per token. The errors of an output, over
+all batches:
   max_abs      greatest |answer - reference|
-  typical_abs  the median over vectors of the greatest in each
+  typical_abs  the median over vectors of each one's greatest error
   max_rel      max_abs over the greatest |reference|
-  cosine       least cosine between an answer's vector and the reference's
-  typical_cosine  the median over vectors of that
+  cosine       lowest cosine between an answer's vector and the reference's
+  typical_cosine  the median of those cosines
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,24 +29,25 @@ from .errors import ExportError
 Batch = dict[str, np.ndarray]
 Answer = Mapping[str, np.ndarray]
 
-# What a depth is compared as: the rows of the batches through the encoder alone.
+# To compare depths, the batches run through the encoder alone.
 ENCODER = Head(hidden_states=True)
 REFERENCE = "paddle eager float64"
-# Those that are held against the reference. The engine has to answer; another is left out, and its reason
-# recorded, where it says that this processor cannot do what the artifact asks of it.
+# The backends compared with the reference. The engine must run; another backend is left out, with its reason
+# recorded, if it reports that this processor cannot run the artifact.
 ENGINE = "native"
 BACKENDS = (ENGINE, "onnxruntime", "paddle")
 TOLERANCE = 2e-5
-# With outlier channels any float32 is off by far more; then eager float32's own errors set the scale. In
-# models that amplify rounding some tokens are off a hundred times as much as most, and by how much depends
-# on the order of sums: the greatest errors of four float32 implementations differed by a factor of 5 on
-# such a model, the typical ones by a fifth. So the typical error is held closely, the greatest loosely.
+# With outlier channels every float32 implementation exceeds that by far; then eager float32's own errors set
+# the scale. In models that amplify rounding a few tokens are off a hundred times as much as most; by how much
+# depends on the order of summation: on such a model the greatest errors of four float32 implementations
+# differed by a factor of 5, the median ones by a fifth. So the bound is tight for the median error and loose
+# for the greatest.
 TYPICAL_FACTOR, GREATEST_FACTOR = 4.0, 16.0
-# Beyond this share of the greatest output even eager float32 means nothing.
+# If eager float32 is off by more than this share of the greatest output, float32 is unusable.
 _USABLE_REL = 1e-2
 _SEED = 20240229
-# (padded width, lengths of the rows): one row past 64 tokens, and others that differ much. So many tokens
-# that the greatest error of eager Paddle is not all luck.
+# (padded width, lengths of the rows): one row longer than 64 tokens, and others of very different
+# lengths. Fewer tokens would leave the greatest error of eager Paddle to chance.
 _SHAPES = ((72, (67,)), (40, (40, 37, 33, 29, 22, 15)), (24, (24, 17, 8, 1)))
 
 
@@ -68,7 +70,7 @@ _INFINITE = Errors(float("inf"), float("inf"), float("inf"), -1.0, -1.0)
 
 @dataclass(frozen=True)
 class Bounds:
-    """Absolute errors, of any output: the greatest, and of the typical vector."""
+    """Absolute errors over all outputs: the greatest, and the median over vectors."""
 
     max_abs: float
     typical_abs: float
@@ -83,7 +85,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Likeness:
-    """The least cosine of any vector, or of the typical one."""
+    """The lowest cosine allowed: of any vector, or with ``typical`` of the median one."""
 
     cosine: float
     typical: bool = False
@@ -126,7 +128,7 @@ def make_batches(config: AlbertConfig, head: Head) -> list[Batch]:
 
 
 def answer_bytes(config: AlbertConfig, head: Head, depths: int) -> int:
-    """About the bytes of the files that hold the reference and one backend's answers at a time."""
+    """Approximate size of the files that hold the reference and the answers of one backend at a time."""
     tokens = sum(width * len(lengths) for width, lengths in _SHAPES)
     columns = config.vocab_size if head.reads_vocabulary else config.hidden_size
     if head.hidden_states:
@@ -137,7 +139,7 @@ def answer_bytes(config: AlbertConfig, head: Head, depths: int) -> int:
 def measure(
     references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch], head: Head
 ) -> dict[str, Errors]:
-    """Errors per output name; another shape or a value that is not finite counts as infinitely wrong."""
+    """Errors per output name; a wrong shape or a non-finite value counts as an infinite error."""
     return {
         name: _errors(
             [one[name] for one in references],
@@ -151,7 +153,7 @@ def measure(
 def measure_depths(
     references: Sequence[Answer], answers: Sequence[Answer], batches: Sequence[Batch]
 ) -> dict[str, Errors]:
-    """Errors of the hidden states by depth: references have them by its number, answers as one output."""
+    """Errors of the hidden states by depth: ``references`` has an entry per depth, ``answers`` one output."""
     masks = [batch["attention_mask"] == 1 for batch in batches]
     return {
         depth: _errors(
@@ -168,7 +170,7 @@ def eager_float32_errors(
 ) -> Bounds:
     """The greatest errors of eager float32 over the outputs; they set the tolerance of the backends.
 
-    Raises ExportError if float32 fails on this model altogether: then any answer would be within tolerance.
+    Raises ExportError if float32 is unusable for this model: then any answer would be within tolerance.
     """
     errors = measure(references, answers, batches, head).values()
     worst = max(one.max_rel for one in errors)
@@ -181,7 +183,7 @@ def eager_float32_errors(
 
 
 def tolerance(eager_float32: Bounds) -> Bounds:
-    """The errors allowed, given those of float32 in eager Paddle itself on the same batches."""
+    """The errors allowed, given the errors of eager Paddle in float32 on the same batches."""
     return Bounds(
         max(TOLERANCE, GREATEST_FACTOR * eager_float32.max_abs),
         max(TOLERANCE, TYPICAL_FACTOR * eager_float32.typical_abs),
@@ -197,8 +199,8 @@ def record(
 ) -> dict[str, object]:
     """The manifest's ``verification``.
 
-    ``depths`` are the errors of rounded weights after each depth; ``left_out`` says of a backend without
-    errors why it cannot run this artifact on this machine.
+    ``depths`` are the errors of rounded weights after each depth; ``left_out`` says why a backend that was
+    not compared cannot run this artifact on this machine.
     """
     if isinstance(allowed, Bounds):
         limits = {"tolerance": allowed.max_abs, "typical_tolerance": allowed.typical_abs}
@@ -231,7 +233,7 @@ def save_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def load_answers(path: Path) -> list[dict[str, np.ndarray]]:
-    """What ``save_answers`` wrote."""
+    """Read the outputs that ``save_answers`` wrote."""
     answers: dict[int, dict[str, np.ndarray]] = {}
     with np.load(path) as stored:
         for key in stored:
@@ -264,10 +266,10 @@ def _errors(
 
 
 def _vectors(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Float64 [N, columns]: the unmasked tokens of an output per token, the rows of another (no mask).
+    """Float64 [N, columns]: the unmasked tokens of an output per token, else its rows (no mask).
 
-    An output of one number per token is taken by row, masked places as 0; one of several vectors per token,
-    as hidden states are, vector by vector.
+    An output with one number per token gives a vector per row, with masked places as 0; one with several
+    vectors per token, such as hidden states, gives each of them.
     """
     if mask is not None:
         values = values[mask] if values.ndim > mask.ndim else np.where(mask, values, 0.0)

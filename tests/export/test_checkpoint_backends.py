@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 from .checkpoint.test_huggingface import difference, make, make_inputs, theirs
 
-# Every setting with every other takes minutes here; test_checkpoint_huggingface.py has them, in float64.
+# All combinations would take minutes here; checkpoint/test_huggingface.py covers them, in float64.
 SETTINGS = {
     tasks.MODEL: {"hidden_act": "relu", "num_hidden_groups": 2, "inner_group_num": 2},
     tasks.MASKED_LM: {"hidden_act": "gelu_new"},

@@ -113,11 +113,8 @@ def _in_memory(path: Path, name: str, value: np.ndarray) -> StoredTensor:
     return StoredTensor(path, name, value.shape, "bfloat16" if dtype == "uint16" else dtype, lambda: value)
 
 
-def update_digest(digest: "Digest", path: Path, offset: int = 0, length: int | None = None) -> None:
-    """Update ``digest`` with ``length`` bytes of a file from ``offset`` on (None: to its end)."""
-    left = path.stat().st_size - offset if length is None else length
+def update_digest(digest: "Digest", path: Path) -> None:
+    """Update ``digest`` with the bytes of a file."""
     with path.open("rb") as file:
-        file.seek(offset)
-        while left > 0 and (block := file.read(min(left, _BLOCK))):
+        while block := file.read(_BLOCK):
             digest.update(block)
-            left -= len(block)

@@ -13,7 +13,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .tensor_names import arrange
-from .weight_files import read_stored, update_digest
+from .weight_files import read_stored
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -90,10 +90,3 @@ WeightSource = RandomWeights | CheckpointWeights
 def tensor_sha256(tensor: np.ndarray) -> str:
     """sha256 of a tensor's bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(tensor).data).hexdigest()
-
-
-def file_sha256(path: Path, offset: int = 0, length: int | None = None) -> str:
-    """sha256 of ``length`` bytes of a file from ``offset`` on (None: to its end)."""
-    digest = hashlib.sha256()
-    update_digest(digest, path, offset, length)
-    return digest.hexdigest()

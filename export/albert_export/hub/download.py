@@ -7,7 +7,6 @@ interrupted there are NAME.part and NAME.part.json (where it came from, and the 
 """
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -19,6 +18,8 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
+
+from albert_runtime.files import sha256_file, write_atomically
 
 from ..errors import ExportError
 from ..names import human_size
@@ -63,31 +64,12 @@ def is_cached(target: Path) -> bool:
     record = checksum_file(target)
     if not (target.is_file() and record.is_file()):
         return False
-    return record.read_text(encoding="utf-8", errors="replace").split(" ")[0] == sha256_of(target)
+    return record.read_text(encoding="utf-8", errors="replace").split(" ")[0] == sha256_file(target)
 
 
 def checksum_file(target: Path) -> Path:
     """Where the checksum of ``target`` is recorded."""
     return target.with_name(f"{target.name}.sha256")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that it is there with all of its content or not at all."""
-    new = path.with_name(f"{path.name}.new")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def download(url: str, target: Path, progress: Progress) -> None:
@@ -199,11 +181,11 @@ def _extent(response: requests.Response, url: str, part: Path, offset: int) -> t
 
 
 def _start(part: Path, url: str, response: requests.Response) -> None:
-    """Note what the bytes to come are of, so that only those of the same version are added to them."""
+    """Record URL and version of a partial file, so that only bytes of the same version are appended."""
     part.unlink(missing_ok=True)
     tag = response.headers.get("ETag", "")
     mark = response.headers.get("Last-Modified", "") if not tag else "" if tag.startswith("W/") else tag
-    write_whole(_note(part), json.dumps({"url": url, "mark": mark}).encode())
+    write_atomically(_note(part), json.dumps({"url": url, "mark": mark}).encode())
 
 
 def _mark_of(part: Path, url: str) -> str:
@@ -232,7 +214,7 @@ def _check_content(url: str, part: Path, published: str | None) -> None:
         problem = f"{shown(url)}: the file is empty"
     elif head.startswith((b"<!doctype html", b"<html")):
         problem = _web_page(url)
-    elif published is not None and sha256_of(part) != published:
+    elif published is not None and sha256_file(part) != published:
         problem = f"{shown(url)}: what came does not match the published checksum; try again"
     if problem:
         part.unlink()
@@ -241,7 +223,7 @@ def _check_content(url: str, part: Path, published: str | None) -> None:
 
 def _publish(part: Path, target: Path) -> None:
     """The checksum first: without one a file in the cache counts for nothing."""
-    write_whole(checksum_file(target), f"{sha256_of(part)}  {target.name}\n".encode())
+    write_atomically(checksum_file(target), f"{sha256_file(part)}  {target.name}\n".encode())
     part.replace(target)
     _note(part).unlink(missing_ok=True)
     folder = os.open(target.parent, os.O_RDONLY)

@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from albert_runtime.files import cache_root, write_atomically
+
 from ..errors import ExportError, UsageError
 from ..tokenizer.build import SPIECE_NAME, VOCAB_NAME
 from ..variants import VARIANTS
-from .download import NotFound, Progress, download, is_cached, write_whole
+from .download import NotFound, Progress, download, is_cached
 
 SOURCES = ("paddlenlp", "huggingface")
 
@@ -87,8 +89,10 @@ def cache_folder() -> Path:
     """Where downloads are kept: ALBERT_CACHE, else XDG_CACHE_HOME/albert-runtime, else ~/.cache/..."""
     if own := os.environ.get("ALBERT_CACHE"):
         return Path(own).expanduser().absolute()
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "albert-runtime"
+    root = cache_root()
+    if root is None:
+        raise ExportError("there is no home folder for downloads; name a cache folder with ALBERT_CACHE")
+    return root
 
 
 def is_offline() -> bool:
@@ -140,9 +144,9 @@ def _server(variable: str, default: str) -> str:
 def _fill(folder: Path, variant: str, source: str, wanted: list[_Wanted], progress: Progress) -> None:
     names = [name for file in wanted if (name := _bring(folder, file, progress)) is not None]
     if source == "paddlenlp":
-        write_whole(folder / "config.json", _paddlenlp_config(variant))
+        write_atomically(folder / "config.json", _paddlenlp_config(variant))
     record = {"variant": variant, "source": source, "files": names}
-    write_whole(folder / _RECORD_NAME, json.dumps(record, indent=1).encode())
+    write_atomically(folder / _RECORD_NAME, json.dumps(record, indent=1).encode())
 
 
 def _bring(folder: Path, file: _Wanted, progress: Progress) -> str | None:

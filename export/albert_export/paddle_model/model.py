@@ -207,8 +207,8 @@ class AlbertEncoder(Mixed):
 class AlbertModel(Mixed):
     """The whole encoder, for inference only: no dropout, no head mask.
 
-    Called with int64 [B, S] each it gives (last_hidden_state [B, S, H], pooled_output [B, H] if there is a
-    pooler), and with ``hidden_states`` those of all depths behind them, [B, S, L + 1, H].
+    Takes int64 [B, S] inputs and returns (last_hidden_state [B, S, H], pooled_output [B, H] if there is a
+    pooler); with ``hidden_states`` also the hidden states of all depths, [B, S, L + 1, H].
     """
 
     def __init__(self, config: AlbertConfig, *, hidden_states: bool = False) -> None:

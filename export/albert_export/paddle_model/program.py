@@ -16,9 +16,10 @@ import paddle
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import INPUTS, MULTIPLE_CHOICE, Head
 from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes, with_scales
+from albert_runtime.files import sha256_file
 
 from ..calibration import batches_of
-from ..checkpoint.weights import file_sha256, tensor_sha256
+from ..checkpoint.weights import tensor_sha256
 from ..errors import ExportError
 from .heads import build
 from .pdiparams import read_tensor_ranges
@@ -48,7 +49,7 @@ def build_model(
     before = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)  # what it means for a model is said in model.py
     try:
-        # Names of parameters are unique within a guard: the reference model repeats those of the first.
+        # Parameter names are unique within a guard; the reference model needs the same ones as the first.
         with paddle.utils.unique_name.guard():
             model = build(config, head)
     finally:
@@ -168,8 +169,8 @@ def check_weight_file(
     """
     ranges = read_tensor_ranges(path, shapes, dtypes)
     for tensor in ranges:
-        if file_sha256(path, tensor.offset, tensor.length) != sha256[tensor.name]:
-            raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} are not those of its source")
+        if sha256_file(path, tensor.offset, tensor.length) != sha256[tensor.name]:
+            raise ExportError(f"{path.name}: the bytes of tensor {tensor.name} differ from its source")
     return ranges
 
 

@@ -1,6 +1,7 @@
-"""int8 in paddle.nn: matrices as integers and scales, and where the ranges of their inputs are found.
+"""int8 in paddle.nn: layers with int8 matrices and scales, and the ranges of their inputs.
 
-Paddle computes in float32 what the integers stand for. Import this module only where paddle may be imported.
+Paddle computes in float32 with the dequantized matrices. Import this module only
+where paddle may be imported.
 """
 
 # paddle has no types that mypy could follow, so its Layer is Any.
@@ -22,7 +23,7 @@ from .model import Table
 
 
 class _Quantized(nn.Layer):
-    """The matrix of a layer as int8 and scales, under the names of the manifest."""
+    """A layer whose matrix is int8 with scales, under the names of the manifest."""
 
     def __init__(self, parameter: Tensor) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class _Quantized(nn.Layer):
 
     @property
     def weight(self) -> Tensor:
-        """float32, of the matrix's shape."""
+        """The dequantized matrix, float32."""
         return self.integers.astype("float32") * (self.scale.unsqueeze(-1) if self.by_row else self.scale)
 
 
@@ -66,7 +67,7 @@ class QuantizedTable(_Quantized):
 
 
 def quantize_layers(model: nn.Layer, dtypes: Mapping[str, str]) -> None:
-    """Replace every layer whose matrix is int8 by ``dtypes``; the values are still to be set."""
+    """Replace every layer whose matrix is int8 according to ``dtypes``; the values are set later."""
     for layer in list(model.sublayers(include_self=True)):
         for name, child in list(layer.named_children()):
             if isinstance(child, nn.Linear | Table) and dtypes[child.weight.name] == "int8":
@@ -78,10 +79,10 @@ def quantize_layers(model: nn.Layer, dtypes: Mapping[str, str]) -> None:
 
 
 def find_ranges(model: nn.Layer, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list[float]]:
-    """The greatest absolute input of every matrix of the layers, by its name and, in order, by use.
+    """The greatest absolute input of every matrix of the layers: by name, a list with one value per use.
 
-    A matrix that all depths share has a range for each depth. ``batches``: int64 [B, T] each, by the names of
-    the inputs; where the attention_mask is 0, nothing counts.
+    A matrix that all depths share has one value per depth. ``batches``: int64 [B, T] arrays by input name;
+    tokens whose attention_mask is 0 are ignored.
     """
     greatest: dict[str, list[float]] = {}
     for batch in batches:
@@ -96,7 +97,7 @@ def find_ranges(model: nn.Layer, batches: Iterable[Mapping[str, np.ndarray]]) ->
 
 @contextmanager
 def _watched(model: nn.Layer, mask: Tensor) -> Iterator[dict[str, list[float]]]:
-    """The greatest absolute inputs of one run, of the tokens where the mask [B, T] is 1."""
+    """Collects the greatest absolute inputs during one run, of tokens where the mask [B, T] is 1."""
     seen: dict[str, list[float]] = {}
     kept = mask.astype(model.wide)
 

@@ -1,1 +1,1 @@
-"""One export: the stages, the processes they run in, and what becomes of their files."""
+"""One export: the stages, the processes they run in, and how their files are published."""

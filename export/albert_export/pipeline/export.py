@@ -17,10 +17,11 @@ from albert_runtime.artifact.manifest import FileRecord, Manifest
 from albert_runtime.artifact.tasks import HIDDEN_STATES, INPUTS, MODEL, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.backends.registry import available_cpus, check_isa
+from albert_runtime.files import sha256_file
 
 from .. import verify
 from ..calibration import Calibration, calibrate_on
-from ..checkpoint.weights import RandomWeights, file_sha256
+from ..checkpoint.weights import RandomWeights
 from ..errors import ExportError
 from ..names import (
     MANIFEST_SUFFIX,
@@ -189,7 +190,7 @@ class _Build:
         self.report.start("manifest", "hashing")
         for role, name in self.names.items():
             path = self.folder / name
-            files[role] = FileRecord(name, path.stat().st_size, file_sha256(path))
+            files[role] = FileRecord(name, path.stat().st_size, sha256_file(path))
         manifest = Manifest(
             name=self.request.stem,
             task=self.source.head.task,
@@ -280,7 +281,7 @@ class _Build:
         self.write_graph(graph, config, verify.ENCODER, tensors)
         files = {
             "weights": manifest.files["weights"],
-            "onnx": FileRecord(graph.name, graph.stat().st_size, file_sha256(graph)),
+            "onnx": FileRecord(graph.name, graph.stat().st_size, sha256_file(graph)),
         }
         encoder = replace(
             manifest,

@@ -101,7 +101,7 @@ def _follow(process: subprocess.Popen[bytes], job: Job, report: Report, log: Pat
 
 def _ending(status: int, log: Path) -> str:
     if status == -signal.SIGKILL:
-        return "was killed, most likely for want of memory; free some and try again"
+        return "was killed, most likely because memory ran out; free some and try again"
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}; {_last_line(log)}"
     return f"failed: {_last_line(log)}"

@@ -2,7 +2,7 @@
 
 An existing tokenizer.json is used as it is. Else spiece.model gives the English tokenizer and vocab.txt the
 Chinese one, as PaddleNLP's AlbertEnglishTokenizer and AlbertChineseTokenizer tokenize. Where an exact copy
-is impossible, tests/export/test_tokenizer_files.py lists the differences and their reasons.
+is impossible, tests/export/tokenizer/test_parity.py lists the differences and their reasons.
 """
 
 import base64

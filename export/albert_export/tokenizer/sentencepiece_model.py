@@ -44,7 +44,7 @@ class Piece:
 class SentencePiece:
     """A unigram model. ``charsmap``: compiled character replacements, empty for none.
 
-    ``composes``: they include those of the NFKC form, which put decomposed characters together.
+    ``composes``: they include NFKC's, which combine decomposed characters.
     """
 
     pieces: list[Piece]

@@ -193,3 +193,10 @@ def test_where_the_cache_is(monkeypatch, own, xdg, expected):
     monkeypatch.setenv("ALBERT_CACHE", own)
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     assert fetch.cache_folder() == Path(expected).expanduser()
+
+
+def test_without_a_home_folder_the_cache_must_be_named(monkeypatch):
+    monkeypatch.setenv("ALBERT_CACHE", "")
+    monkeypatch.setattr(fetch, "cache_root", lambda: None)
+    with pytest.raises(ExportError, match=r"no home folder .*ALBERT_CACHE"):
+        fetch.cache_folder()

@@ -106,7 +106,7 @@ def test_worker_killed(golden, target):
         message = process.stderr.read().decode()
     finally:
         stop(process)
-    assert "process was killed, most likely for want of memory" in message
+    assert "process was killed, most likely because memory ran out" in message
     assert len(message.splitlines()) == 1
     assert list(target.iterdir()) == []
 
