@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_runtime import ArtifactError
-from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.artifact.manifest import Manifest
+from albert_runtime.artifact import Artifact, Manifest
 from albert_runtime.artifact.tasks import MODEL
 
 from .footprint import footprints

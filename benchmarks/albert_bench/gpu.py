@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import AlbertConfig, AlbertError, Predictor
-from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact import Artifact
 from albert_runtime.backends.gpu import find_gpu
 
 from .check import check

@@ -1,6 +1,6 @@
 """How fast can this machine multiply? Measures the peak of multiply-adds on registers, in one precision."""
 
-from importlib import import_module
+import albert_runtime
 
 
 def peak_ops(precision: str, threads: int) -> float | None:
@@ -9,8 +9,7 @@ def peak_ops(precision: str, threads: int) -> float | None:
     None if the extension is missing or this CPU has no such instructions.
     """
     try:
-        probe = import_module("albert_runtime._native").probe
-    except (ImportError, AttributeError):
+        kernels = albert_runtime.kernels
+    except ImportError:
         return None
-    giga = float(probe(precision, threads))
-    return giga * 1e9 if giga > 0 else None
+    return kernels.peak(precision, threads)

@@ -4,7 +4,7 @@ Inputs that are not C-contiguous float32 are converted, which copies them.
 """
 
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from albert_runtime import _native
 from albert_runtime.errors import InputError
 
-__all__ = ["attention", "gelu", "isas", "layer_norm", "linear"]
+__all__ = ["attention", "gelu", "isas", "layer_norm", "linear", "peak"]
 
 _Float = NDArray[np.float32]
 _P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def isas() -> list[str]:
@@ -25,6 +26,24 @@ def isas() -> list[str]:
         Their names, the newest first; the last is always ``generic``.
     """
     return _native.isas()
+
+
+def peak(precision: str = "fp32", num_threads: int = 1) -> float | None:
+    """Measure how fast this machine multiplies and adds out of registers, the ceiling of any matrix product.
+
+    Args:
+        precision: fp32, bf16 or int8.
+        num_threads: Threads that compute at the same time.
+
+    Returns:
+        Operations per second, a multiply-add counting two; None if the processor has no instructions for the
+        precision.
+
+    Raises:
+        InputError: The precision is unknown, or num_threads is out of range.
+    """
+    giga = _call(_native.probe, precision, num_threads)
+    return giga * 1e9 if giga > 0 else None
 
 
 def linear(
@@ -157,7 +176,7 @@ def _optional(array: ArrayLike | None) -> _Float | None:
     return None if array is None else _float(array)
 
 
-def _call(kernel: Callable[_P, _Float], *args: _P.args, **kwargs: _P.kwargs) -> _Float:
+def _call(kernel: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
     try:
         return kernel(*args, **kwargs)
     except ValueError as error:

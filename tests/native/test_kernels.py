@@ -208,3 +208,11 @@ def test_wrong_shapes_and_names_are_errors() -> None:
     with pytest.raises(InputError, match=r"residual must have shape \[2, 3\]"):
         kernels.layer_norm(x, np.ones(3), np.zeros(3), residual=np.zeros((1, 3)))
     assert kernels.linear(np.zeros((0, 3)), np.zeros((3, 5))).shape == (0, 5)
+
+
+def test_the_peak_of_a_precision() -> None:
+    peak = kernels.peak("fp32", 1)
+    assert peak is not None and peak > 1e6
+    for wrong in (lambda: kernels.peak("fp12"), lambda: kernels.peak(num_threads=0)):
+        with pytest.raises(InputError):
+            wrong()

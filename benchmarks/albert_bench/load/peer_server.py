@@ -19,8 +19,7 @@ import uvloop
 
 from albert_runtime import AlbertError, Overloaded
 from albert_runtime.backends.base import Outputs
-from albert_runtime.scheduler.requests import Part, Request, RunBatch, run_parts
-from albert_runtime.scheduler.scheduler import BatchStats
+from albert_runtime.scheduler import BatchStats, Part, Request, RunBatch, run_parts
 from albert_runtime.serve import logs, server
 from albert_runtime.serve.limits import ServerLimits
 from albert_runtime.serve.models import Models

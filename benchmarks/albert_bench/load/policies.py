@@ -16,9 +16,8 @@ import numpy as np
 
 from albert_runtime import Predictor
 from albert_runtime.backends.registry import available_cpus
-from albert_runtime.scheduler.requests import Request
-from albert_runtime.scheduler.scheduler import DEFAULT_TOKENS, Scheduler
-from albert_runtime.scheduler.scheduler import PATIENCE as USUAL_PATIENCE
+from albert_runtime.scheduler import DEFAULT_TOKENS, Request, Scheduler
+from albert_runtime.scheduler import PATIENCE as USUAL_PATIENCE
 
 from ..compare import encoder_manifest
 from ..machine import describe, today

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_runtime.artifact.manifest import Manifest
+from albert_runtime.artifact import Manifest
 
 from ..compare import encoder_manifest
 from ..machine import describe, today

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from albert_runtime import AlbertConfig
-from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact import Artifact
 
 from ..workload import uniform
 from .base import INPUTS, Answer, Ids, Job, padded

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact import Artifact
 
 from ..batching import Batching
 from ..workload import Workload, mixed

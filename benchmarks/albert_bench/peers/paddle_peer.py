@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from paddle import inference
 
 from albert_runtime import Predictor
-from albert_runtime.artifact.artifact import Artifact
+from albert_runtime.artifact import Artifact
 
 from .base import INPUTS, PLAIN, Answer, Ids, Job, Model, padded
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albert_runtime import AlbertConfig
-from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.artifact.config import layer_prefix
+from albert_runtime.artifact import Artifact, layer_prefix
 
 from .base import HIDDEN, POOLED, Answer, Ids, Job, padded
 
