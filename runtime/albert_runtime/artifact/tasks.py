@@ -49,7 +49,7 @@ class Head:
     decoder is the word embedding table itself. ``decoder_norm_eps``: epsilon of the masked-LM head's
     LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face. ``multi_label``: each
     label of a sequence classification stands or falls by itself, so that its score is a sigmoid.
-    ``hidden_states``: the model also answers what comes after every depth, [B, T, L + 1, H], the embeddings
+    ``hidden_states``: the model also returns the state after every layer, [B, T, L + 1, H], the embeddings
     mapped to H first; multiple choice, which has no outputs per token, cannot.
     """
 

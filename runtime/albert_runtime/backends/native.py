@@ -80,8 +80,8 @@ class NativeBackend:
         if LAST_HIDDEN_STATE in outputs:
             hidden = np.zeros((rows, width, hidden_size), np.float32)
         if HIDDEN_STATES in outputs:
-            depths = self._config.num_hidden_layers + 1
-            states = np.zeros((rows, width, depths, hidden_size), np.float32)
+            count = self._config.num_hidden_layers + 1  # the embeddings come first
+            states = np.zeros((rows, width, count, hidden_size), np.float32)
         if POOLED_OUTPUT in outputs:
             pooled = np.empty((rows, hidden_size), np.float32)
         if not _POOLED.isdisjoint(outputs) and self._head.reads_pooled:

@@ -26,15 +26,25 @@ class TextAnswers(ABC):
         self, texts: Iterable[Text], *, top_k: int | None = None, truncate: bool = False
     ) -> list[Answer]: ...
     def classify(self, texts: Any, *, top_k: int | None = None, truncate: bool = False) -> Any:
-        """The label of each text or (text, text) pair: {"label", "score"}, the score a probability.
+        """Label texts or (text, text) pairs.
 
-        ``top_k`` adds "probabilities", that many labels to theirs, the likeliest first. A model of one label
-        was trained by regression: its score is the logit itself. One trained for several labels at a time
-        (problem_type multi_label_classification) gives each a probability of its own, all of them unless
-        ``top_k`` says how many. One string gives one answer, a list or any
-        iterable a list, here and in all methods that take texts; long ones run in batches bounded by tokens,
-        with a progress bar on a terminal. ``truncate`` cuts texts that are too long, which are an error
-        otherwise. Raises InputError naming the row, or the method that fits the model.
+        Here and in all methods that take texts, one string gives one answer and an iterable gives a list.
+        Many texts run in batches bounded by tokens, with a progress bar on a terminal.
+
+        Args:
+            texts: A string, or an iterable of strings and (text, text) pairs.
+            top_k: Also return the ``top_k`` likeliest labels with their probabilities.
+            truncate: Cut texts that are too long instead of refusing them.
+
+        Returns:
+            {"label", "score"} for each text, the score a probability; with ``top_k`` also "probabilities",
+            from label to probability, the likeliest first. A model with one label was trained by regression:
+            its score is the logit. A model trained with problem_type multi_label_classification gives every
+            label a probability of its own, and all of them unless ``top_k`` is given.
+
+        Raises:
+            InputError: A text cannot be answered (the message names its row), or the model has another task
+                (the message names the method to use).
         """
         return self._answer("classify", texts, top_k=top_k, truncate=truncate)
 
@@ -43,11 +53,22 @@ class TextAnswers(ABC):
     @overload
     def tag(self, texts: Iterable[str], *, truncate: bool = False) -> list[list[Answer]]: ...
     def tag(self, texts: Any, *, truncate: bool = False) -> Any:
-        """The entities in each text, in order: {"label", "text", "start", "end", "score"}.
+        """Find the entities in texts.
 
-        ``start`` and ``end`` are characters of the text. A word has the label of its first token. Labels such
-        as B-PER and I-PER, or PER and O, merge neighbours into one entity, its score the mean of its words';
-        where no label says what is outside, every word is tagged by itself.
+        A word has the label of its first token. Neighbours with labels such as B-PER and I-PER, or PER among
+        O, merge into one entity whose score is the mean of its words'. If no label means "outside", every
+        word is an entity of its own.
+
+        Args:
+            texts: A string or an iterable of strings.
+            truncate: See ``classify``.
+
+        Returns:
+            For each text the list of its entities, in order: {"label", "text", "start", "end", "score"}, with
+            ``start`` and ``end`` in characters of the text.
+
+        Raises:
+            InputError: See ``classify``.
         """
         return self._answer("tag", texts, truncate=truncate)
 
@@ -56,11 +77,20 @@ class TextAnswers(ABC):
     @overload
     def fill_mask(self, text: Iterable[str], *, top_k: int = 5, truncate: bool = False) -> list[Answer]: ...
     def fill_mask(self, text: Any, *, top_k: int = 5, truncate: bool = False) -> Any:
-        """What stands best for each [MASK]: {"text", "masks"}, the text filled with the likeliest tokens.
+        """Fill the [MASK] tokens of texts.
 
-        "masks" has for each mask {"start", "end", "candidates"}, its characters in the given text and
-        ``top_k`` times {"token", "score", "text"}: the probability, and the text with this token in this
-        place.
+        Args:
+            text: A string or an iterable of strings.
+            top_k: Candidates for each mask.
+            truncate: See ``classify``.
+
+        Returns:
+            {"text", "masks"} for each text: the text filled with the likeliest tokens, and for each mask
+            {"start", "end", "candidates"}: its characters in the given text, and ``top_k`` times {"token",
+            "score", "text"}: the token, its probability, and the text with this token in this place.
+
+        Raises:
+            InputError: See ``classify``.
         """
         return self._answer("fill_mask", text, top_k=top_k, truncate=truncate)
 
@@ -72,10 +102,20 @@ class TextAnswers(ABC):
         normalize: bool = True,
         truncate: bool = False,
     ) -> NDArray[np.float32]:
-        """A vector [H] of one string, or vectors [B, H] of texts or (text, text) pairs.
+        """Turn texts or (text, text) pairs into vectors.
 
-        ``pooling`` is mean (of all tokens, [CLS] and [SEP] too), cls (the first token's state) or pooler (the
-        model's pooled output). ``normalize`` scales each to length 1.
+        Args:
+            texts: A string, or an iterable of strings and pairs.
+            pooling: mean (over all tokens, [CLS] and [SEP] included), cls (the first token's hidden state) or
+                pooler (the model's pooled output).
+            normalize: Scale each vector to length 1.
+            truncate: See ``classify``.
+
+        Returns:
+            float32 [H] for one string, else [B, H].
+
+        Raises:
+            InputError: See ``classify``.
         """
         options = {"pooling": pooling, "normalize": normalize, "truncate": truncate}
         vectors = self._answer("embed", texts, **options)
@@ -93,26 +133,57 @@ class TextAnswers(ABC):
         max_tokens: int = 30,
         allow_no_answer: bool = False,
     ) -> Answer:
-        """The span of the context that answers: {"text", "score", "start", "end"}, characters of the context.
+        """Find the span of a context that answers a question.
 
-        A context longer than the model's positions runs in windows that share ``stride`` tokens. The span, of
-        at most ``max_tokens`` tokens widened to whole words, is the likeliest of all windows, and ``score``
-        its probability. ``allow_no_answer``, for models trained on questions without answer (as in SQuAD 2),
-        gives the empty span {"text": "", "start": 0, "end": 0} if in every window it is likelier than that
-        span; its score is then that in the window where it is least likely.
+        Args:
+            question: The question.
+            context: A text of any length. One longer than the model's positions runs in overlapping windows.
+            stride: Tokens that neighbouring windows share.
+            max_tokens: The most tokens in an answer, before it is widened to whole words.
+            allow_no_answer: For models trained with unanswerable questions (as in SQuAD 2): return an empty
+                span if in every window it is likelier than the best span.
+
+        Returns:
+            {"text", "score", "start", "end"}: the likeliest span of all windows, its probability, and its
+            place in the context, in characters. The empty span is "" from 0 to 0; its score is its lowest in
+            any window.
+
+        Raises:
+            InputError: See ``classify``.
         """
         options = {"stride": stride, "max_tokens": max_tokens, "allow_no_answer": allow_no_answer}
         return next(self.stream("answer", [(question, context)], **options))
 
     def choose(self, prompt: str, choices: Sequence[str], *, truncate: bool = False) -> Answer:
-        """The choice that fits the prompt best: {"choice", "index", "score", "probabilities"}."""
+        """Choose what fits a prompt best.
+
+        Args:
+            prompt: The prompt.
+            choices: The texts to choose from.
+            truncate: See ``classify``.
+
+        Returns:
+            {"choice", "index", "score", "probabilities"}: the best choice, its index and probability, and the
+            probabilities of all.
+
+        Raises:
+            InputError: See ``classify``.
+        """
         return next(self.stream("choose", [(prompt, choices)], truncate=truncate))
 
     def stream(self, method: str, items: Iterable[object], **options: Any) -> Iterator[Any]:
-        """Answers of any number of items, one after another in their order, without keeping them in memory.
+        """Answer any number of items in order, with only a window of them in memory.
 
-        ``method`` is classify, tag, fill_mask, embed, answer or choose, ``options`` are its keywords. Items
-        are texts; pairs (question, context) for answer; pairs (prompt, choices) for choose.
+        Args:
+            method: classify, tag, fill_mask, embed, answer or choose.
+            items: Texts; for answer (question, context) pairs, for choose (prompt, choices) pairs.
+            **options: The method's keyword arguments.
+
+        Returns:
+            An iterator over the answers.
+
+        Raises:
+            InputError: See ``classify``; for an item, when its answer is asked for.
         """
         return stream(self._text_model(method), method, items, options)
 
@@ -122,7 +193,7 @@ class TextAnswers(ABC):
         return self._text_model("count_tokens").encoder.count(texts)
 
     async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:
-        """``stream`` for asyncio: the batches join those of other callers, see ``submit``."""
+        """``stream`` for asyncio; its batches are joined with other callers' requests, see ``submit``."""
         model = self._text_model(method)
         answers = await asyncio.to_thread(AnswerStream, model, method, items, options)
         step = await asyncio.to_thread(answers.advance)
