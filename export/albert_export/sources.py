@@ -28,13 +28,13 @@ from .checkpoint.folder import (
 from .checkpoint.tensor_names import (
     HEADS,
     PRETRAINED,
-    Placed,
+    ModelTensor,
     arrange,
     by_model_name,
     is_tied,
     turn_old_decoder,
 )
-from .checkpoint.weight_files import read_stored, weight_files
+from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
@@ -136,7 +136,7 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
         AlbertError: The files are damaged, or hold tensors that do not fit; the message lists them.
     """
     files = weight_files(path.absolute())
-    stored = read_stored(files)
+    stored = read_tensors(files)
     placed, _ = by_model_name(stored, description.library)
     turn_old_decoder(placed, description.config)
     tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
@@ -144,13 +144,13 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
     )
     head = _head(description, task, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
-    spare = HEADS if task_given else PRETRAINED
+    ignorable = HEADS if task_given else PRETRAINED
     try:
-        arrange(stored, description.library, config, head, spare)
+        arrange(stored, description.library, config, head, ignorable)
     except ExportError as error:
         title = LIBRARY_TITLES[description.library]
         raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
-    weights = CheckpointWeights(files, description.library, spare)
+    weights = CheckpointWeights(files, description.library, ignorable)
     return Source(config, head, _labels(description, task), weights)
 
 
@@ -167,7 +167,7 @@ def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
     )
 
 
-def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, Placed]) -> bool:
+def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
     if head.task != tasks.MODEL:
         return head.reads_pooled
     if description.library == HUGGING_FACE:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from albert_export.checkpoint.stored_tensor import StoredTensor
-from albert_export.checkpoint.weight_files import read_stored, weight_files
+from albert_export.checkpoint.weight_files import read_tensors, weight_files
 from albert_runtime.errors import AlbertError
 
 
@@ -14,7 +14,7 @@ def read(path: Path) -> dict[str, object]:
     """Every value of every tensor in a file or behind an index."""
     return {
         name: tensor.float32() if isinstance(tensor, StoredTensor) else tensor
-        for name, tensor in read_stored(weight_files(path)).items()
+        for name, tensor in read_tensors(weight_files(path)).items()
     }
 
 

@@ -17,7 +17,7 @@ from .config_json import (
     read_config,
 )
 from .tensor_names import written_by_paddlenlp
-from .weight_files import SUFFIXES, WEIGHT_NAMES, is_pdparams, read_stored, weight_files
+from .weight_files import SUFFIXES, WEIGHT_NAMES, is_pdparams, read_tensors, weight_files
 
 CONFIG_NAMES = ("config.json", "model_config.json")
 
@@ -85,7 +85,7 @@ def library_of_weights(path: Path) -> str:
         raise ExportError(f"{path} is no weight file ({', '.join(SUFFIXES)} or an index of shards)")
     if files[0].suffix == ".bin":
         return HUGGING_FACE
-    return PADDLENLP if written_by_paddlenlp(read_stored(files)) else HUGGING_FACE
+    return PADDLENLP if written_by_paddlenlp(read_tensors(files)) else HUGGING_FACE
 
 
 def describe_variant(config: AlbertConfig, library: str) -> CheckpointConfig:

@@ -13,7 +13,7 @@ import numpy as np
 
 from albert_runtime.errors import ArtifactError
 
-from .stored_tensor import Stored, StoredTensor, shown
+from .stored_tensor import StoredTensor, StoredTensors, shown
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _METADATA = "__metadata__"
@@ -32,12 +32,12 @@ _DTYPES = {
 }
 
 
-def read_safetensors(path: Path) -> Stored:
+def read_safetensors(path: Path) -> StoredTensors:
     """The tensors of ``path``, unread; ArtifactError if the header or the file's length is wrong."""
     try:
         header, start = _header(path)
         size = path.stat().st_size - start
-        tensors: Stored = {}
+        tensors: StoredTensors = {}
         ranges = []
         for name, entry in header.items():
             if name == _METADATA:

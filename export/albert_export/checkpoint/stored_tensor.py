@@ -37,7 +37,7 @@ class StoredTensor:
 
 
 # What a file holds by name: tensors, and whatever else (of which no model has a use).
-Stored = dict[str, StoredTensor | object]
+StoredTensors = dict[str, StoredTensor | object]
 
 
 def shown(name: str, limit: int = 100) -> str:

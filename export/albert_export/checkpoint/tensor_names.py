@@ -14,7 +14,7 @@ from albert_runtime.artifact.tasks import Head
 
 from ..errors import ExportError
 from .config_json import HUGGING_FACE, PADDLENLP
-from .stored_tensor import FLOATS, Stored, StoredTensor, shown
+from .stored_tensor import FLOATS, StoredTensor, StoredTensors, shown
 
 Shape = tuple[int, ...]
 
@@ -39,7 +39,7 @@ _LISTED = 8
 
 
 @dataclass(frozen=True)
-class Placed:
+class ModelTensor:
     """A stored tensor in its place in the model."""
 
     stored: StoredTensor
@@ -61,20 +61,20 @@ def written_by_paddlenlp(names: Iterable[str]) -> bool:
     return any(name.endswith("embeddings.layer_norm.weight") for name in names)
 
 
-def by_model_name(stored: Stored, library: str) -> tuple[dict[str, Placed], list[str]]:
+def by_model_name(stored: StoredTensors, library: str) -> tuple[dict[str, ModelTensor], list[str]]:
     """The tensors under the model's names, and the names of whatever else the checkpoint holds.
 
     A second tensor of the same name counts as something else. ``predictions.decoder.bias`` is the other name
     of ``predictions.bias`` in both libraries, and the one that wins where a file's two differ.
     """
-    placed: dict[str, Placed] = {}
+    placed: dict[str, ModelTensor] = {}
     others: list[str] = []
     for raw_name, tensor in stored.items():
         name = _model_name(raw_name, library)
         if name in _IGNORED:
             continue
         if isinstance(tensor, StoredTensor) and name not in placed:
-            placed[name] = Placed(tensor, library == HUGGING_FACE and _is_linear(name, tensor.shape))
+            placed[name] = ModelTensor(tensor, library == HUGGING_FACE and _is_linear(name, tensor.shape))
         else:
             others.append(raw_name)
     read = placed.pop(_DECODER_BIAS, None)
@@ -106,14 +106,14 @@ def _is_linear(name: str, shape: Shape) -> bool:
     return name.endswith(".weight") and len(shape) == 2 and name not in _TABLES
 
 
-def equal(one: Placed, other: Placed) -> bool:
+def equal(one: ModelTensor, other: ModelTensor) -> bool:
     """Whether two tensors hold the same numbers."""
     return one.shape == other.shape and (
         one.stored is other.stored or np.array_equal(one.values(), other.values())
     )
 
 
-def is_tied(placed: Mapping[str, Placed], library: str, wished: bool, *, masked_lm: bool) -> bool:
+def is_tied(placed: Mapping[str, ModelTensor], library: str, wished: bool, *, masked_lm: bool) -> bool:
     """Whether the masked-LM decoder is the word table. ``wished``: the config's tie_word_embeddings.
 
     transformers ties what the config says, whatever decoder the file holds. PaddleNLP's masked LM is tied
@@ -128,13 +128,13 @@ def is_tied(placed: Mapping[str, Placed], library: str, wished: bool, *, masked_
 
 
 def arrange(
-    stored: Stored,
+    stored: StoredTensors,
     library: str,
     config: AlbertConfig,
     head: Head,
-    spare: tuple[str, ...],
-) -> tuple[dict[str, Placed], list[str]]:
-    """Every tensor of the model in model order, and the names of those left out, which start with ``spare``.
+    ignorable: tuple[str, ...],
+) -> tuple[dict[str, ModelTensor], list[str]]:
+    """Every tensor of the model in model order, and the names left out, which start with ``ignorable``.
 
     Raises ExportError that lists what is missing, unexpected, mis-shaped or of a type that is no float.
     """
@@ -142,23 +142,23 @@ def arrange(
     turn_old_decoder(placed, config)
     if head.tied_decoder and DECODER in placed and WORDS in placed and equal(placed[WORDS], placed[DECODER]):
         del placed[DECODER]  # stored twice, as tied tensors are
-    return _account(placed, others, {**config.tensor_shapes(), **head.tensor_shapes(config)}, spare)
+    return _account(placed, others, {**config.tensor_shapes(), **head.tensor_shapes(config)}, ignorable)
 
 
-def turn_old_decoder(placed: dict[str, Placed], config: AlbertConfig) -> None:
+def turn_old_decoder(placed: dict[str, ModelTensor], config: AlbertConfig) -> None:
     """Up to 2.5.2 PaddleNLP stored the masked-LM decoder as [E, V]; give it today's [V, E]."""
     decoder, today = placed.get(DECODER), (config.vocab_size, config.embedding_size)
     if decoder is not None and decoder.shape == today[::-1] != today:
-        placed[DECODER] = Placed(decoder.stored, not decoder.transposed)
+        placed[DECODER] = ModelTensor(decoder.stored, not decoder.transposed)
 
 
 def _account(
-    placed: Mapping[str, Placed],
+    placed: Mapping[str, ModelTensor],
     others: Collection[str],
     shapes: Mapping[str, Shape],
-    spare: tuple[str, ...],
-) -> tuple[dict[str, Placed], list[str]]:
-    left_out = [name for name in placed if name not in shapes and name.startswith(spare)]
+    ignorable: tuple[str, ...],
+) -> tuple[dict[str, ModelTensor], list[str]]:
+    left_out = [name for name in placed if name not in shapes and name.startswith(ignorable)]
     unexpected = [name for name in placed if name not in shapes and name not in left_out]
     taken = {name: placed[name] for name in shapes if name in placed}
     problems = {
@@ -181,7 +181,7 @@ def _account(
     return taken, left_out
 
 
-def _as_stored(tensor: Placed, shape: Shape) -> list[int]:
+def _as_stored(tensor: ModelTensor, shape: Shape) -> list[int]:
     return list(shape[::-1] if tensor.transposed else shape)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from albert_runtime.errors import ArtifactError
 
 from .pickle_machine import Machine, run_pickle, state_dict
-from .stored_tensor import Stored, shown
+from .stored_tensor import StoredTensors, shown
 from .torch_pickle import Storage, TorchMachine, tensors_in
 
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -36,7 +36,7 @@ class _Storages:
         return data
 
 
-def read_legacy(path: Path) -> Stored:
+def read_legacy(path: Path) -> StoredTensors:
     """The tensors of ``path``, unread; ArtifactError for a file that is damaged or hostile."""
     end = path.stat().st_size
     machine = TorchMachine()

@@ -15,7 +15,7 @@ import numpy as np
 from albert_runtime.errors import ArtifactError
 
 from .pickle_machine import Machine, Refused, Symbol
-from .stored_tensor import Stored, StoredTensor, shown
+from .stored_tensor import StoredTensor, StoredTensors, shown
 
 # Storage class -> (numpy's name or bfloat16, the type its bytes are read as)
 _STORAGES = {
@@ -116,7 +116,7 @@ class StorageFile(Protocol):
         """Those bytes; ArtifactError if they cannot be read."""
 
 
-def tensors_in(file: StorageFile, state: Mapping[str, object]) -> Stored:
+def tensors_in(file: StorageFile, state: Mapping[str, object]) -> StoredTensors:
     """The views of ``state`` as tensors, unread, beside whatever else it holds."""
     return {
         name: _tensor(file, name, value) if isinstance(value, _View) else value

@@ -16,7 +16,7 @@ from pathlib import Path
 from albert_runtime.errors import ArtifactError
 
 from .pickle_machine import run_pickle, state_dict
-from .stored_tensor import Stored, shown
+from .stored_tensor import StoredTensors, shown
 from .torch_pickle import Storage, TorchMachine, tensors_in
 
 _MAX_PICKLE_BYTES = 1 << 26
@@ -84,7 +84,7 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
         raise ArtifactError(message) from None
 
 
-def read_zip(path: Path) -> Stored:
+def read_zip(path: Path) -> StoredTensors:
     """The tensors of ``path``, unread; ArtifactError for a file that is damaged or hostile."""
     archive = _Archive(path)
     if archive.members["data.pkl"].file_size > _MAX_PICKLE_BYTES:

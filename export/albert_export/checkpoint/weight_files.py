@@ -11,7 +11,7 @@ from albert_runtime.errors import ArtifactError
 from ..errors import ExportError
 from .pickle_machine import read_state_dict
 from .safetensors_file import read_safetensors
-from .stored_tensor import Stored, StoredTensor, shown
+from .stored_tensor import StoredTensor, StoredTensors, shown
 from .torch_legacy import is_legacy, read_legacy
 from .torch_zip import read_zip
 
@@ -69,13 +69,13 @@ def _is_plain(name: str) -> bool:
     return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
 
 
-def read_stored(files: tuple[Path, ...], digest: "Digest | None" = None) -> Stored:
+def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> StoredTensors:
     """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold.
 
     ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
     pickle, is read once for both; the tensors of the other formats are left unread.
     """
-    stored: Stored = {}
+    stored: StoredTensors = {}
     for path in files:
         part = _read_file(path, digest)
         # Paddle writes an entry of its own, which is no tensor, into every shard.
@@ -92,7 +92,7 @@ def read_stored(files: tuple[Path, ...], digest: "Digest | None" = None) -> Stor
     return stored
 
 
-def _read_file(path: Path, digest: "Digest | None") -> Stored:
+def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
     if path.suffix == PDPARAMS:
         return {
             name: _in_memory(path, name, value) if isinstance(value, np.ndarray) else value

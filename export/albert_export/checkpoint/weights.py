@@ -13,7 +13,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .tensor_names import arrange
-from .weight_files import read_stored
+from .weight_files import read_tensors
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -56,12 +56,12 @@ class RandomWeights:
 class CheckpointWeights:
     """The tensors of a checkpoint's files, which ``library`` wrote.
 
-    ``spare``: starts of the names of tensors that the model may leave unread.
+    ``ignorable``: starts of the names of tensors that the model may leave unread.
     """
 
     files: tuple[Path, ...]
     library: str
-    spare: tuple[str, ...]
+    ignorable: tuple[str, ...]
 
     def origin(self, sha256: str) -> dict[str, object]:
         """The manifest's ``weights_origin``; ``sha256`` is that of all files, one after another."""
@@ -79,8 +79,8 @@ class CheckpointWeights:
         Raises:
             AlbertError: The files are damaged or do not fit the model.
         """
-        stored = read_stored(self.files, digest)
-        placed, left_out = arrange(stored, self.library, config, head, self.spare)
+        stored = read_tensors(self.files, digest)
+        placed, left_out = arrange(stored, self.library, config, head, self.ignorable)
         return ((name, placed.pop(name).values()) for name in list(placed)), left_out
 
 
