@@ -79,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> None:
     if options.calibration is not None and options.precision != "int8":
         raise UsageError("--calibration is for --int8; add that, or leave it out")
+    if options.precision == "fp16" and options.format == "json":
+        raise UsageError(
+            "Paddle cannot trace float16 for --format json on a CPU; use --format pdmodel, or --bf16"
+        )
     if options.tensorrt:
         find_gpu()  # a refusal costs less before an export than after it
     name = stem(options)

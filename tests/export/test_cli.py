@@ -66,6 +66,7 @@ def test_usage_errors_of_the_parser(run, arguments, words):
     ("arguments", "words"),
     [
         (["albert-bse-v2"], "did you mean albert-base-v2, "),
+        (["albert-base-v2", "--fp16", "--format", "json"], "use --format pdmodel, or --bf16"),
         (["resnet50"], "'resnet50' is no variant and no folder; see albert-export --list"),
         (["./albert-base-v2"], "is no variant and no folder"),
         (["setup.cfg"], "setup.cfg is a file; MODEL is a variant name or a folder"),
