@@ -135,7 +135,7 @@ class Predictor(TextAnswers):
                   and not checked: ids out of range give meaningless results.
                 * a list of token-id lists of any lengths; none of their ids is treated as padding.
                 * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
-                * the result of ``pack``, which is not checked or truncated again.
+                * the result of ``pack``; it is not truncated again.
 
                 For multiple choice every form is one level deeper, [B, C, T]: a list holds, for each
                 question, the list of its choices as token-id lists or (prompt, choice) pairs.

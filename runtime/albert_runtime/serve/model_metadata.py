@@ -3,7 +3,18 @@
 from typing import NamedTuple
 
 from ..artifact.manifest import Manifest
-from ..artifact.tasks import HIDDEN_STATES, INPUTS, MULTIPLE_CHOICE
+from ..artifact.tasks import (
+    END_LOGITS,
+    HIDDEN_STATES,
+    INPUTS,
+    LAST_HIDDEN_STATE,
+    LOGITS,
+    MULTIPLE_CHOICE,
+    POOLED_OUTPUT,
+    PREDICTION_SCORES,
+    SOP_LOGITS,
+    START_LOGITS,
+)
 from .tensors import BYTES
 
 TEXT, TEXT_PAIR = "text", "text_pair"
@@ -33,14 +44,14 @@ def output_metadata(manifest: Manifest) -> list[TensorMetadata]:
     config, head = manifest.config, manifest.head
     is_multiple_choice = manifest.task == MULTIPLE_CHOICE
     trailing_sizes = {
-        "last_hidden_state": [config.hidden_size],
+        LAST_HIDDEN_STATE: [config.hidden_size],
         HIDDEN_STATES: [config.num_hidden_layers + 1, config.hidden_size],
-        "pooled_output": [config.hidden_size],
-        "prediction_scores": [config.vocab_size],
-        "start_logits": [],
-        "end_logits": [],
-        "sop_logits": [2],
-        "logits": [] if is_multiple_choice else [head.num_labels],
+        POOLED_OUTPUT: [config.hidden_size],
+        PREDICTION_SCORES: [config.vocab_size],
+        START_LOGITS: [],
+        END_LOGITS: [],
+        SOP_LOGITS: [2],
+        LOGITS: [] if is_multiple_choice else [head.num_labels],
     }
     return [
         TensorMetadata(
