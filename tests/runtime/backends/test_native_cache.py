@@ -215,14 +215,25 @@ predictor = Predictor(sys.argv[1], backend="native", num_threads=1)
 predictor.run([[5]])
 print(predictor.info()["packed_in"], flush=True)
 input()
-lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-print(next(line.split()[1] for line in lines if line.startswith("Pss:")), flush=True)
+places = (str(Path(sys.argv[1]).parent), str(Path(predictor.info()["packed_in"]).parent))
+size, ours = 0, False
+for line in Path("/proc/self/smaps").read_text().splitlines():
+    words = line.split()
+    if not words[0].endswith(":"):
+        ours = len(words) > 5 and words[5].startswith(places)
+    elif words[0] == "Anonymous:" or (ours and words[0] == "Pss:"):
+        size += int(words[1])
+print(size, flush=True)
 input()
 """
 
 
 def memory_of_workers(count, manifest):
-    """The places of the weights of ``count`` processes that load at once, and the kB of all together."""
+    """The places of the weights of ``count`` processes that load at once, and the kB of all together.
+
+    Counted are what each process allocated and its share of the artifact and of the packed weights. Its share
+    of the libraries is not: it changes with the tests that run at the same time.
+    """
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(manifest)],
