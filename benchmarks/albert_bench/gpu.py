@@ -15,7 +15,7 @@ import numpy as np
 
 from albert_runtime import AlbertConfig, AlbertError, Predictor
 from albert_runtime.artifact import Artifact
-from albert_runtime.backends.gpu import find_gpu
+from albert_runtime.backends.nvidia import find_gpu
 
 from .check import check
 from .machine import describe, today

@@ -17,7 +17,7 @@ from albert_runtime.artifact.config import LAYERS, AlbertConfig
 from albert_runtime.artifact.manifest import SUFFIX, FileRecord, Manifest
 from albert_runtime.artifact.tasks import INPUTS, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
-from albert_runtime.backends.gpu import Gpu, find_gpu
+from albert_runtime.backends.nvidia import Gpu, find_gpu
 from albert_runtime.errors import BackendError
 
 # Post-LayerNorm states and what comes of them stay within these for seeded weights.
