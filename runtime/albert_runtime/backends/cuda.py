@@ -15,7 +15,7 @@ from ..batch.pack import pack
 from ..batch.packed import Int64, ModelLimits
 from ..errors import BackendError, InputError
 from .base import Options, Outputs, import_package, one_line
-from .nvidia import Gpu, find_gpu
+from .nvidia import describe, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
 from .padded import OutputCollector
 
@@ -118,11 +118,6 @@ class CudaBackend(OnnxRuntimeBackend):
     def info(self) -> dict[str, object]:
         """See Backend.info."""
         return {**super().info(), **describe(self.gpu)}
-
-
-def describe(gpu: Gpu) -> dict[str, object]:
-    """A GPU, ready for JSON."""
-    return {"gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
 
 
 def gpu_runtime(provider: str) -> ModuleType:

@@ -55,6 +55,11 @@ def find_gpu() -> Gpu:
     return Gpu(name.value.decode("utf-8", "replace"), (major, minor), cuda)
 
 
+def describe(gpu: Gpu) -> dict[str, object]:
+    """A GPU, ready for JSON."""
+    return {"gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
+
+
 def _attribute(driver: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:
     value = ctypes.c_int()
     driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
