@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import BackendError
 
 DRIVER = "libcuda.so.1"
-# What ONNX Runtime's GPU builds of 1.21 and later need.
+# The least that the builds of ONNX Runtime and torch in our extras need; most of them need 13.
 OLDEST_CUDA = (12, 0)
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _MAX_NAME = 256
