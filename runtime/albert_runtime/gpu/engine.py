@@ -132,14 +132,15 @@ class GpuEngine:
         self, batch: PackedBatch, on_gpu: Mapping[str, torch.Tensor], first_bad: Mapping[int, torch.Tensor]
     ) -> None:
         """InputError for the first token of a pass, by its first row, that was found to be out of range."""
+        for start, found in first_bad.items():
+            if int(found) != NOTHING_BAD:
+                token = int(batch.row_starts[start]) + int(found)
+                row = int(np.searchsorted(batch.row_starts, token, "right")) - 1
+                self._check_id(on_gpu, row, int(batch.positions[token]))
+
+    def _check_id(self, on_gpu: Mapping[str, torch.Tensor], row: int, column: int) -> None:
         config = self.model.config
         limits = {"input_ids": config.vocab_size, "token_type_ids": config.type_vocab_size}
-        for start, found in first_bad.items():
-            if int(found) == NOTHING_BAD:
-                continue
-            token = int(batch.row_starts[start]) + int(found)
-            row = int(np.searchsorted(batch.row_starts, token, "right")) - 1
-            column = int(batch.positions[token])
-            for name, ids in on_gpu.items():
-                value = ids[row, column].reshape(1).cpu().numpy()
-                validate_ids(name, value, limits[name], lambda _, at=(row, column): at)
+        for name, ids in on_gpu.items():
+            value = ids[row, column].reshape(1).cpu().numpy()
+            validate_ids(name, value, limits[name], lambda _: (row, column))
