@@ -6,6 +6,7 @@ would take a minute for each kind of shape and hold a packed copy of the weights
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,16 +58,16 @@ class Layer(Weights):
             tensors[f"attention.qkv.{kind}"] = torch.cat(parts)
         super().__init__(config, tensors)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """[B, S, H] to [B, S, H]; bias [B, 1, 1, S] is added to the scores."""
-        return self.feed_forward(x, self.attention(self.linear(x, "attention.qkv"), bias))
+    def forward(self, x: Tensor, where: Any) -> Tensor:
+        """[..., H] to [..., H]; ``where`` is what the attention takes."""
+        return self.feed_forward(x, self.attention(self.linear(x, "attention.qkv"), where))
 
-    def attention(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
-        """Queries, keys and values [B, S, 3H] to context [B, S, H]."""
+    def attention(self, qkv: Tensor, where: Any) -> Tensor:
+        """Queries, keys, values [B, S, 3H] to context [B, S, H]; ``where``: a bias [B, 1, 1, S] or None."""
         rows, length, _ = qkv.shape
         heads = qkv.view(rows, length, 3, self.config.num_attention_heads, self.config.head_size)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=where)
         return context.transpose(1, 2).reshape(rows, length, -1)
 
     def feed_forward(self, x: Tensor, context: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class Encoder(Weights):
         compiled: Whether the layers are compiled, for inputs of any shape.
     """
 
-    layer = Layer
+    layer: Any = Layer
 
     def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor], compiled: bool = True) -> None:
         groups = [
@@ -114,11 +115,11 @@ class Encoder(Weights):
         x = x + self.weight("embeddings.token_type_embeddings.weight")[0] + positions
         return self.linear(self.norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
 
-    def layers(self, x: Tensor, *attended: object) -> Tensor:
-        """All layers, [..., H] to [..., H]; ``attended`` is what a layer takes besides x."""
+    def layers(self, x: Tensor, where: Any) -> Tensor:
+        """All layers, [..., H] to [..., H]; ``where`` is what their attention takes."""
         for layer_index in range(self.config.num_hidden_layers):
             for layer in self.groups[self.config.group_of_layer(layer_index)]:
-                x = layer(x, *attended)
+                x = layer(x, where)
         return x
 
     def pooled(self, first: Tensor) -> Tensor:
