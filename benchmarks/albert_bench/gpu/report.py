@@ -102,7 +102,7 @@ def markdown(results: dict[str, Any]) -> str:
     parts = [
         "# The engine on a GPU",
         f"{results['gpu']['name']}; {machine['cpu']}, {machine['cpus']} CPUs; Python {machine['python']}, "
-        f"{versions}. {results['date']}, {results['settings']['rounds']} rounds.",
+        f"{versions}. {results['date']}, rounds: {results['settings']['rounds']}.",
         LEGEND,
         f"Rate of a square product of {results['matrix_size']}, median: {rates or 'not measured'}.",
         "## Targets",
