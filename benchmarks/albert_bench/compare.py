@@ -36,7 +36,7 @@ class Plan:
 
 
 def thread_counts(cpus: int, limit: int = MAX_THREADS) -> tuple[int, ...]:
-    """Numbers of threads to measure: powers of two below the number of CPUs, and that number, to the limit."""
+    """Numbers of threads to measure: powers of two below the number of CPUs or the limit, and that number."""
     most = min(cpus, limit)
     return (*(2**power for power in range((most - 1).bit_length())), most)
 
