@@ -15,7 +15,7 @@ from types import FrameType
 
 from albert_runtime import Predictor
 from albert_runtime.artifact.tasks import MULTIPLE_CHOICE, TASKS, Head
-from albert_runtime.backends.gpu import find_gpu
+from albert_runtime.backends.nvidia import find_gpu
 from albert_runtime.errors import AlbertError
 
 from .checkpoint.weights import RandomWeights

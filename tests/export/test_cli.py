@@ -14,7 +14,7 @@ import pytest
 from albert_export.pipeline import export
 from albert_export.variants import VARIANTS
 from albert_runtime.artifact.tasks import LABELLED, MODEL, TASKS, Head
-from albert_runtime.backends import gpu
+from albert_runtime.backends import nvidia
 from albert_runtime.errors import AlbertError
 
 
@@ -279,7 +279,7 @@ def test_a_config_that_cannot_be_read(run, tmp_path):
 
 def test_an_engine_for_a_gpu_that_is_not_there(run, tmp_path, monkeypatch):
     """Refused before anything is exported."""
-    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
+    monkeypatch.setattr(nvidia, "DRIVER", "libcuda.so.none")
     outcome = run("albert-base-v2", "--random-weights", "--tensorrt", "-o", tmp_path)
     assert outcome.code == 1 and "no NVIDIA GPU here" in one_line_error(outcome)
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 
 from albert_bench.seeded import BARE, config_of, write_artifact
 from albert_runtime.artifact.tasks import Head
-from albert_runtime.backends.gpu import Gpu, find_gpu
+from albert_runtime.backends.nvidia import Gpu, find_gpu
 from albert_runtime.errors import BackendError
 
 

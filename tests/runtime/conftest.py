@@ -14,7 +14,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
 from albert_runtime.artifact.tasks import INPUTS, LABELLED, Head
 from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes
-from albert_runtime.backends import gpu
+from albert_runtime.backends import nvidia
 from albert_runtime.files import sha256_file
 
 from .backends.fake_gpu import Driver, Runtime
@@ -184,14 +184,16 @@ def make_task(make_artifact: MakeArtifact, piece_tokenizer: Path, tmp_path: Path
 def driver(monkeypatch):
     """A driver in place of libcuda.so.1."""
     fake, real = Driver(), ctypes.CDLL
-    monkeypatch.setattr(ctypes, "CDLL", lambda name, *more: fake if name == gpu.DRIVER else real(name, *more))
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda name, *more: fake if name == nvidia.DRIVER else real(name, *more)
+    )
     return fake
 
 
 @pytest.fixture
 def no_driver(monkeypatch):
     """A machine without an NVIDIA driver, whatever this one has."""
-    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
+    monkeypatch.setattr(nvidia, "DRIVER", "libcuda.so.none")
 
 
 @pytest.fixture

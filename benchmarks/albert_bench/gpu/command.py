@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import AlbertError, Predictor
-from albert_runtime.backends.gpu import find_gpu
+from albert_runtime.backends.nvidia import find_gpu
 
 from ..check import check
 from ..machine import describe, today

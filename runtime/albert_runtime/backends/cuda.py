@@ -15,7 +15,7 @@ from ..batch.pack import pack
 from ..batch.packed import Int64, ModelLimits
 from ..errors import BackendError, InputError
 from .base import Options, Outputs, import_package, one_line
-from .gpu import Gpu, find_gpu
+from .nvidia import Gpu, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
 from .padded import OutputCollector
 

@@ -12,26 +12,13 @@ import numpy as np
 from .. import _native
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import SUFFIX, Manifest
-from ..artifact.tasks import (
-    HIDDEN_STATES,
-    LAST_HIDDEN_STATE,
-    LOGITS,
-    MASKED_SPAN_LOGIT,
-    POOLED_OUTPUT,
-    PREDICTION_SCORES,
-    QUESTION_ANSWERING,
-    SOP_LOGITS,
-    SPAN_LOGITS,
-)
 from ..batch.packed import Int32, PackedBatch
 from ..errors import ArtifactError, BackendError, WrongSettingError
 from .base import Array, Options, one_line
+from .engine_outputs import Results, ScorePlaces, Wanted, masked_logit
 from .native_cache import PackedFile
 
 _WIDENED = {"fp16": "fp32"}
-_POOLED = frozenset((LOGITS, SOP_LOGITS))
-_PER_TOKEN = frozenset((LOGITS, *SPAN_LOGITS))
-
 _engines: "WeakValueDictionary[tuple[object, ...], _native.Engine]" = WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -76,66 +63,40 @@ class NativeBackend:
         """
         rows, width = batch.shape
         hidden_size, labels = self._config.hidden_size, self._head.num_labels
-        hidden = states = pooled = token_logits = pooled_logits = scores = None
-        if LAST_HIDDEN_STATE in outputs:
-            hidden = np.zeros((rows, width, hidden_size), np.float32)
-        if HIDDEN_STATES in outputs:
+        wanted, found = Wanted.of(outputs, self._head), Results()
+        if wanted.hidden:
+            found.hidden = np.zeros((rows, width, hidden_size), np.float32)
+        if wanted.states:
             count = self._config.num_hidden_layers + 1  # the embeddings come first
-            states = np.zeros((rows, width, count, hidden_size), np.float32)
-        if POOLED_OUTPUT in outputs:
-            pooled = np.empty((rows, hidden_size), np.float32)
-        if not _POOLED.isdisjoint(outputs) and self._head.reads_pooled:
-            pooled_logits = np.empty((rows, labels), np.float32)
-        elif not _PER_TOKEN.isdisjoint(outputs):
-            fill = MASKED_SPAN_LOGIT if self._head.task == QUESTION_ANSWERING else 0
-            token_logits = np.full((rows, width, labels), fill, np.float32)
-        tokens = slots = None
-        if PREDICTION_SCORES in outputs:
-            scores, tokens, slots = self._place_scores(batch, score_tokens)
+            found.states = np.zeros((rows, width, count, hidden_size), np.float32)
+        if wanted.pooled:
+            found.pooled = np.empty((rows, hidden_size), np.float32)
+        if wanted.pooled_logits:
+            found.pooled_logits = np.empty((rows, labels), np.float32)
+        if wanted.token_logits:
+            fill = masked_logit(self._head)
+            found.token_logits = np.full((rows, width, labels), fill, np.float32)
+        places = None
+        if wanted.scores:
+            places = ScorePlaces.of(batch, score_tokens)
+            found.scores = places.room(self._config.vocab_size)
         self._engine.run(
             batch.input_ids,
             batch.positions,
             batch.token_type_ids,
             batch.row_starts,
             batch.masked_first,
-            hidden,
-            pooled,
+            found.hidden,
+            found.pooled,
             self._threads,
-            hidden_states=states,
-            token_logits=token_logits,
-            pooled_logits=pooled_logits,
-            scores=scores,
-            score_tokens=tokens,
-            score_slots=slots,
+            hidden_states=found.states,
+            token_logits=found.token_logits,
+            pooled_logits=found.pooled_logits,
+            scores=found.scores,
+            score_tokens=None if places is None else places.tokens,
+            score_slots=None if places is None else places.slots,
         )
-        results: dict[str, Array | None] = {
-            LAST_HIDDEN_STATE: hidden,
-            HIDDEN_STATES: states,
-            POOLED_OUTPUT: pooled,
-            SOP_LOGITS: pooled_logits,
-        }
-        results[LOGITS] = token_logits if pooled_logits is None else pooled_logits
-        results[PREDICTION_SCORES] = (
-            scores if score_tokens is not None or scores is None else scores.reshape(rows, width, -1)
-        )
-        if token_logits is not None and self._head.task == QUESTION_ANSWERING:
-            for column, name in enumerate(SPAN_LOGITS):
-                results[name] = np.ascontiguousarray(token_logits[..., column])
-        if pooled_logits is not None and batch.choices is not None:
-            results[LOGITS] = pooled_logits.reshape(-1, batch.choices)
-        return {name: results[name] for name in outputs}  # type: ignore[misc]
-
-    def _place_scores(self, batch: PackedBatch, score_tokens: Int32 | None) -> tuple[Array, Int32, Int32]:
-        """Room for the scores, the packed tokens in ascending order and the row of each in that room."""
-        vocabulary = self._config.vocab_size
-        if score_tokens is None:
-            kept = batch.unmasked()
-            cells = batch.padded_indices(batch.shape[1])[kept].astype(np.int32)
-            scores = np.zeros((batch.shape[0] * batch.shape[1], vocabulary), np.float32)
-            return scores, np.flatnonzero(kept).astype(np.int32), cells
-        order = np.argsort(score_tokens, kind="stable")
-        scores = np.empty((len(score_tokens), vocabulary), np.float32)
-        return scores, score_tokens[order], order.astype(np.int32)
+        return found.named(outputs, self._head, batch, score_tokens)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""

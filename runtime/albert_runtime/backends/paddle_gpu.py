@@ -10,7 +10,7 @@ from ..artifact.tasks import INPUTS
 from ..errors import BackendError
 from .base import Options
 from .cuda import TOKENS_PER_PASS, describe
-from .gpu import find_gpu
+from .nvidia import find_gpu
 from .paddle import PaddleBackend
 from .tensorrt_engine import EngineFolder, Profile
 

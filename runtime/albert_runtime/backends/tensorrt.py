@@ -8,7 +8,7 @@ from ..artifact.tasks import INPUTS
 from ..errors import BackendError
 from .base import Options, import_package
 from .cuda import CUDA, CudaBackend, gpu_runtime
-from .gpu import find_gpu
+from .nvidia import find_gpu
 from .onnxruntime import require_graph, usable_version
 from .tensorrt_engine import EngineFolder, Profile, tensorrt_version
 

@@ -25,7 +25,7 @@ from ..batch.packed import ModelLimits, PackedBatch
 from ..errors import BackendError
 from ..files import cache_folder, cache_name, write_atomically
 from .base import Options
-from .gpu import Gpu
+from .nvidia import Gpu
 from .padded import PaddedBackend
 
 _log = logging.getLogger("albert_runtime")

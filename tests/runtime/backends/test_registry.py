@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.backends import gpu
+from albert_runtime.backends import nvidia
 from albert_runtime.backends.base import Options, check_inputs, one_line
 from albert_runtime.backends.padded import DEFAULT_TOKENS_PER_PASS, PaddedBackend
 from albert_runtime.backends.registry import NAMES, available_cpus, choose
@@ -123,7 +123,7 @@ def break_native(monkeypatch):
 
 
 def test_auto_takes_the_engine_where_there_is_no_gpu(artifact, monkeypatch):
-    monkeypatch.setattr(gpu, "DRIVER", "libcuda.so.none")
+    monkeypatch.setattr(nvidia, "DRIVER", "libcuda.so.none")
     backend, skipped = choose("auto", artifact, FP32)
     assert backend.name == "native"
     assert list(skipped) == ["tensorrt", "cuda"]

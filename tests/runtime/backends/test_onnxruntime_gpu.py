@@ -16,7 +16,7 @@ import pytest
 
 from albert_runtime import BackendError, Predictor
 from albert_runtime.artifact.artifact import Artifact
-from albert_runtime.backends import cuda, gpu, tensorrt
+from albert_runtime.backends import cuda, nvidia, tensorrt
 from albert_runtime.backends.registry import NAMES
 from albert_runtime.backends.tensorrt import PROVIDER
 from albert_runtime.backends.tensorrt_engine import NOTE, EngineFolder, Profile
@@ -38,7 +38,7 @@ def choice_program(export_artifact, golden):
 
 
 def test_a_gpu_is_described(driver):
-    assert gpu.find_gpu() == gpu.Gpu("NVIDIA H100", (9, 0), (12, 4))
+    assert nvidia.find_gpu() == nvidia.Gpu("NVIDIA H100", (9, 0), (12, 4))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_drivers_that_are_of_no_use(driver, changes, message):
     for name, value in changes.items():
         setattr(driver, name, value)
     with pytest.raises(BackendError, match=message):
-        gpu.find_gpu()
+        nvidia.find_gpu()
 
 
 def test_without_a_driver_nothing_is_imported(program, no_driver, monkeypatch, caplog):
@@ -208,7 +208,7 @@ def test_a_damaged_note_means_not_built(program, runtime):
 
 def test_the_folder_is_named_by_what_an_engine_depends_on(program):
     manifest = Artifact.open(program).manifest
-    card, profile = gpu.Gpu("NVIDIA H100", (9, 0), (12, 4)), Profile(32, 512)
+    card, profile = nvidia.Gpu("NVIDIA H100", (9, 0), (12, 4)), Profile(32, 512)
     versions = {"onnxruntime": "1.32.0", "tensorrt": "10.9"}
     onnx = replace(manifest.files["onnx"], sha256="0" * 64)
     weights = replace(manifest.files["weights"], sha256="0" * 64)

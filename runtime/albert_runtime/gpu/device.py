@@ -1,0 +1,39 @@
+"""Where kernels run: the first visible GPU, or in tests the CPU, in Triton's interpreter."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .kernels.launch import INTERPRETED
+
+
+class Device:
+    """A GPU with a stream of its own, on which all work of an engine is queued in order."""
+
+    def __init__(self) -> None:
+        self.is_gpu = not INTERPRETED
+        self.torch = torch.device("cuda:0" if self.is_gpu else "cpu")
+        self.stream = torch.cuda.Stream(self.torch) if self.is_gpu else None
+
+    @contextmanager
+    def queueing(self) -> Iterator[None]:
+        """Whatever is started inside is queued on this device's stream, and keeps no gradients."""
+        with torch.no_grad(), torch.cuda.stream(self.stream):
+            yield
+
+    def synchronize(self) -> None:
+        """Wait until all that is queued is done."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
+    def on_host(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A new tensor in the host's memory that copies to and from the GPU need not stage."""
+        return torch.empty(shape, dtype=dtype, pin_memory=self.is_gpu)
+
+    def free_bytes(self) -> int:
+        """Memory of the GPU that this process could still get."""
+        if not self.is_gpu:
+            return 0
+        free, _ = torch.cuda.mem_get_info(self.torch)
+        return free + torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)

@@ -1,0 +1,83 @@
+"""CUDA graphs of whole passes: a short batch's time is that of starting its kernels, and a graph starts all at once."""
+
+from collections import OrderedDict
+
+import torch
+
+from .batch import Capacity, GpuBatch
+from .device import Device
+from .forward import Buffers, Forward, Model, Wanted
+
+# A pass over more tokens takes longer than it takes to start its kernels.
+MOST_TOKENS = 4096
+_LEAST_TOKENS = 16
+_MOST_GRAPHS = 32
+_MOST_BYTES = 512 << 20
+
+
+class CapturedPass:
+    """A pass of a fixed capacity, captured after its first run. It has a batch and buffers of its own."""
+
+    def __init__(self, model: Model, capacity: Capacity, wanted: Wanted, device: Device) -> None:
+        self.batch = GpuBatch(capacity, device.torch)
+        self.buffers = Buffers(model, capacity, device.torch)
+        self._forward = Forward(model, self.buffers, self.batch)
+        self._wanted, self._device = wanted, device
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        """Queue the pass on the current stream."""
+        if self._graph is None:
+            self._forward(self._wanted)  # compiles and loads the kernels too, which cannot be captured
+            if self._device.is_gpu:
+                self._graph = self._capture()
+        else:
+            self._graph.replay()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may use the GPU meanwhile.
+        with torch.cuda.graph(graph, stream=self._device.stream, capture_error_mode="thread_local"):
+            self._forward(self._wanted)
+        return graph
+
+
+class Graphs:
+    """The captured passes of a model, those used last: at most 32, and 512 MB of buffers."""
+
+    def __init__(self, model: Model, device: Device) -> None:
+        self._model, self._device = model, device
+        self._passes: OrderedDict[tuple[Capacity, Wanted], CapturedPass] = OrderedDict()
+
+    def get(self, needed: Capacity, wanted: Wanted) -> CapturedPass | None:
+        """A pass with room for a batch, made when first asked for; None if a graph would not pay, or not fit."""
+        capacity = bucket(needed)
+        size = self._bytes(capacity)
+        if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES:
+            return None
+        key = (capacity, wanted)
+        if key not in self._passes:
+            while self._passes and (
+                len(self._passes) >= _MOST_GRAPHS
+                or size + sum(self._bytes(held) for held, _ in self._passes) > _MOST_BYTES
+            ):
+                self._passes.popitem(last=False)
+            self._passes[key] = CapturedPass(self._model, capacity, wanted, self._device)
+        self._passes.move_to_end(key)
+        return self._passes[key]
+
+    def clear(self) -> None:
+        """Forget all graphs and free their buffers."""
+        self._passes.clear()
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def _bytes(self, capacity: Capacity) -> int:
+        return capacity.tokens * self._model.bytes_per_token()
+
+
+def bucket(needed: Capacity) -> Capacity:
+    """What a graph is captured for to serve a batch: powers of two. Programs that find nothing to do end at once."""
+    tokens = max(_LEAST_TOKENS, 1 << (needed.tokens - 1).bit_length())
+    return Capacity(tokens, min(tokens, 1 << (needed.blocks - 1).bit_length()))

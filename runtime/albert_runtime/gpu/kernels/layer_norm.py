@@ -1,0 +1,78 @@
+"""LayerNorm of rows, and its integers for an int8 product that follows."""
+
+import torch
+import triton
+import triton.language as tl
+
+from .launch import launch, power_of_two
+from .quantize import to_int8, warps_for
+
+
+def layer_norm(
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    epsilon: float,
+    out: torch.Tensor,
+    count: torch.Tensor,
+    quantized: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> None:
+    """LayerNorm of the first ``count`` rows of x [M, H] to out [M, H]; out may be x.
+
+    ``quantized``: (int8 [M, H], float32 [M]) for the results as integers and the scale of each row.
+    """
+    columns = x.shape[1]
+    integers, row_scale = quantized or (None, None)
+    launch(
+        layer_norm_kernel,
+        (x.shape[0],),
+        *(x, scale, shift, out, integers, row_scale, count),
+        X_STRIDE=x.stride(0),
+        OUT_STRIDE=out.stride(0),
+        INTEGERS_STRIDE=0 if integers is None else integers.stride(0),
+        COLUMNS=columns,
+        EPSILON=epsilon,
+        BLOCK=power_of_two(columns),
+        warps=warps_for(columns),
+    )
+
+
+@triton.jit
+def normalize(x, inside, scale, shift, COLUMNS: tl.constexpr, EPSILON: tl.constexpr):
+    """(x - mean) / sqrt(variance + EPSILON) * scale + shift of one row, whose values past the end are 0."""
+    centred = tl.where(inside, x - tl.sum(x, 0) / COLUMNS, 0.0)
+    variance = tl.sum(centred * centred, 0) / COLUMNS
+    return centred / tl.sqrt(variance + EPSILON) * scale + shift
+
+
+@triton.jit
+def layer_norm_kernel(
+    x_start,
+    scale_start,
+    shift_start,
+    out_start,
+    integers_start,
+    row_scale_start,
+    count_start,
+    X_STRIDE: tl.constexpr,
+    OUT_STRIDE: tl.constexpr,
+    INTEGERS_STRIDE: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    EPSILON: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One row of ``layer_norm``."""
+    row = tl.program_id(0).to(tl.int64)
+    if row >= tl.load(count_start):
+        return
+    column = tl.arange(0, BLOCK)
+    inside = column < COLUMNS
+    x = tl.load(x_start + row * X_STRIDE + column, mask=inside, other=0).to(tl.float32)
+    scale = tl.load(scale_start + column, mask=inside, other=0)
+    shift = tl.load(shift_start + column, mask=inside, other=0)
+    result = normalize(x, inside, scale, shift, COLUMNS, EPSILON)
+    tl.store(out_start + row * OUT_STRIDE + column, result.to(out_start.dtype.element_ty), mask=inside)
+    if integers_start is not None:
+        integers, row_scale = to_int8(result)
+        tl.store(integers_start + row * INTEGERS_STRIDE + column, integers, mask=inside)
+        tl.store(row_scale_start + row, row_scale)
