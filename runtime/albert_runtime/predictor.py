@@ -62,19 +62,22 @@ class Predictor(TextAnswers):
 
         Args:
             path: STEM.pdmodel, STEM.json, STEM.onnx, STEM.manifest.json, the stem, or the artifact's folder.
-            backend: ``auto`` takes the first of tensorrt, cuda, native, onnxruntime and paddle that works on
-                this machine; the log and ``info`` say why others were skipped. A name allows no other.
+            backend: ``auto`` takes the first of tensorrt, gpu, cuda, native, onnxruntime and paddle that
+                works on this machine; the log and ``info`` say why others were skipped. A name allows no
+                other.
             precision: What the layers' matrices are multiplied in: ``auto`` (what the artifact was exported
-                in) or, on the C++ engine only, fp32, bf16 or int8. Weights are converted when they are
-                packed, activations as they are computed (int8: one scale per token, no calibration). Sums,
-                LayerNorm, softmax and all inputs and outputs stay float32. The engine widens fp16 to fp32.
+                in); fp32, bf16 or int8 on native (the C++ engine) and gpu; on gpu also fp16, and tf32, which
+                is float32 with products rounded to 10 bits. Weights are converted when they are loaded,
+                activations as they are computed (int8: one scale per token, no calibration). Sums,
+                LayerNorm, softmax and all inputs and outputs stay float32; between its kernels, gpu keeps
+                activations in 16 bits unless the precision is fp32 or tf32. native widens fp16 to fp32.
             device: ``auto``, ``cpu`` or ``gpu``: restricts ``auto`` to backends of that device, and lets
                 paddle run on a GPU.
             num_threads: Threads of one run; None = the CPUs available to this process.
             max_batch: Rows in a pass of a TensorRT engine; None = 32.
             max_length: Tokens in a row of a TensorRT engine; None = the model's positions.
-            max_batch_tokens: For ``submit``, tokens in a batch. None = 128 on the C++ engine. Elsewhere
-                padding counts, and None = 4096, or 16384 on a GPU.
+            max_batch_tokens: For ``submit``, tokens in a batch. None = 128 on native, 16384 on a GPU, else
+                4096. Padding counts, except on native and gpu, which compute none.
             max_queue: For ``submit``, how many requests may be unanswered.
             max_queue_delay: For ``submit``, seconds that a batch which is not full waits for more requests.
             verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
@@ -130,9 +133,9 @@ class Predictor(TextAnswers):
 
                 * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally
                   attention_mask (0 and 1; holes and left padding are allowed) and token_type_ids. Without a
-                  mask, tokens equal to the pad id are masked. On cuda and tensorrt the arrays may be int64
-                  arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in place
-                  and not checked: ids out of range give meaningless results.
+                  mask, tokens equal to the pad id are masked. On gpu, cuda and tensorrt the arrays may be
+                  int64 arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in
+                  place. gpu checks the ids there; on the others, ids out of range give meaningless results.
                 * a list of token-id lists of any lengths; none of their ids is treated as padding.
                 * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
                 * the result of ``pack``; it is not truncated again.
@@ -318,7 +321,7 @@ class Predictor(TextAnswers):
         if run is None:
             raise InputError(
                 f"the batch is on a GPU, which backend {self.backend!r} does not read; "
-                "pass it from the CPU, or use backend='cuda'"
+                "pass it from the CPU, or use backend='gpu'"
             )
         if truncate or positions is not None:
             raise InputError("truncate and positions are for batches on the CPU")
@@ -326,7 +329,7 @@ class Predictor(TextAnswers):
 
     def _new_scheduler(self) -> Scheduler:
         backend, manifest = self._backend, self.manifest
-        usual = backend.tokens_per_pass if isinstance(backend, PaddedBackend) else DEFAULT_TOKENS
+        usual = getattr(backend, "tokens_per_pass", DEFAULT_TOKENS)
         scheduler = self._make_scheduler(
             backend.run,
             max_batch_tokens=usual if self._max_batch_tokens is None else self._max_batch_tokens,

@@ -44,8 +44,8 @@ class Options:
     """How a backend is to run.
 
     ``device``: cpu, gpu, or auto for either. ``max_batch``, ``max_length``: rows and columns a TensorRT
-    engine is built for; None = 32 and the model's positions. ``may_build``: whether it is built where it is
-    not there.
+    engine is built for; None = 32 and the model's positions. ``named``: whether the user asked for this
+    backend by its name; only then is a TensorRT engine built, or a kernel interpreted.
     """
 
     num_threads: int
@@ -53,7 +53,7 @@ class Options:
     device: str = "auto"
     max_batch: int | None = None
     max_length: int | None = None
-    may_build: bool = False
+    named: bool = False
 
 
 def import_package(name: str, extra: str) -> ModuleType:

@@ -15,11 +15,11 @@ from ..batch.pack import pack
 from ..batch.packed import Int64, ModelLimits
 from ..errors import BackendError, InputError
 from .base import Options, Outputs, import_package, one_line
-from .nvidia import Gpu, find_gpu
+from .nvidia import describe, find_gpu
 from .onnxruntime import OnnxRuntimeBackend, Providers, require_graph
 from .padded import OutputCollector
 
-EXTRA = "gpu"
+EXTRA = "cuda"
 INSTALL = f"pip install 'albert-runtime[{EXTRA}]'"
 CUDA: tuple[str, dict[str, str]] = ("CUDAExecutionProvider", {"device_id": "0"})
 # A GPU wants many; so many take 2 GB of attention scores in ALBERT-xxlarge at 512 columns.
@@ -46,9 +46,11 @@ class CudaBackend(OnnxRuntimeBackend):
         self._values = ort.OrtValue
         wanted, found = providers[0][0], self._session.get_providers()
         if wanted not in found:
+            offered = "{}.{}".format(*self.gpu.cuda)
             raise BackendError(
                 f"ONNX Runtime could not load its {wanted} on {self.gpu.name}: "
-                f"a CUDA library is missing or of another version; {INSTALL}"
+                "a CUDA library is missing, of another version, "
+                f"or too new for the driver's CUDA {offered}; {INSTALL}"
             )
 
     def forward(self, inputs: dict[str, Int64], outputs: Sequence[str]) -> list[NDArray[Any]]:
@@ -118,11 +120,6 @@ class CudaBackend(OnnxRuntimeBackend):
     def info(self) -> dict[str, object]:
         """See Backend.info."""
         return {**super().info(), **describe(self.gpu)}
-
-
-def describe(gpu: Gpu) -> dict[str, object]:
-    """A GPU, ready for JSON."""
-    return {"gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
 
 
 def gpu_runtime(provider: str) -> ModuleType:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import BackendError
 
 DRIVER = "libcuda.so.1"
-# What ONNX Runtime's GPU builds of 1.21 and later need.
+# The least that the builds of ONNX Runtime and torch in our extras need; most of them need 13.
 OLDEST_CUDA = (12, 0)
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _MAX_NAME = 256
@@ -53,6 +53,11 @@ def find_gpu() -> Gpu:
     driver.cuDeviceGetName(name, _MAX_NAME, device)
     major, minor = (_attribute(driver, which, device) for which in _CAPABILITY)
     return Gpu(name.value.decode("utf-8", "replace"), (major, minor), cuda)
+
+
+def describe(gpu: Gpu) -> dict[str, object]:
+    """A GPU, ready for JSON."""
+    return {"gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
 
 
 def _attribute(driver: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:

@@ -9,8 +9,8 @@ from ..artifact.artifact import Artifact
 from ..artifact.tasks import INPUTS
 from ..errors import BackendError
 from .base import Options
-from .cuda import TOKENS_PER_PASS, describe
-from .nvidia import find_gpu
+from .cuda import TOKENS_PER_PASS
+from .nvidia import describe, find_gpu
 from .paddle import PaddleBackend
 from .tensorrt_engine import EngineFolder, Profile
 
@@ -57,14 +57,14 @@ class PaddleGpuBackend(PaddleBackend):
         profile = Profile.of(manifest, options)
         versions = {"paddle": paddle.__version__, "tensorrt": ".".join(map(str, version))}
         folder = EngineFolder(manifest, "program", self.gpu, versions, profile)
-        if folder.state == "refused" or (folder.state is None and not options.may_build):
+        if folder.state == "refused" or (folder.state is None and not options.named):
             _log.warning(
                 "%s: Paddle runs without TensorRT: its engine is %s",
                 artifact.stem,
                 folder.state or "not built",
             )
             return
-        folder.prepare(may_build=options.may_build)
+        folder.prepare(may_build=options.named)
         self._profile, self._folder, self.max_rows = profile, folder, profile.rows
         config.switch_ir_optim(True)  # TensorRT takes its part there
         config.set_optim_cache_dir(str(folder.path))

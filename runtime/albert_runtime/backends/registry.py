@@ -9,7 +9,7 @@ from ..artifact.artifact import Artifact
 from ..errors import BackendError, WrongSettingError
 from .base import Backend, Options, one_line
 
-__all__ = ["COMPUTED", "DEVICES", "NAMES", "Backend", "Options", "available_cpus", "check_isa", "choose"]
+__all__ = ["DEVICES", "NAMES", "PRECISIONS", "Backend", "Options", "available_cpus", "check_isa", "choose"]
 
 _log = logging.getLogger("albert_runtime")
 
@@ -17,6 +17,7 @@ _log = logging.getLogger("albert_runtime")
 # Modules are imported when asked for.
 _BACKENDS = {
     ("tensorrt", "gpu"): ("tensorrt", "TensorRtBackend"),
+    ("gpu", "gpu"): ("gpu", "GpuBackend"),
     ("cuda", "gpu"): ("cuda", "CudaBackend"),
     ("native", "cpu"): ("native", "NativeBackend"),
     ("onnxruntime", "cpu"): ("onnxruntime", "OnnxRuntimeBackend"),
@@ -25,10 +26,10 @@ _BACKENDS = {
 }
 NAMES = tuple(dict.fromkeys(name for name, _ in _BACKENDS))
 DEVICES = ("cpu", "gpu")
-ENGINE = "native"
-# What the engine computes in; the others compute what the artifact stores. It widens fp16 to fp32: processors
-# multiply fp16 no faster.
-COMPUTED = ("fp32", "bf16", "int8")
+# What our engines compute in, whatever the artifact stores; the others compute what it stores. The CPU engine
+# widens a stored fp16 to fp32: processors multiply fp16 no faster.
+_COMPUTED = {"gpu": ("fp32", "tf32", "fp16", "bf16", "int8"), "native": ("fp32", "bf16", "int8")}
+PRECISIONS = _COMPUTED["gpu"]
 
 
 def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, dict[str, str]]:
@@ -36,10 +37,9 @@ def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, di
 
     Each refusal is logged in one line. BackendError says what a named backend lacks, or what all lack.
     """
-    known = dict.fromkeys((*COMPUTED, _stored(artifact)))
-    if options.precision not in known:
+    if options.precision not in PRECISIONS:
         raise BackendError(
-            f"precision {options.precision!r} is unknown; choose one of auto, {', '.join(known)}"
+            f"precision {options.precision!r} is unknown; choose one of auto, {', '.join(PRECISIONS)}"
         )
     if options.device not in ("auto", *DEVICES):
         raise BackendError(f"device {options.device!r} is unknown; choose one of auto, {', '.join(DEVICES)}")
@@ -77,12 +77,14 @@ def _build(name: str, artifact: Artifact, options: Options, *, named: bool) -> B
         able = ", ".join(other for other in NAMES if _places(other, options.device))
         raise BackendError(f"{name} does not run on device {options.device!r}; choose one of {able}")
     # A build takes minutes, so only who asks for a backend by name gets one.
-    options = replace(options, device=places[0], may_build=named)
+    options = replace(options, device=places[0], named=named)
     stored = _stored(artifact)
-    if name != ENGINE and options.precision != stored:
+    if options.precision not in (stored, *_COMPUTED.get(name, ())):
+        able = " or ".join(
+            f"backend={other!r}" for other, computed in _COMPUTED.items() if options.precision in computed
+        )
         raise BackendError(
-            f"{name} runs {artifact.stem} in {stored}, as it was exported; "
-            f"precision {options.precision!r} needs backend={ENGINE!r}"
+            f"{name} does not run {artifact.stem}, exported in {stored}, in {options.precision}; use {able}"
         )
     try:
         module_name, class_name = _BACKENDS[name, options.device]

@@ -37,7 +37,7 @@ class TensorRtBackend(CudaBackend):
         self.max_rows = self.profile.rows
         versions = {"onnxruntime": usable_version(ort.__version__), "tensorrt": tensorrt_version()}
         self.folder = EngineFolder(manifest, "onnx", self.gpu, versions, self.profile)
-        self.folder.prepare(may_build=options.may_build)
+        self.folder.prepare(may_build=options.named)
         self.open_on_gpu(ort, artifact, options, [(PROVIDER, self.settings(manifest)), CUDA])
         self.folder.admit(self, artifact, options)
 

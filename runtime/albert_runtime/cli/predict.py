@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from stat import S_ISREG
 
-from ..backends.registry import COMPUTED, NAMES
+from ..backends.registry import NAMES, PRECISIONS
 from ..errors import AlbertError
 from ..predictor import Predictor
 from ..text.embedding import POOLINGS
@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", *COMPUTED),
+        choices=("auto", *PRECISIONS),
         default="auto",
         help="number format in which the native backend multiplies matrices (default: the artifact's)",
     )

@@ -47,7 +47,7 @@ class Capacity:
     @property
     def integers(self) -> int:
         """The size of the block."""
-        return max(where.stop for where in self.slices().values())
+        return int(self.slices()["blocks"].stop)
 
 
 class GpuBatch:
@@ -96,4 +96,4 @@ def write(batch: PackedBatch, capacity: Capacity, block: Int32) -> None:
 
 
 def _blocks_of_rows(batch: PackedBatch) -> Int32:
-    return -(-np.diff(batch.row_starts) // QUERIES)  # type: ignore[no-any-return]
+    return -(-np.diff(batch.row_starts) // QUERIES)

@@ -30,10 +30,3 @@ class Device:
     def on_host(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """A new tensor in the host's memory that copies to and from the GPU need not stage."""
         return torch.empty(shape, dtype=dtype, pin_memory=self.is_gpu)
-
-    def free_bytes(self) -> int:
-        """Memory of the GPU that this process could still get."""
-        if not self.is_gpu:
-            return 0
-        free, _ = torch.cuda.mem_get_info(self.torch)
-        return free + torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)

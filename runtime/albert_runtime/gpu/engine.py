@@ -85,7 +85,7 @@ class GpuEngine:
         part: PackedBatch,
         start: int,
         wanted: Wanted,
-        collector: "_Collector",
+        collector: Collector,
         on_gpu: Mapping[str, torch.Tensor] | None,
     ) -> torch.Tensor:
         """Queue one pass; its ``first_bad``, on the host once all is done."""

@@ -1,4 +1,4 @@
-"""ALBERT over packed tokens: embeddings, the layer in a loop, pooler and classifiers. As csrc/engine/forward.cc."""
+"""ALBERT over packed tokens, as csrc/engine/forward.cc: embeddings, the layer in a loop, the heads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Model:
     def bytes_per_token(self) -> int:
         """Of the buffers of a pass."""
         c, wide = self.config, max(3 * self.config.hidden_size, self.config.intermediate_size)
-        size = self.numbers.activations.itemsize
+        size: int = self.numbers.activations.itemsize
         integers = max(c.hidden_size, c.intermediate_size) + 4 if self.numbers.quantized else 0
         return size * (c.embedding_size + 4 * c.hidden_size + wide) + integers
 
@@ -55,7 +55,7 @@ class Wanted:
 
 
 class Buffers:
-    """Where a pass keeps its activations and results. What one line allocates is never in use twice at a time.
+    """Where a pass keeps its activations and results.
 
     Attributes:
         hidden: [N, H]; input and output of a layer; last the hidden states of the packed tokens.
@@ -135,7 +135,7 @@ class Forward:
         self._quantize(b.hidden, self._all)
 
     def _layer(self, w: LayerWeights, *, first_tokens_only: bool) -> torch.Tensor:
-        """Hidden states to hidden states. Integers of a product's activations, if any, are made just before it."""
+        """Hidden states to hidden states. The integers of a product's activations are made just before it."""
         b, h = self._b, self._config.hidden_size
         qkv = b.wide[:, : 3 * h]
         keys, values = qkv[:, h : 2 * h], qkv[:, 2 * h :]

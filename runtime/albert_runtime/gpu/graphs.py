@@ -1,4 +1,4 @@
-"""CUDA graphs of whole passes: a short batch's time is that of starting its kernels, and a graph starts all at once."""
+"""CUDA graphs of whole passes: starting its kernels is most of a short pass, and a graph starts all at once."""
 
 from collections import OrderedDict
 
@@ -50,7 +50,7 @@ class Graphs:
         self._passes: OrderedDict[tuple[Capacity, Wanted], CapturedPass] = OrderedDict()
 
     def get(self, needed: Capacity, wanted: Wanted) -> CapturedPass | None:
-        """A pass with room for a batch, made when first asked for; None if a graph would not pay, or not fit."""
+        """A pass with room for a batch, made when first asked for; None if a graph would not pay or fit."""
         capacity = bucket(needed)
         size = self._bytes(capacity)
         if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES:
@@ -78,6 +78,6 @@ class Graphs:
 
 
 def bucket(needed: Capacity) -> Capacity:
-    """What a graph is captured for to serve a batch: powers of two. Programs that find nothing to do end at once."""
+    """What the graph for a batch has room for: powers of two. Programs with nothing to do end at once."""
     tokens = max(_LEAST_TOKENS, 1 << (needed.tokens - 1).bit_length())
     return Capacity(tokens, min(tokens, 1 << (needed.blocks - 1).bit_length()))

@@ -22,7 +22,7 @@ class Numbers:
     @property
     def quantized(self) -> bool:
         """Whether the layers' products are of integers."""
-        return self.weights == torch.int8
+        return self.weights is torch.int8
 
 
 PRECISIONS = {

@@ -12,7 +12,7 @@ from .forward import Buffers, Model, score_vocabulary
 from .kernels.rows import scatter_rows
 
 _MOST_SCORE_BYTES = 256 << 20
-# A larger array stays in the memory that the GPU wrote it to. Pages there are locked, so small ones are moved out.
+# A larger array stays where the GPU wrote it. Pages there are locked, so small ones are moved out.
 _MOVED_BYTES = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""An artifact's weights on the GPU: each tensor is read once, converted and laid out as the kernels take it."""
+"""An artifact's weights on the GPU: each tensor is read once, converted, and laid out for the kernels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class Weights:
 
     @classmethod
     def load(cls, path: Path, manifest: Manifest, numbers: Numbers, device: torch.device) -> "Weights":
-        """Read the weight file whose tensor table the manifest holds, checked by whoever read the manifest."""
+        """Read the weight file; whoever read the manifest has checked its tensor table."""
         return _Loader(path, manifest, numbers, device).weights(manifest.config, manifest.head)
 
 
@@ -164,7 +164,9 @@ class _Loader:
 
     def _stored(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]
-        raw = np.array(self._file[tensor.offset : tensor.offset + tensor.length])  # tensors lie at odd offsets
+        raw = np.array(
+            self._file[tensor.offset : tensor.offset + tensor.length]
+        )  # tensors lie at odd offsets
         return torch.from_numpy(raw).view(_TYPES[tensor.dtype]).reshape(tensor.shape)
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:

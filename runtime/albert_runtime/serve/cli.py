@@ -173,8 +173,8 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision",
         default="auto",
-        help="number format in which the native backend multiplies matrices: fp32, bf16 or int8; auto is the "
-        "format the artifact was exported in (default: auto)",
+        help="number format in which matrices are multiplied: fp32, bf16 or int8 on native and gpu, "
+        "also fp16 and tf32 on gpu; auto is the format the artifact was exported in (default: auto)",
     )
     group.add_argument(
         "--threads",

@@ -25,7 +25,7 @@ class _Tile:
 
 # How many queries make one block of a row, in every tile.
 QUERIES = 64
-# By the columns of a head, rounded up to a power of two: what fits the registers and shared memory of a program.
+# By the columns of a head, rounded up to a power of two: what fits registers and shared memory.
 _TILES_16 = {64: _Tile(QUERIES, 64, 4, 3), 128: _Tile(QUERIES, 64, 4, 3), 256: _Tile(QUERIES, 32, 8, 2)}
 _TILES_32 = {64: _Tile(QUERIES, 32, 8, 2), 128: _Tile(QUERIES, 32, 8, 2), 256: _Tile(QUERIES, 16, 8, 1)}
 MOST_COLUMNS = 256
@@ -161,8 +161,12 @@ def attention_kernel(
     for start in range(0, count, KEYS):
         in_row = key < count - start
         offset = (start + key).to(tl.int64) * KEY_STRIDE
-        k = tl.load(k_at + offset[None, :] + column[:, None], mask=in_row[None, :] & in_head[:, None], other=0)
-        v = tl.load(v_at + offset[:, None] + column[None, :], mask=in_row[:, None] & in_head[None, :], other=0)
+        k = tl.load(
+            k_at + offset[None, :] + column[:, None], mask=in_row[None, :] & in_head[:, None], other=0
+        )
+        v = tl.load(
+            v_at + offset[:, None] + column[None, :], mask=in_row[:, None] & in_head[None, :], other=0
+        )
         if WIDEN:
             k, v = k.to(tl.float32), v.to(tl.float32)
         scores = tl.dot(q, k, input_precision=PRODUCTS) * SCALE

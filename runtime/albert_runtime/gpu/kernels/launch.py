@@ -11,7 +11,7 @@ INTERPRETED: bool = triton.knobs.runtime.interpret
 def launch(
     kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, stages: int = 3, **constants: Any
 ) -> None:
-    """Start ``kernel`` on a grid of programs of ``warps`` warps, loads ``stages`` steps ahead of their use."""
+    """Start a grid of programs of ``warps`` warps each; their loops load ``stages`` steps ahead."""
     # Which sums and products the compiler fuses is said, not left to the default of a version.
     kernel[grid](*arguments, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants)
 

@@ -51,11 +51,11 @@ _TILES = {
     torch.bfloat16: _Tile(128, 128, 64, 8, 3),
     torch.int8: _Tile(128, 128, 128, 8, 3),
 }
-# A tile twice as wide loads a quarter less for a product. It leaves processors idle where there are few columns, and runs
-# out of registers with a residual or integers.
+# A tile twice as wide loads a quarter less for a product. It leaves processors idle where columns are few,
+# and runs out of registers with a residual or integers.
 _WIDE = 256
 _LEAST_WIDE_COLUMNS = 2048
-# Tiles of so many row blocks are computed one after another, so that they find each other's weights in the cache.
+# The tiles of so many row blocks run one after another, and find each other's weights in the cache.
 _ROW_BLOCKS = 8
 
 
@@ -181,7 +181,9 @@ def linear_kernel(
     result = sums.to(tl.float32)
     if weight_type == tl.int8:
         row_scale = tl.load(x_scale_start + first_row + read_row)
-        result = result * row_scale[:, None] * tl.load(weight_scale_start + first_column + read_column)[None, :]
+        result = (
+            result * row_scale[:, None] * tl.load(weight_scale_start + first_column + read_column)[None, :]
+        )
     result = activate(result + tl.load(bias_start + first_column + read_column)[None, :], ACTIVATION)
     if residual_start is not None:
         residual = residual_start + first_row * RESIDUAL_STRIDE + first_column

@@ -1,4 +1,4 @@
-"""Rows of floats as int8 and a scale for each row, as the CPU engine has them (csrc/kernels/quantize_rows.cc)."""
+"""Rows of floats as int8 with a scale for each row, as csrc/kernels/quantize_rows.cc rounds them."""
 
 import torch
 import triton
@@ -17,9 +17,7 @@ def warps_for(columns: int) -> int:
     return min(max(power_of_two(columns) // 256, 1), 16)
 
 
-def quantize_rows(
-    x: torch.Tensor, integers: torch.Tensor, scale: torch.Tensor, count: torch.Tensor
-) -> None:
+def quantize_rows(x: torch.Tensor, integers: torch.Tensor, scale: torch.Tensor, count: torch.Tensor) -> None:
     """The first ``count`` rows of x [M, K] to ``integers`` int8 [M, K] and ``scale`` float32 [M]."""
     columns = x.shape[1]
     launch(
