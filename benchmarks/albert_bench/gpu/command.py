@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gpu, device = find_device(tiny=options.tiny)
         from .rates import MatrixRate  # noqa: PLC0415  (imports torch, which may be missing)
 
-        cases, timing = (SHORT, Timing(1, 0.0)) if options.tiny else (FULL, Timing(5, 0.2))
+        cases, timing = (SHORT, Timing(1, 0.0)) if options.tiny else (FULL, Timing(5, 0.1))
         results = measure(cases, timing, options, device, MatrixRate(device), gpu)
     except (AlbertError, ImportError, OSError) as error:
         return report_error(str(error), 1)

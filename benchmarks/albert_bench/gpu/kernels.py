@@ -18,7 +18,6 @@ from ..seeded import seeded_artifact
 from .cases import BASE
 
 _PROGRAM = "python -m albert_bench.gpu.kernels"
-_NCU = ("ncu", "/usr/local/cuda/bin/ncu")
 # Names without parameters, as --kernel-name takes them.
 _NCU_OPTIONS = ("--profile-from-start", "off", "--target-processes", "all", "--print-kernel-base", "function")
 _TIME = "gpu__time_duration.sum"
@@ -96,7 +95,7 @@ def markdown(times: Sequence[KernelTime]) -> str:
 
 def _ncu(options: Sequence[str], command: Sequence[str]) -> str:
     """What ncu prints of the part of the command that asks to be profiled."""
-    program = next((found for found in map(shutil.which, _NCU) if found), None)
+    program = shutil.which("ncu")
     if program is None:
         raise AlbertError("ncu is not installed; it comes with NVIDIA's CUDA toolkit")
     run = subprocess.run(
