@@ -21,7 +21,9 @@ def gpu_check(tmp_path):
         programs = tmp_path / "bin"
         write_script(programs / "nvidia-smi", nvidia_smi)
         environment = {**os.environ, "PYTHON": str(python), "PATH": f"{programs}:{os.environ['PATH']}"}
-        done = subprocess.run([SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
         summary = tmp_path / "out" / "summary.md"
         lines = summary.read_text(encoding="utf-8").splitlines()[2:] if summary.exists() else []
         rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]

@@ -8,7 +8,7 @@ import pytest
 from albert_bench.gpu.cases import FULL, LARGE_BATCH, Work
 from albert_bench.gpu.fidelity import allowed
 from albert_bench.gpu.kernels import KernelTime, kernel_times, markdown
-from albert_bench.gpu.report import fastest_forms, figures
+from albert_bench.gpu.report import fastest_batchings, figures
 from albert_bench.gpu.targets import TARGETS, target_rows
 from albert_bench.rounds import Times
 from albert_bench.workload import uniform
@@ -16,7 +16,7 @@ from albert_export.verify import Errors
 
 
 def run(name, form="whole", seconds=(0.5,)):
-    return SimpleNamespace(entrant=SimpleNamespace(name=name), form=form, seconds=list(seconds))
+    return SimpleNamespace(contender=SimpleNamespace(name=name), batching=form, seconds=list(seconds))
 
 
 def test_figures_are_of_the_same_round():
@@ -49,7 +49,7 @@ def test_the_fastest_form_of_each_counts():
             {"name": "other", "form": "whole", "fault": "never ran"},
         ]
     }
-    assert [(one["name"], one["form"]) for one in fastest_forms(work)] == [
+    assert [(one["name"], one["form"]) for one in fastest_batchings(work)] == [
         ("engine", "whole"),
         ("torch", "graph"),
     ]

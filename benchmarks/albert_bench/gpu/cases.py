@@ -1,4 +1,4 @@
-"""What is measured: models, workloads and entrants; and on a tiny model, to see that all of it runs."""
+"""What is measured: models, workloads and contenders; and on a tiny model, to see that all of it runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Case:
         variant: The model.
         work: What is asked.
         precisions: Those of the engine; the first is the one that others are compared with.
-        torch: Which of torch's entrants take part, in bfloat16.
+        torch: Which of torch's contenders take part, in bfloat16.
         with_onnxruntime: Whether ONNX Runtime on CUDA and TensorRT takes part.
     """
 

@@ -19,13 +19,13 @@ from albert_runtime.backends.nvidia import find_gpu
 from ..check import check
 from ..machine import describe, today
 from ..output import log, report_error, write_json
-from ..peers.base import HIDDEN, POOLED, Answer
+from ..peers.base import ENGINE, HIDDEN, POOLED, Answer
 from ..rounds import run_rounds
 from ..seeded import config_of, seeded_artifact
 from ..workload import Rows
 from .cases import FULL, SHORT, Call, Case, Work
-from .entrants import Entrant, start
-from .report import figures, markdown, package_versions
+from .contenders import GpuContender, start
+from .report import faults_of, figures, markdown, package_versions
 
 _PROGRAM = "python -m albert_bench.gpu"
 _CHECKED_ROWS = 4
@@ -43,11 +43,11 @@ class Timing:
 
 
 @dataclass
-class EntrantRun:
-    """An entrant in one form on one workload, and the seconds of each of its calls."""
+class ContenderRun:
+    """A contender in one batching on one workload, and the seconds of each of its calls."""
 
-    entrant: Entrant
-    form: str
+    contender: GpuContender
+    batching: str
     call: Call
     rows: Rows
     pooled_only: bool
@@ -57,12 +57,12 @@ class EntrantRun:
     @property
     def precision(self) -> str:
         """Whose matrix rate it is compared with."""
-        return self.entrant.precision
+        return self.contender.precision
 
     @property
     def group(self) -> str:
-        """The entrant; its fastest form counts."""
-        return self.entrant.name
+        """The contender; its fastest batching counts."""
+        return self.contender.name
 
     def turn(self) -> float:
         """Repeat the call for a while; its median seconds."""
@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AlbertError, ImportError, OSError) as error:
         return report_error(str(error), 1)
     print(markdown(results), end="")
-    wrong = [text for model in results["models"] for text in _engine_faults(model)]
+    faults = [fault for model in results["models"] for fault in faults_of(model)]
+    wrong = [text for name, text in faults if name.startswith(ENGINE)]
     return report_error("; ".join(wrong), 1) if wrong else 0
 
 
@@ -142,47 +143,51 @@ def measure(
     }
     for case in cases:
         reference = Predictor(seeded_artifact(options.models, case.variant), backend="native")
-        entrants, absent = start(case, options.models, device)
+        contenders, absent = start(case, options.models, device)
         model: dict[str, Any] = {
             "name": case.variant,
-            "compared_with": case.precisions[0],
             "absent": absent,
             "work": [],
         }
         results["models"].append(model)
         for work in case.work:
-            model["work"].append(_measure(case, work, entrants, reference, timing, rate))
+            model["work"].append(_measure(case, work, contenders, reference, timing, rate))
             write_json(results, options.output / "gpu.json")
             (options.output / "gpu.md").write_text(markdown(results), encoding="utf-8")
     return results
 
 
 def _measure(
-    case: Case, work: Work, entrants: Sequence[Entrant], reference: Predictor, timing: Timing, rate: Any
+    case: Case,
+    work: Work,
+    contenders: Sequence[GpuContender],
+    reference: Predictor,
+    timing: Timing,
+    rate: Any,
 ) -> dict[str, Any]:
     config = config_of(case.variant)
     rows = work.workload.rows(config)
     chosen = sorted({int(i) for i in np.linspace(0, len(rows) - 1, _CHECKED_ROWS)})
     some = [rows[i] for i in chosen]
     expected = _by_row(reference.run(some, outputs=[POOLED] if work.pooled_only else None), some)
-    runs: list[EntrantRun] = []
+    runs: list[ContenderRun] = []
     faults: list[dict[str, str]] = []
-    for entrant in entrants:
-        for form, call in entrant.forms(work.workload).items():
-            log(f"{case.variant}, {work.name}: checking {entrant.name}, {form}")
+    for contender in contenders:
+        for batching, call in contender.batchings(work.workload).items():
+            log(f"{case.variant}, {work.name}: checking {contender.name}, {batching}")
             try:
                 answer = call(rows, work.pooled_only)
                 found = _by_row({name: values[chosen] for name, values in answer.items()}, some)
-                fault = check(expected, found, _CHECKED_AS.get(entrant.precision, "bf16")).fault
+                fault = check(expected, found, _CHECKED_AS.get(contender.precision, "bf16")).fault
             except Exception as error:  # whatever a library raises is its own fault, and the others go on
                 fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             if fault is None:
                 runs.append(
-                    EntrantRun(entrant, form, call, rows, work.pooled_only, timing.turn_seconds),
+                    ContenderRun(contender, batching, call, rows, work.pooled_only, timing.turn_seconds)
                 )
             else:
-                log(f"{entrant.name}, {form} is left out: {fault}")
-                faults.append({"name": entrant.name, "form": form, "fault": fault})
+                log(f"{contender.name}, {batching} is left out: {fault}")
+                faults.append({"name": contender.name, "form": batching, "fault": fault})
     log(f"{case.variant}, {work.name}: timing")
     times = run_rounds(runs, timing.rounds, timing.trial_rounds, rate, Exception)
     flops = work.workload.flops(config, pooled_only=work.pooled_only)
@@ -200,16 +205,6 @@ def _by_row(answer: Answer, rows: Rows) -> list[Answer]:
         {name: values[i, : len(row)] if name == HIDDEN else values[i] for name, values in answer.items()}
         for i, row in enumerate(rows)
     ]
-
-
-def _engine_faults(model: dict[str, Any]) -> list[str]:
-    """What is wrong with the engine on one model, a line each."""
-    found = [f"{name}: {reason}" for name, reason in model["absent"].items() if name.startswith("engine")]
-    for work in model["work"]:
-        for one in (*work["faults"], *(e for e in work["entrants"] if "fault" in e)):
-            if one["name"].startswith("engine"):
-                found.append(f"{one['name']}, {work['work']}: {one['fault']}")
-    return found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The figures of each entrant, and all of them as Markdown, with the targets beside what was measured."""
+"""The figures of each contender, and all of them as Markdown, with the targets beside what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..report import table
 from ..rounds import Times
 from ..stats import ratios, spread
-from .entrants import Entrant, engine_name
+from .contenders import GpuContender, engine_name
 from .targets import target_rows
 
 _PACKAGES = ("torch", "triton", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt")
@@ -19,14 +19,14 @@ LEGEND = (
     "are those of all calls. Share: operations that the outputs need, without padding, over the rate of one "
     "large square product by torch (cuBLAS) in the same precision, probed before each turn. A pooled output "
     "needs little of the last layer; peers compute all of it. Ratio: time over the engine's in the first of "
-    "its precisions, in the same round (p10-p90); above 1 the engine is faster. Of an entrant's forms the "
-    "fastest is shown."
+    "its precisions, in the same round (p10-p90); above 1 the engine is faster. Of each contender the "
+    "fastest batching is shown."
 )
 
 
 class _Run(Protocol):
-    entrant: Entrant
-    form: str
+    contender: GpuContender
+    batching: str
     seconds: list[float]
 
 
@@ -47,17 +47,17 @@ def figures(
     """What was measured of each run.
 
     Args:
-        runs: The entrants in their forms.
+        runs: The contenders in their batchings.
         times: What ``run_rounds`` measured of them.
         tokens: Tokens of the workload.
         flops: Operations that its outputs need.
         precision: That of the engine which the others are compared with.
     """
     name = engine_name(precision)
-    engine = next((t for run, t in zip(runs, times, strict=True) if run.entrant.name == name), None)
+    engine = next((t for run, t in zip(runs, times, strict=True) if run.contender.name == name), None)
     found = []
     for run, mine in zip(runs, times, strict=True):
-        one: dict[str, Any] = {"name": run.entrant.name, "form": run.form, "calls": len(run.seconds)}
+        one: dict[str, Any] = {"name": run.contender.name, "form": run.batching, "calls": len(run.seconds)}
         if mine.fault is not None:
             one["fault"] = mine.fault
         if mine.seconds:
@@ -74,8 +74,8 @@ def figures(
     return found
 
 
-def fastest_forms(work: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each entrant's fastest form of one workload, the fastest entrant first."""
+def fastest_batchings(work: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each contender's fastest batching of one workload, the fastest contender first."""
     best: dict[str, dict[str, Any]] = {}
     for one in work["entrants"]:
         if "tokens_per_second" not in one or "fault" in one:
@@ -84,6 +84,15 @@ def fastest_forms(work: dict[str, Any]) -> list[dict[str, Any]]:
         if rival is None or _speed(one) > _speed(rival):
             best[one["name"]] = one
     return sorted(best.values(), key=_speed, reverse=True)
+
+
+def faults_of(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who did not take part or was wrong, on one model: the contender's name, and what happened in a line."""
+    for name, reason in model["absent"].items():
+        yield name, f"{name}: {reason}"
+    for work in model["work"]:
+        for one in (*work["faults"], *(run for run in work["entrants"] if "fault" in run)):
+            yield one["name"], f"{one['name']}, {work['work']}, {one['form']}: {one['fault']}"
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -95,7 +104,7 @@ def markdown(results: dict[str, Any]) -> str:
         for precision, probes in results["matrix_ops"].items()
     )
     best = {
-        (model["name"], work["work"]): fastest_forms(work)
+        (model["name"], work["work"]): fastest_batchings(work)
         for model in results["models"]
         for work in model["work"]
     }
@@ -116,7 +125,8 @@ def markdown(results: dict[str, Any]) -> str:
                 f"### {work['work']}: {work['tokens']:,} tokens",
                 _table(best[model["name"], work["work"]]),
             ]
-        parts += _left_out(model)
+        faults = [f"* {text}" for _, text in faults_of(model)]
+        parts += ["Left out:\n\n" + "\n".join(faults)] if faults else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,9 +134,9 @@ def _speed(one: dict[str, Any]) -> float:
     return float(one["tokens_per_second"]["median"])
 
 
-def _table(entrants: Sequence[dict[str, Any]]) -> str:
+def _table(contenders: Sequence[dict[str, Any]]) -> str:
     rows = []
-    for one in entrants:
+    for one in contenders:
         share = f"{100 * one['share']['median']:.1f} %" if "share" in one else "-"
         ratio = one.get("ratio")
         compared = f"{ratio['median']:.2f} ({ratio['p10']:.2f}-{ratio['p90']:.2f})" if ratio else "-"
@@ -141,12 +151,4 @@ def _table(entrants: Sequence[dict[str, Any]]) -> str:
                 compared,
             ]
         )
-    return table(("entrant", "form", "tokens/s", "share", "p50, ms", "p99, ms", "ratio"), rows, 2)
-
-
-def _left_out(model: dict[str, Any]) -> list[str]:
-    lines = [f"* {name}: {reason}" for name, reason in model["absent"].items()]
-    for work in model["work"]:
-        for one in (*work["faults"], *(e for e in work["entrants"] if "fault" in e)):
-            lines.append(f"* {one['name']}, {work['work']}, {one['form']}: {one['fault']}")
-    return ["Left out:\n\n" + "\n".join(lines)] if lines else []
+    return table(("contender", "batching", "tokens/s", "share", "p50, ms", "p99, ms", "ratio"), rows, 2)

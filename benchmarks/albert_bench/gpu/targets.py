@@ -6,9 +6,9 @@ from typing import Any
 
 from ..peers.base import ENGINE
 from .cases import BASE, LARGE_BATCH, LARGEST, MIXED_BATCH, ONE_REQUEST, Work
-from .entrants import engine_name
+from .contenders import engine_name
 
-# (model, work) -> each entrant's figures in its fastest form.
+# (model, work) -> each contender's figures in its fastest batching.
 Found = Mapping[tuple[str, str], Sequence[dict[str, Any]]]
 
 _ENGINE = engine_name("bf16")
@@ -22,7 +22,7 @@ class Target:
         what: The figure, in words.
         model: The model.
         work: The workload.
-        value: Takes the figure from those of all entrants; None if it was not measured.
+        value: Takes the figure from those of all contenders; None if it was not measured.
         bound: What it shall be at least, or less than if ``below``.
         shown: How a figure is written.
         below: Whether less is better.
@@ -50,8 +50,8 @@ class Target:
 def _figure(*keys: str) -> Callable[[Sequence[dict[str, Any]]], float | None]:
     """A figure of the engine, by its keys in the results."""
 
-    def value(entrants: Sequence[dict[str, Any]]) -> float | None:
-        found: Any = next((one for one in entrants if one["name"] == _ENGINE), None)
+    def value(contenders: Sequence[dict[str, Any]]) -> float | None:
+        found: Any = next((one for one in contenders if one["name"] == _ENGINE), None)
         for key in keys:
             found = None if found is None else found.get(key)
         return None if found is None else float(found)
@@ -59,10 +59,10 @@ def _figure(*keys: str) -> Callable[[Sequence[dict[str, Any]]], float | None]:
     return value
 
 
-def _over_best_peer(entrants: Sequence[dict[str, Any]]) -> float | None:
+def _over_best_peer(contenders: Sequence[dict[str, Any]]) -> float | None:
     """The fastest peer's time over the engine's."""
     peers = [
-        one["ratio"]["median"] for one in entrants if not one["name"].startswith(ENGINE) and "ratio" in one
+        one["ratio"]["median"] for one in contenders if not one["name"].startswith(ENGINE) and "ratio" in one
     ]
     return min(peers, default=None)
 

@@ -98,6 +98,9 @@ class Encoder(Weights):
         super().__init__(config, tensors)
         self.groups = [[self.layer(config, layer).eval() for layer in group] for group in groups]
         if compiled:
+            layers = config.num_hidden_groups * config.inner_group_num
+            # All encoders of a process share this budget; beyond it torch would run them uncompiled.
+            torch._dynamo.config.recompile_limit += _GRAPHS_PER_LAYER * layers
             self.groups = [[torch.compile(layer, dynamic=True) for layer in group] for group in self.groups]
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -137,10 +140,8 @@ class Compiled:
         torch._inductor.config.freezing = True
         artifact = Artifact.open(job.artifact)
         assert artifact.manifest is not None
-        config = artifact.manifest.config
-        layers = config.num_hidden_groups * config.inner_group_num
-        torch._dynamo.config.recompile_limit = _GRAPHS_PER_LAYER * layers
-        self._encoder = Encoder(config, read_tensors(artifact, _TYPES[job.contender.precision]))
+        tensors = read_tensors(artifact, _TYPES[job.contender.precision])
+        self._encoder = Encoder(artifact.manifest.config, tensors)
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""

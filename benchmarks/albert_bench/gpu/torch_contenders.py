@@ -22,14 +22,14 @@ class PaddedTorch:
         self._encoder, self._device = encoder, device
         self._graphs: dict[tuple[int, int], tuple[Tensor, torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
 
-    def forms(self, workload: Workload) -> dict[str, Call]:
+    def batchings(self, workload: Workload) -> dict[str, Call]:
         """The ways to run a workload, of which the fastest counts."""
-        forms: dict[str, Call] = {"whole": self._whole}
+        batchings: dict[str, Call] = {"whole": self._whole}
         if workload.is_mixed:
-            forms |= {f"buckets of {size}": self._in_buckets(size) for size in _BUCKETS}
+            batchings |= {f"buckets of {size}": self._in_buckets(size) for size in _BUCKETS}
         elif self._device == "cuda":
-            forms["graph"] = self._graphed
-        return forms
+            batchings["graph"] = self._graphed
+        return batchings
 
     def _whole(self, rows: Rows, pooled_only: bool) -> Answer:
         return _to_host(*self._forward(rows), pooled_only)
@@ -86,12 +86,12 @@ class PackedTorch:
     def __init__(self, encoder: PackedEncoder, device: str) -> None:
         self._encoder, self._device = encoder, device
 
-    def forms(self, workload: Workload) -> dict[str, Call]:
+    def batchings(self, workload: Workload) -> dict[str, Call]:
         """The ways to run a workload, of which the fastest counts."""
-        forms: dict[str, Call] = {"whole": self._whole}
+        batchings: dict[str, Call] = {"whole": self._whole}
         if workload.is_mixed:
-            forms["sorted"] = self._sorted
-        return forms
+            batchings["sorted"] = self._sorted
+        return batchings
 
     def _whole(self, rows: Rows, pooled_only: bool) -> Answer:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))

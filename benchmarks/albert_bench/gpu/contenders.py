@@ -20,18 +20,18 @@ _ONNXRUNTIME = (("fp32", "tf32"), ("fp16", "fp16"), ("int8", "int8"))
 
 
 @dataclass(frozen=True)
-class Entrant:
+class GpuContender:
     """A library in one precision.
 
     Attributes:
         name: Library and precision.
         precision: The one whose matrix rate it is compared with.
-        forms: The ways to run a workload, by name; the fastest counts.
+        batchings: The ways to run a workload, by name; the fastest counts.
     """
 
     name: str
     precision: str
-    forms: Callable[[Workload], dict[str, Call]]
+    batchings: Callable[[Workload], dict[str, Call]]
 
     @property
     def is_engine(self) -> bool:
@@ -44,8 +44,8 @@ def engine_name(precision: str) -> str:
     return f"{ENGINE} {precision}"
 
 
-def start(case: Case, models: Path, device: str) -> tuple[list[Entrant], dict[str, str]]:
-    """Load the entrants of a case.
+def start(case: Case, models: Path, device: str) -> tuple[list[GpuContender], dict[str, str]]:
+    """Load the contenders of a case.
 
     Args:
         case: What is measured.
@@ -53,15 +53,15 @@ def start(case: Case, models: Path, device: str) -> tuple[list[Entrant], dict[st
         device: Where torch runs: cuda, or cpu to see that everything works.
 
     Returns:
-        The entrants, the engine first, and the reason for each that cannot take part.
+        The contenders, the engine first, and the reason for each that cannot take part.
     """
-    entrants: list[Entrant] = []
+    contenders: list[GpuContender] = []
     absent: dict[str, str] = {}
 
-    def add(name: str, load: Callable[[], Entrant]) -> bool:
+    def add(name: str, load: Callable[[], GpuContender]) -> bool:
         log(f"{case.variant}, {name}: starting")
         try:
-            entrants.append(load())
+            contenders.append(load())
         except (AlbertError, ImportError, RuntimeError) as error:
             absent[name] = " ".join(str(error).split())
             log(f"{name} is left out: {absent[name]}")
@@ -78,39 +78,39 @@ def start(case: Case, models: Path, device: str) -> tuple[list[Entrant], dict[st
         for stored, multiplied in _ONNXRUNTIME:
             name = f"{backend} {stored}"
 
-            def load() -> Entrant:
+            def load() -> GpuContender:
                 artifact = seeded_artifact(models, case.variant, stored)  # noqa: B023
                 return _predictor(name, artifact, backend, "auto", multiplied)  # noqa: B023
 
             if not add(name, load):
                 break
-    return entrants, absent
+    return contenders, absent
 
 
-def _predictor(name: str, path: Path, backend: str, precision: str, multiplied: str) -> Entrant:
+def _predictor(name: str, path: Path, backend: str, precision: str, multiplied: str) -> GpuContender:
     predictor = Predictor(path, backend=backend, precision=precision, max_batch=_MAX_ROWS)
 
     def call(rows: Rows, pooled_only: bool) -> Answer:
         return predictor.run(rows, outputs=[POOLED] if pooled_only else None)
 
-    return Entrant(name, multiplied, lambda workload: {"whole": call})
+    return GpuContender(name, multiplied, lambda workload: {"whole": call})
 
 
-def _torch(name: str, path: Path, kind: str, device: str) -> Entrant:
+def _torch(name: str, path: Path, kind: str, device: str) -> GpuContender:
     import torch  # noqa: PLC0415  (slow to import, and may be missing)
 
     from ..peers.torch_packed import PackedEncoder  # noqa: PLC0415
     from ..peers.torch_peer import Encoder, read_tensors  # noqa: PLC0415
-    from .torch_entrants import PackedTorch, PaddedTorch  # noqa: PLC0415
+    from .torch_contenders import PackedTorch, PaddedTorch  # noqa: PLC0415
 
     artifact = Artifact.open(path)
     assert artifact.manifest is not None
     tensors = {key: values.to(device) for key, values in read_tensors(artifact, torch.bfloat16).items()}
     # To compile for a CPU takes a minute and shows nothing.
     config, compiled = artifact.manifest.config, device == "cuda"
-    entrant: PaddedTorch | PackedTorch
+    contender: PaddedTorch | PackedTorch
     if kind == SDPA:
-        entrant = PaddedTorch(Encoder(config, tensors, compiled), device)
+        contender = PaddedTorch(Encoder(config, tensors, compiled), device)
     else:
-        entrant = PackedTorch(PackedEncoder(config, tensors, compiled), device)
-    return Entrant(name, _TORCH_PRECISION, entrant.forms)
+        contender = PackedTorch(PackedEncoder(config, tensors, compiled), device)
+    return GpuContender(name, _TORCH_PRECISION, contender.batchings)
