@@ -22,13 +22,21 @@ from albert_export.cli import main
 from albert_export.variants import VARIANTS
 from albert_runtime import _native
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.backends.nvidia import find_gpu
 from albert_runtime.backends.registry import available_cpus
+from albert_runtime.errors import BackendError
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 # What the largest export of a test takes: a worker is started only where that much memory is there for it.
 WORKER_BYTES = 4 * 2**30
 MATH_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+try:
+    find_gpu()
+except BackendError:
+    # Triton reads this when it is imported: its kernels then run on the CPU.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 ExportArtifact = Callable[..., Path]
 MakeOnce = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""PaddleNLP's own numbers: every golden case on every backend."""
+"""PaddleNLP's own numbers: every golden case on every backend; ``gpu`` interpreted where there is no GPU."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def case(request, golden, export_artifact):
     return export_artifact(golden / request.param), inputs, arrays
 
 
-@pytest.mark.parametrize("backend", ["native", "onnxruntime", "paddle"])
+@pytest.mark.parametrize("backend", ["native", "gpu", "onnxruntime", "paddle"])
 def test_the_numbers_of_paddlenlp(case, backend):
     program, inputs, expected = case
     answer = Predictor(program, backend=backend).run(inputs)
@@ -42,7 +42,7 @@ def test_the_numbers_of_paddlenlp(case, backend):
         np.testing.assert_allclose(answer[name], values, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize("backend", ["native", "onnxruntime", "paddle"])
+@pytest.mark.parametrize("backend", ["native", "gpu", "onnxruntime", "paddle"])
 def test_scores_at_positions(golden, export_artifact, backend):
     with np.load(golden / "masked-lm" / "io.npz") as file:
         arrays = dict(file)

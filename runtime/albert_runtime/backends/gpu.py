@@ -34,7 +34,7 @@ _lock = threading.Lock()
 
 
 class GpuBackend:
-    """Runs packed tokens on the first visible GPU. Predictors of one artifact and precision share an engine."""
+    """Runs packed tokens on the first visible GPU. Predictors of one artifact and precision share it."""
 
     name = "gpu"
     tokens_per_pass = 16384  # enough to fill any GPU, for requests that the scheduler joins

@@ -1,4 +1,4 @@
-"""CUDA graphs of whole passes: starting its kernels is most of a short pass, and a graph starts all at once."""
+"""CUDA graphs of whole passes: starting the kernels is most of a short pass; a graph starts all at once."""
 
 from collections import OrderedDict
 
