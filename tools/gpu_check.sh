@@ -63,8 +63,9 @@ on_gpu() {  # on_gpu NAME SECONDS COMMAND...: a step that a dry run cannot take
 }
 
 tiny=()
-tests=(-q -p no:cacheprovider -p xdist.plugin)
-export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1  # a plugin that happens to be here may warn, and warnings are errors
+# The packages and plugins here need not be those of `make test`, so their warnings are no errors and the plugins stay out.
+tests=(-q -W default -p no:cacheprovider -p xdist.plugin)
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 if [[ $dry_run ]]; then
   export TRITON_INTERPRET=1  # before anything imports Triton
   tiny=(--tiny)
