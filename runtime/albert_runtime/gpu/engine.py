@@ -141,4 +141,5 @@ class GpuEngine:
             row = int(np.searchsorted(batch.row_starts, token, "right")) - 1
             column = int(batch.positions[token])
             for name, ids in on_gpu.items():
-                validate_ids(name, ids[row, column].cpu().numpy(), limits[name], lambda _: (row, column))  # noqa: B023
+                value = ids[row, column].reshape(1).cpu().numpy()
+                validate_ids(name, value, limits[name], lambda _, at=(row, column): at)

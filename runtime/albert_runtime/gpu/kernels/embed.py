@@ -4,8 +4,9 @@ import torch
 import triton
 import triton.language as tl
 
-from .launch import launch, power_of_two
+from .launch import launch
 from .layer_norm import normalize
+from .row_tile import RowTile, rows_of_tile
 
 
 def embed(
@@ -37,9 +38,10 @@ def embed(
     """
     words, types, places = tables
     columns = words.shape[1]
+    tile = RowTile.of(columns)
     launch(
         embed_kernel,
-        (out.shape[0],),
+        tile.grid(out.shape[0]),
         *(input_ids, token_type_ids, positions, words, types, places, *norm, out, first_bad, count),
         WORDS=words.shape[0],
         TYPES=types.shape[0],
@@ -47,8 +49,9 @@ def embed(
         PADDING=-1 if padding_idx is None else padding_idx,
         COLUMNS=columns,
         EPSILON=epsilon,
-        BLOCK=power_of_two(columns),
-        warps=1 if columns <= 256 else 4,
+        TILE_ROWS=tile.rows,
+        TILE_COLUMNS=tile.columns,
+        warps=tile.warps,
     )
 
 
@@ -71,28 +74,27 @@ def embed_kernel(
     PADDING: tl.constexpr,
     COLUMNS: tl.constexpr,
     EPSILON: tl.constexpr,
-    BLOCK: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
 ):
-    """One token of ``embed``."""
-    token = tl.program_id(0)
-    if token >= tl.load(count_start):
-        return
-    word = tl.load(input_ids + token)
-    kind = tl.load(token_type_ids + token)
-    place = tl.load(positions + token)
+    """Some tokens of ``embed``."""
+    token, there = rows_of_tile(count_start, TILE_ROWS)
+    word = tl.load(input_ids + token, mask=there, other=0)
+    kind = tl.load(token_type_ids + token, mask=there, other=0)
+    place = tl.load(positions + token, mask=there, other=0)
     good = (word >= 0) & (word < WORDS) & (kind >= 0) & (kind < TYPES) & (place >= 0) & (place < POSITIONS)
-    tl.atomic_min(first_bad, token, mask=good == 0)
+    tl.atomic_min(first_bad + token * 0, token.to(tl.int32), mask=good == 0)
     word = tl.where(good, word, 0).to(tl.int64)
     kind = tl.where(good, kind, 0).to(tl.int64)
     place = tl.where(good, place, 0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < COLUMNS
+    column = tl.arange(0, TILE_COLUMNS)[None, :]
+    in_row = column < COLUMNS
+    inside = there & in_row
     x = tl.load(words + word * COLUMNS + column, mask=inside, other=0).to(tl.float32)
     x = tl.where(word == PADDING, 0.0, x)
     x += tl.load(types + kind * COLUMNS + column, mask=inside, other=0).to(tl.float32)
     x += tl.load(places + place * COLUMNS + column, mask=inside, other=0).to(tl.float32)
-    scale = tl.load(scale_start + column, mask=inside, other=0)
-    shift = tl.load(shift_start + column, mask=inside, other=0)
-    result = normalize(x, inside, scale, shift, COLUMNS, EPSILON)
-    out = out_start + token.to(tl.int64) * COLUMNS + column
-    tl.store(out, result.to(out_start.dtype.element_ty), mask=inside)
+    scale = tl.load(scale_start + column, mask=in_row, other=0)
+    shift = tl.load(shift_start + column, mask=in_row, other=0)
+    result = normalize(x, in_row, scale, shift, COLUMNS, EPSILON)
+    tl.store(out_start + token * COLUMNS + column, result.to(out_start.dtype.element_ty), mask=inside)

@@ -4,8 +4,9 @@ import torch
 import triton
 import triton.language as tl
 
-from .launch import launch, power_of_two
-from .quantize import to_int8, warps_for
+from .launch import launch
+from .quantize import to_int8
+from .row_tile import RowTile, rows_of_tile
 
 
 def layer_norm(
@@ -22,26 +23,29 @@ def layer_norm(
     ``quantized``: (int8 [M, H], float32 [M]) for the results as integers and the scale of each row.
     """
     columns = x.shape[1]
+    tile = RowTile.of(columns)
     integers, row_scale = quantized or (None, None)
     launch(
         layer_norm_kernel,
-        (x.shape[0],),
+        tile.grid(x.shape[0]),
         *(x, scale, shift, out, integers, row_scale, count),
         X_STRIDE=x.stride(0),
         OUT_STRIDE=out.stride(0),
         INTEGERS_STRIDE=0 if integers is None else integers.stride(0),
         COLUMNS=columns,
         EPSILON=epsilon,
-        BLOCK=power_of_two(columns),
-        warps=warps_for(columns),
+        TILE_ROWS=tile.rows,
+        TILE_COLUMNS=tile.columns,
+        warps=tile.warps,
     )
 
 
 @triton.jit
-def normalize(x, inside, scale, shift, COLUMNS: tl.constexpr, EPSILON: tl.constexpr):
-    """(x - mean) / sqrt(variance + EPSILON) * scale + shift of one row, whose values past the end are 0."""
-    centred = tl.where(inside, x - tl.sum(x, 0) / COLUMNS, 0.0)
-    variance = tl.sum(centred * centred, 0) / COLUMNS
+def normalize(x, in_row, scale, shift, COLUMNS: tl.constexpr, EPSILON: tl.constexpr):
+    """(x - mean) / sqrt(variance + EPSILON) * scale + shift of rows whose values past the end are 0."""
+    mean = tl.sum(x, 1)[:, None] / COLUMNS
+    centred = tl.where(in_row, x - mean, 0.0)
+    variance = tl.sum(centred * centred, 1)[:, None] / COLUMNS
     return centred / tl.sqrt(variance + EPSILON) * scale + shift
 
 
@@ -59,20 +63,20 @@ def layer_norm_kernel(
     INTEGERS_STRIDE: tl.constexpr,
     COLUMNS: tl.constexpr,
     EPSILON: tl.constexpr,
-    BLOCK: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
 ):
-    """One row of ``layer_norm``."""
-    row = tl.program_id(0).to(tl.int64)
-    if row >= tl.load(count_start):
-        return
-    column = tl.arange(0, BLOCK)
-    inside = column < COLUMNS
+    """Some rows of ``layer_norm``."""
+    row, there = rows_of_tile(count_start, TILE_ROWS)
+    column = tl.arange(0, TILE_COLUMNS)[None, :]
+    in_row = column < COLUMNS
+    inside = there & in_row
     x = tl.load(x_start + row * X_STRIDE + column, mask=inside, other=0).to(tl.float32)
-    scale = tl.load(scale_start + column, mask=inside, other=0)
-    shift = tl.load(shift_start + column, mask=inside, other=0)
-    result = normalize(x, inside, scale, shift, COLUMNS, EPSILON)
+    scale = tl.load(scale_start + column, mask=in_row, other=0)
+    shift = tl.load(shift_start + column, mask=in_row, other=0)
+    result = normalize(x, in_row, scale, shift, COLUMNS, EPSILON)
     tl.store(out_start + row * OUT_STRIDE + column, result.to(out_start.dtype.element_ty), mask=inside)
     if integers_start is not None:
         integers, row_scale = to_int8(result)
         tl.store(integers_start + row * INTEGERS_STRIDE + column, integers, mask=inside)
-        tl.store(row_scale_start + row, row_scale)
+        tl.store(row_scale_start + row, row_scale, mask=there)

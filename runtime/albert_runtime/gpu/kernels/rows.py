@@ -4,8 +4,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .launch import launch, power_of_two
-from .quantize import warps_for
+from .launch import launch
+from .row_tile import RowTile, rows_of_tile
 
 
 def gather_rows(x: torch.Tensor, rows: torch.Tensor, out: torch.Tensor, count: torch.Tensor) -> None:
@@ -22,16 +22,18 @@ def _copy(
     x: torch.Tensor, index: torch.Tensor, out: torch.Tensor, count: torch.Tensor, rows: int, *, scatter: bool
 ) -> None:
     columns = x.shape[1]
+    tile = RowTile.of(columns)
     launch(
         copy_rows_kernel,
-        (rows,),
+        tile.grid(rows),
         *(x, index, out, count),
         X_STRIDE=x.stride(0),
         OUT_STRIDE=out.stride(0),
         COLUMNS=columns,
         SCATTER=scatter,
-        BLOCK=power_of_two(columns),
-        warps=warps_for(columns),
+        TILE_ROWS=tile.rows,
+        TILE_COLUMNS=tile.columns,
+        warps=tile.warps,
     )
 
 
@@ -45,20 +47,17 @@ def copy_rows_kernel(
     OUT_STRIDE: tl.constexpr,
     COLUMNS: tl.constexpr,
     SCATTER: tl.constexpr,
-    BLOCK: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
 ):
-    """One row of ``gather_rows`` or ``scatter_rows``."""
-    row = tl.program_id(0).to(tl.int64)
-    if row >= tl.load(count_start):
-        return
-    other = tl.load(index + row).to(tl.int64)
-    if other < 0:
-        return
+    """Some rows of ``gather_rows`` or ``scatter_rows``."""
+    row, there = rows_of_tile(count_start, TILE_ROWS)
+    other = tl.load(index + row, mask=there, other=-1).to(tl.int64)
     if SCATTER:
         source, target = row, other
     else:
         source, target = other, row
-    column = tl.arange(0, BLOCK)
-    inside = column < COLUMNS
+    column = tl.arange(0, TILE_COLUMNS)[None, :]
+    inside = (other >= 0) & (column < COLUMNS)
     x = tl.load(x_start + source * X_STRIDE + column, mask=inside)
     tl.store(out_start + target * OUT_STRIDE + column, x.to(out_start.dtype.element_ty), mask=inside)
