@@ -97,6 +97,6 @@ else
 fi
 # Artifacts of the exporter need Paddle; without it their tests are skipped and say so.
 step tests-cpu 100 "$python" -m pytest "${tests[@]}" -n auto -m "not slow and not real and not alone" tests/native tests/runtime
-step bench-cores 100 "$python" -m albert_bench.cores "${tiny[@]}" --models "$work/models" --output "$out"
+step bench-cores 150 "$python" -m albert_bench.cores "${tiny[@]}" --models "$work/models" --output "$out"
 
 [[ $passed == yes ]]

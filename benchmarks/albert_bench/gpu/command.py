@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ..workload import Rows
 from .cases import FULL, SHORT, Call, Case, Work
 from .contenders import GpuContender, start
 from .report import faults_of, figures, markdown, package_versions
+
+if TYPE_CHECKING:
+    from .rates import MatrixRate
 
 _PROGRAM = "python -m albert_bench.gpu"
 _CHECKED_ROWS = 4
@@ -127,7 +130,7 @@ def measure(
     timing: Timing,
     options: argparse.Namespace,
     device: str,
-    rate: Any,
+    rate: "MatrixRate",
     gpu: dict[str, Any],
 ) -> dict[str, Any]:
     """Measure all cases; gpu.json and gpu.md are written after each workload. The results, ready for JSON."""
@@ -163,7 +166,7 @@ def _measure(
     contenders: Sequence[GpuContender],
     reference: Predictor,
     timing: Timing,
-    rate: Any,
+    rate: "MatrixRate",
 ) -> dict[str, Any]:
     config = config_of(case.variant)
     rows = work.workload.rows(config)
