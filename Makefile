@@ -8,7 +8,7 @@ SOURCES := $(wildcard csrc/*/*.cc csrc/*/*.h) CMakeLists.txt setup.py pyproject.
 # Processes that share the tests; auto: one for each CPU and 4 GB of memory.
 WORKERS ?= auto
 
-.PHONY: demo test test-slow test-real test-asan test-tsan bench bench-quick bench-gpu bench-load fidelity lint format clean
+.PHONY: demo test test-slow test-real test-asan test-tsan bench bench-quick bench-gpu bench-cores bench-load fidelity lint format clean
 
 demo: $(VENV)/installed  ## export the small model kept here, let it fill masks, compare the backends
 	$(BIN)/python examples/demo.py
@@ -36,12 +36,11 @@ bench: $(VENV)/installed  ## the engine and its peers on seeded models, under tw
 bench-quick: $(VENV)/installed  ## the same on one model and three rows, in some minutes
 	$(BIN)/python -m albert_bench.suite --quick --models benchmarks/out --output benchmarks/out/quick
 
-bench-gpu: $(VENV)/installed  ## TensorRT, CUDA and torch on this machine's GPU; onnxruntime-gpu takes onnxruntime's place
-	for precision in fp16 int8 fp32; do \
-	  flag=$$(test $$precision = fp32 || echo --$$precision) && suffix=$$(test $$precision = fp32 || echo -$$precision) && \
-	  test -e benchmarks/out/albert-base-v2$$suffix.manifest.json || \
-	  $(BIN)/albert-export albert-base-v2 --random-weights $$flag -o benchmarks/out --quiet || exit; done
-	$(BIN)/python -m albert_bench.gpu --models benchmarks/out --output benchmarks/results-gpu
+bench-gpu: $(VENV)/installed  ## the engine, torch, ONNX Runtime and TensorRT on this machine's GPU, in some minutes
+	$(BIN)/python -m albert_bench.gpu --models benchmarks/out/seeded --output benchmarks/results-gpu
+
+bench-cores: $(VENV)/installed  ## the CPU engine on 1, 2, 4... threads, in some minutes; alone on the machine
+	$(BIN)/python -m albert_bench.cores --models benchmarks/out/seeded --output benchmarks/results
 
 bench-load: $(VENV)/installed  ## servers under load, the queue's policies, ten minutes at 120 %; alone on the machine, 40 minutes
 	test -e benchmarks/out/albert-base-v2.manifest.json || \

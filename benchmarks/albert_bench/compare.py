@@ -17,6 +17,7 @@ from .session import Log, Session, Settings
 from .workload import select_workloads
 
 SCHEMA = 1
+MAX_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class Plan:
     artifact: Path
     workloads: Mapping[int, tuple[str, ...]]
     memory: bool = True
+
+
+def thread_counts(cpus: int, limit: int = MAX_THREADS) -> tuple[int, ...]:
+    """Numbers of threads to measure: powers of two below the number of CPUs or the limit, and that number."""
+    most = min(cpus, limit)
+    return (*(2**power for power in range((most - 1).bit_length())), most)
 
 
 def encoder_manifest(artifact: Path, *, any_precision: bool = False) -> Manifest:

@@ -10,13 +10,12 @@ from pathlib import Path
 from albert_runtime.backends.registry import available_cpus
 
 from .cli import UsageError, add_common, choose_contenders, measure, settings
-from .compare import Plan
+from .compare import Plan, thread_counts
 from .output import log, report_error
 from .workload import QUICK, STANDARD
 
 _PROGRAM = "python -m albert_bench.suite"
 _FAILED, _USAGE = 1, 2
-_MAX_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workloads = {**dict.fromkeys(fewer, case.fewer_threads), most: case.workloads}
         plans.append(Plan(artifact, workloads, case.memory))
     return measure(plans, chosen, settings(options), options.output)
-
-
-def thread_counts(cpus: int) -> tuple[int, ...]:
-    """Numbers of threads to measure: powers of two below the number of CPUs, and that number; at most 16."""
-    most = min(cpus, _MAX_THREADS)
-    return (*(2**power for power in range(5) if 2**power < most), most)
 
 
 def _export(variant: str, folder: Path) -> Path:

@@ -40,12 +40,22 @@ class Workload:
         first = min(_FIRST_ID, config.vocab_size - 1)
         return [generator.integers(first, config.vocab_size, length) for length in self.lengths]
 
-    def flops(self, config: AlbertConfig) -> float:
-        """Operations of the layers' matrix products, without padding; a multiply-add counts as two."""
+    def flops(self, config: AlbertConfig, *, pooled_only: bool = False) -> float:
+        """Operations of the layers' matrix products, without padding; a multiply-add counts as two.
+
+        With ``pooled_only`` those that the pooled output needs: of the last layer, keys and values of all
+        tokens, and everything else of each row's first token.
+        """
         hidden, inner = config.hidden_size, config.intermediate_size
-        weights = 4 * hidden * hidden + 2 * hidden * inner
+        keys_and_values = 4 * hidden * hidden  # a token
+        others = 4 * hidden * hidden + 4 * hidden * inner  # a token: query, output projection, FFN
         layers = config.num_hidden_layers * config.inner_group_num
-        return float(sum(layers * n * (2 * weights + 4 * n * hidden) for n in self.lengths))
+        total = 0
+        for length in self.lengths:
+            attended = 4 * length * hidden  # a query: scores and their weighted sum
+            queries = layers * length - (length - 1 if pooled_only else 0)
+            total += layers * length * keys_and_values + queries * (others + attended)
+        return float(total)
 
 
 def uniform(rows: int, length: int) -> Workload:

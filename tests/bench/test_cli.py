@@ -8,8 +8,8 @@ import pytest
 
 from albert_bench import cli
 from albert_bench.cli import main
+from albert_bench.compare import thread_counts
 from albert_bench.peers.base import PEERS, Contender, Peer
-from albert_bench.suite import thread_counts
 
 
 @pytest.fixture
@@ -173,3 +173,4 @@ def test_wrong_usage(capsys, options):
 
 def test_numbers_of_threads_of_the_standard_run():
     assert [thread_counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2, 3), (1, 2, 4, 8, 16)]
+    assert thread_counts(24, limit=24) == (1, 2, 4, 8, 16, 24)

@@ -49,3 +49,11 @@ def test_flops_are_those_of_the_matrix_products():
     layer = 2 * tokens * (4 * hidden * hidden + 2 * hidden * inner) + 2 * 2 * tokens * tokens * hidden
     assert uniform(1, tokens).flops(BASE) == 12 * layer
     assert uniform(3, tokens).flops(BASE) == 3 * 12 * layer
+
+
+def test_a_pooled_output_needs_less_of_the_last_layer():
+    hidden, inner, tokens = 768, 3072, 16
+    keys_and_values = 2 * tokens * 2 * hidden * hidden
+    first_token = 2 * (2 * hidden * hidden + 2 * hidden * inner) + 2 * 2 * tokens * hidden
+    eleven = 11 * uniform(1, tokens).flops(BASE) / 12
+    assert uniform(3, tokens).flops(BASE, pooled_only=True) == 3 * (eleven + keys_and_values + first_token)

@@ -6,6 +6,7 @@ would take a minute for each kind of shape and hold a packed copy of the weights
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,14 +58,20 @@ class Layer(Weights):
             tensors[f"attention.qkv.{kind}"] = torch.cat(parts)
         super().__init__(config, tensors)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """[B, S, H] to [B, S, H]; bias [B, 1, 1, S] is added to the scores."""
-        rows, length, hidden = x.shape
-        qkv = self.linear(x, "attention.qkv")
+    def forward(self, x: Tensor, where: Any) -> Tensor:
+        """[..., H] to [..., H]; ``where`` is what the attention takes."""
+        return self.feed_forward(x, self.attention(self.linear(x, "attention.qkv"), where))
+
+    def attention(self, qkv: Tensor, where: Any) -> Tensor:
+        """Queries, keys, values [B, S, 3H] to context [B, S, H]; ``where``: a bias [B, 1, 1, S] or None."""
+        rows, length, _ = qkv.shape
         heads = qkv.view(rows, length, 3, self.config.num_attention_heads, self.config.head_size)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        context = context.transpose(1, 2).reshape(rows, length, hidden)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=where)
+        return context.transpose(1, 2).reshape(rows, length, -1)
+
+    def feed_forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """What follows the attention: the layer's input and the context, [..., H], to its output."""
         attended = self.norm(x + self.linear(context, "attention.dense"), "attention.layer_norm")
         inner = self.linear(attended, "ffn")
         act = self.config.hidden_act
@@ -73,32 +80,54 @@ class Layer(Weights):
 
 
 class Encoder(Weights):
-    """ALBERT: the embeddings, the loop over the layers, and the pooler."""
+    """ALBERT: the embeddings, the loop over the layers, and the pooler.
 
-    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor]) -> None:
+    Args:
+        config: The model.
+        tensors: Its tensors by name, as ``read_tensors`` gives them.
+        compiled: Whether the layers are compiled, for inputs of any shape.
+    """
+
+    layer: Any = Layer
+
+    def __init__(self, config: AlbertConfig, tensors: dict[str, Tensor], compiled: bool = True) -> None:
         groups = [
             [_take(tensors, layer_prefix(group, inner)) for inner in range(config.inner_group_num)]
             for group in range(config.num_hidden_groups)
         ]
         super().__init__(config, tensors)
-        self.groups = [
-            [torch.compile(Layer(config, layer).eval(), dynamic=True) for layer in group] for group in groups
-        ]
+        self.groups = [[self.layer(config, layer).eval() for layer in group] for group in groups]
+        if compiled:
+            layers = config.num_hidden_groups * config.inner_group_num
+            # All encoders of a process share this budget; beyond it torch would run them uncompiled.
+            torch._dynamo.config.recompile_limit += _GRAPHS_PER_LAYER * layers
+            self.groups = [[torch.compile(layer, dynamic=True) for layer in group] for group in self.groups]
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """int64 [B, S] and 0/1 [B, S] (None: nothing is masked) to float32 [B, S, H] and [B, H]."""
-        config = self.config
-        x = F.embedding(ids, self.weight("embeddings.word_embeddings.weight"))
-        if config.padding_idx is not None:
-            x = x * (ids != config.padding_idx).to(x.dtype).unsqueeze(-1)
-        x = x + self.weight("embeddings.token_type_embeddings.weight")[0]
-        x = x + self.weight("embeddings.position_embeddings.weight")[: ids.shape[1]]
-        x = self.linear(self.norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
+        """int64 [B, S] and 0/1 [B, S] (None: nothing is masked) to [B, S, H] and [B, H]."""
+        x = self.embedded(ids, self.weight("embeddings.position_embeddings.weight")[: ids.shape[1]])
         bias = None if mask is None else ((1.0 - mask.to(x.dtype)) * _MASKED)[:, None, None, :]
-        for layer_index in range(config.num_hidden_layers):
-            for layer in self.groups[config.group_of_layer(layer_index)]:
-                x = layer(x, bias)
-        return x.float(), torch.tanh(self.linear(x[:, 0], "pooler")).float()
+        x = self.layers(x, bias)
+        return x, self.pooled(x[:, 0])
+
+    def embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """int64 [...] and position embeddings [..., E] to the first layer's input [..., H]."""
+        x = F.embedding(ids, self.weight("embeddings.word_embeddings.weight"))
+        if self.config.padding_idx is not None:
+            x = x * (ids != self.config.padding_idx).to(x.dtype).unsqueeze(-1)
+        x = x + self.weight("embeddings.token_type_embeddings.weight")[0] + positions
+        return self.linear(self.norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
+
+    def layers(self, x: Tensor, where: Any) -> Tensor:
+        """All layers, [..., H] to [..., H]; ``where`` is what their attention takes."""
+        for layer_index in range(self.config.num_hidden_layers):
+            for layer in self.groups[self.config.group_of_layer(layer_index)]:
+                x = layer(x, where)
+        return x
+
+    def pooled(self, first: Tensor) -> Tensor:
+        """The states of first tokens [B, H] to the pooled output [B, H]."""
+        return torch.tanh(self.linear(first, "pooler"))
 
 
 class Compiled:
@@ -111,10 +140,8 @@ class Compiled:
         torch._inductor.config.freezing = True
         artifact = Artifact.open(job.artifact)
         assert artifact.manifest is not None
-        config = artifact.manifest.config
-        layers = config.num_hidden_groups * config.inner_group_num
-        torch._dynamo.config.recompile_limit = _GRAPHS_PER_LAYER * layers
-        self._encoder = Encoder(config, read_tensors(artifact, _TYPES[job.contender.precision]))
+        tensors = read_tensors(artifact, _TYPES[job.contender.precision])
+        self._encoder = Encoder(artifact.manifest.config, tensors)
 
     def run(self, rows: Sequence[Ids]) -> Answer:
         """See Model.run."""
@@ -122,7 +149,7 @@ class Compiled:
         whole = all(len(row) == ids.shape[1] for row in rows)
         with torch.no_grad():
             hidden, pooled = self._encoder(torch.from_numpy(ids), None if whole else torch.from_numpy(mask))
-        return {HIDDEN: hidden.numpy(), POOLED: pooled.numpy()}
+        return {HIDDEN: hidden.float().numpy(), POOLED: pooled.float().numpy()}
 
 
 build = Compiled

@@ -212,6 +212,7 @@ def test_unfit_versions_of_onnxruntime(artifact, monkeypatch, version, message):
 
 
 def test_files_that_the_packages_refuse(artifact):
+    pytest.importorskip("paddle")
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot load tiny\.onnx"):
         choose("onnxruntime", artifact, FP32)
     with pytest.raises(BackendError, match=r"tiny\.pdmodel is no Paddle program; restore it or export"):
@@ -224,6 +225,7 @@ def test_files_that_the_packages_refuse(artifact):
 
 @pytest.mark.parametrize(("name", "role"), [("onnxruntime", "onnx"), ("paddle", "program")])
 def test_damaged_programs_are_not_loaded(artifact, name, role):
+    pytest.importorskip(name)
     artifact.files[role].write_bytes(b"malevolent")
     with pytest.raises(ArtifactError, match="is corrupted"):
         choose(name, artifact, FP32)
