@@ -238,10 +238,13 @@ def test_precision(make_artifact):
     assert 1e-4 < errors["bf16"] < 0.1
     assert 1e-4 < errors["int8"] < 0.3
     with pytest.raises(
-        BackendError, match="precision 'int4' is unknown; choose one of auto, fp32, bf16, int8"
+        BackendError, match="precision 'int4' is unknown; choose one of auto, fp32, tf32, fp16, bf16, int8"
     ):
         Predictor(manifest, precision="int4")
-    with pytest.raises(BackendError, match=r"onnxruntime runs tiny in fp32, .*'int8' needs backend='native'"):
+    with pytest.raises(
+        BackendError,
+        match="onnxruntime does not run tiny, exported in fp32, in int8; use backend='gpu' or backend='",
+    ):
         Predictor(manifest, precision="int8", backend="onnxruntime")
 
 
@@ -256,7 +259,7 @@ def test_precisions_share_nothing_and_each_is_packed_once(make_artifact):
 
 def test_unknown_backend(make_artifact):
     with pytest.raises(
-        BackendError, match="backend 'cuda9' is unknown; choose one of auto, tensorrt, cuda, native"
+        BackendError, match="backend 'cuda9' is unknown; choose one of auto, tensorrt, gpu, cuda, native"
     ):
         Predictor(make_artifact(), backend="cuda9")
 

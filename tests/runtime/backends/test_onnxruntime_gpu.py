@@ -58,15 +58,15 @@ def test_drivers_that_are_of_no_use(driver, changes, message):
 
 def test_without_a_driver_nothing_is_imported(program, no_driver, monkeypatch, caplog):
     """The fallback: auto ends on the CPU engine, says why in one line each, and imports no runtime."""
-    for name in ("onnxruntime", "tensorrt", "torch", "cupy"):
+    for name in ("onnxruntime", "tensorrt", "torch", "triton", "cupy"):
         monkeypatch.setitem(sys.modules, name, None)  # an import would fail in another way
     with caplog.at_level(logging.INFO, "albert_runtime"):
         predictor = Predictor(program)
     assert predictor.backend == "native"
     reason = "no NVIDIA GPU here: its driver's libcuda.so.none is not installed"
-    assert predictor.info()["skipped"] == {"tensorrt": reason, "cuda": reason}
+    assert predictor.info()["skipped"] == {"tensorrt": reason, "gpu": reason, "cuda": reason}
     assert [record.getMessage() for record in caplog.records] == [
-        f"model-gelu: not on {name}: {reason}" for name in ("tensorrt", "cuda")
+        f"model-gelu: not on {name}: {reason}" for name in ("tensorrt", "gpu", "cuda")
     ]
 
 
@@ -299,7 +299,7 @@ def test_a_device_asked_for_is_not_left(program, no_driver):
         ({"device": "cuda:1"}, "device 'cuda:1' is unknown; choose one of auto, cpu, gpu"),
         (
             {"backend": "native", "device": "gpu"},
-            "native does not run on device 'gpu'; choose one of tensorrt, cuda, paddle",
+            "native does not run on device 'gpu'; choose one of tensorrt, gpu, cuda, paddle",
         ),
         (
             {"backend": "cuda", "device": "cpu"},
@@ -313,4 +313,4 @@ def test_devices_that_do_not_fit(program, arguments, message):
 
 
 def test_the_order():
-    assert NAMES == ("tensorrt", "cuda", "native", "onnxruntime", "paddle")
+    assert NAMES == ("tensorrt", "gpu", "cuda", "native", "onnxruntime", "paddle")

@@ -126,14 +126,14 @@ def test_auto_takes_the_engine_where_there_is_no_gpu(artifact, monkeypatch):
     monkeypatch.setattr(nvidia, "DRIVER", "libcuda.so.none")
     backend, skipped = choose("auto", artifact, FP32)
     assert backend.name == "native"
-    assert list(skipped) == ["tensorrt", "cuda"]
+    assert list(skipped) == ["tensorrt", "gpu", "cuda"]
     assert all(reason.startswith("no NVIDIA GPU here: ") for reason in skipped.values())
 
 
 def test_unknown_names(artifact):
     with pytest.raises(
         BackendError,
-        match="backend 'tpu' is unknown; choose one of auto, tensorrt, cuda, native, onnxruntime, paddle",
+        match="backend 'tpu' is unknown; choose one of auto, tensorrt, gpu, cuda, native, onnxruntime",
     ):
         choose("tpu", artifact, FP32)
 
