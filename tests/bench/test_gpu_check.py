@@ -9,8 +9,19 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "gpu_check.sh"
-STEPS = ["build", "card", "machine", "tests-gpu", "fidelity", "bench-gpu", "ncu", "tests-cpu", "bench-cores"]
-ON_A_GPU_ONLY = {"build", "card", "tests-gpu", "ncu"}
+STEPS = [
+    "build",
+    "card",
+    "machine",
+    "tests-gpu",
+    "tests-kernels",
+    "fidelity",
+    "bench-gpu",
+    "ncu",
+    "tests-cpu",
+    "bench-cores",
+]
+ON_A_GPU_ONLY = {"build", "card", "tests-gpu", "tests-kernels", "ncu"}
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from triton.runtime.jit import JITFunction
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.gpu.batch import Capacity, GpuBatch
 from albert_runtime.gpu.forward import Buffers, Forward, Model, Wanted, score_vocabulary
+from albert_runtime.gpu.kernels.attention import attention
 from albert_runtime.gpu.kernels.launch import INTERPRETED
 from albert_runtime.gpu.kernels.rows import scatter_rows
 from albert_runtime.gpu.numbers import PRECISIONS
@@ -87,6 +88,15 @@ def start_all(artifact, precision):
     scatter_rows(buffers.hidden, batch.input_ids, padded, batch.tokens)
 
 
+def start_attention(precision):
+    """Start attention for heads of every size class."""
+    numbers = PRECISIONS[precision]
+    rows = GpuBatch(Capacity(64, 4), CPU).rows
+    for columns in (26, 32, 64, 80, 128, 256):
+        x = torch.empty(64, columns, dtype=numbers.activations)
+        attention(x, x, x, torch.empty_like(x), 1, rows, tf32=numbers.tf32)
+
+
 def main(capability, manifest, *precisions):
     assert not INTERPRETED
     triton.runtime.driver.set_active(Driver(int(capability)))
@@ -102,6 +112,7 @@ def main(capability, manifest, *precisions):
     JITFunction.__getitem__ = start
     for precision in precisions:
         start_all(Artifact.open(manifest), precision)
+        start_attention(precision)
     print(json.dumps([resources(kernel) for kernel in compiled.values()]))
 
 

@@ -16,8 +16,8 @@ ACTIVATIONS = {
     "relu": torch.relu,
     "tanh": torch.tanh,
 }
-# Rows, K and N: single ones, tails of every tile, more than one tile of each.
-SHAPES = [(1, 1, 1), (3, 26, 2), (64, 64, 64), (65, 63, 65), (130, 200, 130), (129, 33, 300)]
+# Rows, K and N: single ones, tails of every tile, more than one tile of each, the wide tile.
+SHAPES = [(1, 1, 1), (3, 26, 2), (64, 64, 64), (65, 63, 65), (130, 200, 130), (129, 33, 300), (70, 40, 2304)]
 
 
 def ints(device, *values):

@@ -51,18 +51,18 @@ _TILES = {
     torch.bfloat16: _Tile(128, 128, 64, 8, 3),
     torch.int8: _Tile(128, 128, 128, 8, 3),
 }
-# A tile twice as wide loads a quarter less for a product. It leaves processors idle where columns are few,
-# and runs out of registers with a residual or integers.
+# A tile twice as wide loads a quarter less for a product, but leaves processors idle where columns are few.
+# Its last step is taken in halves, or there would not be enough registers.
 _WIDE = 256
 _LEAST_WIDE_COLUMNS = 2048
 # The tiles of so many row blocks run one after another, and find each other's weights in the cache.
 _ROW_BLOCKS = 8
 
 
-def _tile(weight: torch.Tensor, *, residual: bool) -> _Tile:
+def _tile(weight: torch.Tensor) -> _Tile:
     columns, inner = weight.shape
     tile = _TILES[weight.dtype]
-    wide = weight.itemsize == 2 and not residual and columns % _WIDE == 0 and columns >= _LEAST_WIDE_COLUMNS
+    wide = weight.itemsize == 2 and columns % _WIDE == 0 and columns >= _LEAST_WIDE_COLUMNS
     return _Tile(
         tile.rows,
         _WIDE if wide else min(tile.columns, power_of_two(columns, 16)),
@@ -94,7 +94,7 @@ def linear(
         x_scale: float32 [M], of an int8 x.
     """
     columns, inner = by.weight.shape
-    tile = _tile(by.weight, residual=residual is not None)
+    tile = _tile(by.weight)
     grid = (triton.cdiv(out.shape[0], tile.rows) * triton.cdiv(columns, tile.columns),)
     launch(
         linear_kernel,
@@ -113,6 +113,7 @@ def linear(
         TILE_COLUMNS=tile.columns,
         TILE_INNER=tile.inner,
         ROW_BLOCKS=_ROW_BLOCKS,
+        HALVES=tile.columns == _WIDE,
         warps=tile.warps,
         stages=tile.stages,
     )
@@ -140,6 +141,7 @@ def linear_kernel(
     TILE_COLUMNS: tl.constexpr,
     TILE_INNER: tl.constexpr,
     ROW_BLOCKS: tl.constexpr,
+    HALVES: tl.constexpr,
 ):
     """One tile of ``linear``. Reference: act(x @ weight.T + bias) + residual, in float32."""
     count = tl.load(count_start)
@@ -178,12 +180,43 @@ def linear_kernel(
         x += TILE_INNER
         weight += TILE_INNER
 
+    ends = (x_scale_start, weight_scale_start, bias_start, residual_start, out_start)
+    if HALVES:
+        half: tl.constexpr = TILE_COLUMNS // 2
+        left, right = tl.split(tl.permute(tl.reshape(sums, (TILE_ROWS, 2, half)), (0, 2, 1)))
+        finish(left, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+        first_column += half
+        columns -= half
+        finish(right, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+    else:
+        finish(sums, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+
+
+@triton.jit
+def finish(
+    sums,
+    first_row,
+    first_column,
+    rows,
+    columns,
+    ends,
+    RESIDUAL_STRIDE: tl.constexpr,
+    OUT_STRIDE: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+):
+    """The last step: scales, bias, activation, residual; then the results are written.
+
+    Of the block of sums that starts at (first_row, first_column), ``rows`` by ``columns`` are inside.
+    ``ends``: where scales, bias, residual and results start.
+    """
+    x_scale_start, weight_scale_start, bias_start, residual_start, out_start = ends
+    row, column = tl.arange(0, sums.shape[0]), tl.arange(0, sums.shape[1])
+    read_row, read_column = tl.minimum(row, rows - 1), tl.minimum(column, columns - 1)
     result = sums.to(tl.float32)
-    if weight_type == tl.int8:
+    if weight_scale_start is not None:
         row_scale = tl.load(x_scale_start + first_row + read_row)
-        result = (
-            result * row_scale[:, None] * tl.load(weight_scale_start + first_column + read_column)[None, :]
-        )
+        column_scale = tl.load(weight_scale_start + first_column + read_column)
+        result = result * row_scale[:, None] * column_scale[None, :]
     result = activate(result + tl.load(bias_start + first_column + read_column)[None, :], ACTIVATION)
     if residual_start is not None:
         residual = residual_start + first_row * RESIDUAL_STRIDE + first_column
