@@ -14,6 +14,8 @@ MOST_TOKENS = 4096
 _LEAST_TOKENS = 16
 _MOST_GRAPHS = 32
 _MOST_BYTES = 512 << 20
+# Room for so many of the largest: of two, each would drive the other out and be captured every time.
+_LEAST_GRAPHS = 8
 _capturing = threading.Lock()  # torch allows one capture at a time in a process
 
 
@@ -63,7 +65,7 @@ class Graphs:
         """A pass with room for a batch, made when first asked for; None if a graph would not pay or fit."""
         capacity = bucket(needed)
         size = self._bytes(capacity)
-        if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES:
+        if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES // _LEAST_GRAPHS:
             return None
         key = (capacity, wanted)
         if key not in self._passes:

@@ -214,9 +214,10 @@ def test_graphs_are_bounded(artifact, monkeypatch):
     assert [run(3), run(16), run(9), run(17), run(2, 2)] == [1, 1, 1, 2, 3]
     monkeypatch.setattr(graphs_module, "_MOST_GRAPHS", 3)
     assert [run(33), run(16)] == [3, 3]
-    monkeypatch.setattr(graphs_module, "_MOST_BYTES", 16 * engine.model.bytes_per_token())
+    monkeypatch.setattr(graphs_module, "_MOST_BYTES", 32 * engine.model.bytes_per_token())
+    monkeypatch.setattr(graphs_module, "_LEAST_GRAPHS", 2)
     assert run(17) == 3  # too large to keep: it runs without a graph
-    assert run(1, 1, 1) == 1
+    assert run(1, 1, 1) == 2
 
 
 def test_a_pass_is_captured_after_its_first_run_on_a_stream_of_its_own(artifact, monkeypatch):
