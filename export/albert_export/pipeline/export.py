@@ -214,6 +214,7 @@ class _Build:
             verification={},
             head=self.source.head,
             calibration=calibration,
+            max_length=self.max_length(),
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
@@ -221,6 +222,12 @@ class _Build:
             f"{path.name}, {len(traced.tensors)} tensors, sha256 of {len(files)} files", path.stat().st_size
         )
         return manifest
+
+    def max_length(self) -> int | None:
+        """The tokenizer's own longest row, where that is shorter than the model's positions."""
+        tokenizer = self.source.tokenizer
+        longest = None if tokenizer is None else tokenizer.max_length
+        return longest if longest and longest < self.source.config.max_position_embeddings else None
 
     def verify(self, manifest: Manifest, eager_float32: verify.Bounds) -> dict[str, object]:
         """Every backend against the reference; ExportError if one is off by more than the tolerance."""
