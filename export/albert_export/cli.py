@@ -229,6 +229,20 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="make tokenizer.json lowercase texts, or not (default: as the checkpoint says)",
     )
+    accents = parser.add_mutually_exclusive_group()
+    accents.add_argument(
+        "--keep-accents",
+        action="store_true",
+        default=None,
+        help="make tokenizer.json keep accents, and marks of Indic scripts (default: as the checkpoint says)",
+    )
+    accents.add_argument(
+        "--strip-accents",
+        dest="keep_accents",
+        action="store_false",
+        default=None,
+        help="make tokenizer.json drop them",
+    )
     parser.add_argument(
         "--source", choices=_SOURCES, help=f"where to download a variant's weights (default: {_SOURCES[0]})"
     )

@@ -38,7 +38,8 @@ from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
-from .tokenizer.build import tokenizer_json
+from .tokenizer.build import MadeTokenizer, make_tokenizer
+from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
@@ -50,7 +51,7 @@ class Source:
     """A model to export: encoder, task, tensors and tokenizer.
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
-    are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
+    are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
     packaged demo tokenizer, a checkpoint gets none.
     """
 
@@ -58,7 +59,7 @@ class Source:
     head: Head
     labels: tuple[str, ...] | None
     weights: WeightSource
-    tokenizer_json: bytes | None = None
+    tokenizer: MadeTokenizer | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,14 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         task_given = options.task is not None or is_variant
         source = checkpoint_source(description, files.weights, task, task_given=task_given)
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
-    tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    return replace(source, tokenizer_json=tokenizer), f"{origin}, task {task}"
+    choices = Choices(
+        options.lowercase,
+        options.keep_accents,
+        description.library == HUGGING_FACE,
+        source.config.vocab_size,
+        needs_mask=task == tasks.MASKED_LM,
+    )
+    return replace(source, tokenizer=_tokenizer(files, choices)), f"{origin}, task {task}"
 
 
 def stem(options: argparse.Namespace) -> str:
@@ -232,12 +239,14 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     return path, path.parent
 
 
-def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
-    """The first tokenizer that the folders hold, as tokenizer.json."""
+def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
+    """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
-        if data is not None:
-            return data
-    if lowercase is not None:
-        raise UsageError("--lowercase has no tokenizer to act on: there is no spiece.model or vocab.txt")
+        made = make_tokenizer(folder, choices)
+        if made is not None:
+            return made
+    accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
+    for option, value in (("--lowercase", choices.lowercase), (accents, choices.keep_accents)):
+        if value is not None:
+            raise UsageError(f"{option} has no tokenizer to act on: there is no spiece.model or vocab.txt")
     return None

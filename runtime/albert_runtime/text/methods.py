@@ -34,7 +34,8 @@ class TextAnswers(ABC):
         Args:
             texts: A string, or an iterable of strings and (text, text) pairs.
             top_k: Also return the ``top_k`` likeliest labels with their probabilities.
-            truncate: Cut texts that are too long instead of refusing them.
+            truncate: Cut texts that are too long instead of refusing them: to the model's positions, or to
+                the length that its tokenizer states, if that is smaller.
 
         Returns:
             {"label", "score"} for each text, the score a probability; with ``top_k`` also "probabilities",
