@@ -390,7 +390,7 @@ class Predictor(TextAnswers):
             self._limits,
             self._encoder,
             self._backend.run,
-            manifest.head.multi_label,
+            manifest.head.score_activation,
         )
 
     def _without_manifest(self) -> str:
