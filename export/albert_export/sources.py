@@ -25,6 +25,8 @@ from .checkpoint.folder import (
     read_folder,
     written_by,
 )
+from .checkpoint.labels import MAX_LABELS, fit_labels, stated_activation
+from .checkpoint.stored_tensor import shown
 from .checkpoint.tensor_names import (
     HEADS,
     PRETRAINED,
@@ -51,7 +53,8 @@ class Source:
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
     are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
-    packaged demo tokenizer, a checkpoint gets none.
+    packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
+    for granted, or left out.
     """
 
     config: AlbertConfig
@@ -59,6 +62,7 @@ class Source:
     labels: tuple[str, ...] | None
     weights: WeightSource
     tokenizer_json: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,12 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library == HUGGING_FACE)
+    tied = task == tasks.MASKED_LM or description.library == HUGGING_FACE
+    labels = description.labels if task in tasks.LABELLED else None
+    head, notes = _head(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
     config = replace(description.config, add_pooling_layer=pooled)
-    return Source(config, head, _labels(description, task), RandomWeights(seed))
+    return Source(config, head, labels, RandomWeights(seed), notes=notes)
 
 
 def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, task_given: bool) -> Source:
@@ -142,7 +148,8 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
     tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
         placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
     )
-    head = _head(description, task, tied=tied)
+    labels, notes = _labels(description, task, placed)
+    head, more = _head(description, task, labels, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
     ignorable = HEADS if task_given else PRETRAINED
     try:
@@ -151,20 +158,29 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
         title = LIBRARY_TITLES[description.library]
         raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
     weights = CheckpointWeights(files, description.library, ignorable)
-    return Source(config, head, _labels(description, task), weights)
+    return Source(config, head, labels, weights, notes=notes + more)
 
 
-def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
+def _head(
+    description: CheckpointConfig, task: str, labels: tuple[str, ...] | None, *, tied: bool
+) -> tuple[Head, tuple[str, ...]]:
+    """The head of a task with these labels, and a note if the config's activation is none of ours."""
     eps = PADDLENLP_DECODER_NORM_EPS
     if description.library == HUGGING_FACE:
         eps = description.config.layer_norm_eps
-    return Head.of(
+    columns = len(labels or ())
+    activation, note = None, None
+    if task == tasks.SEQUENCE_CLASSIFICATION:
+        activation, note = stated_activation(description.said, columns)
+    head = Head.of(
         task,
-        num_labels=len(description.labels),
+        num_labels=columns,
         tied_decoder=tied,
         decoder_norm_eps=eps,
         multi_label=description.multi_label,
+        activation=activation,
     )
+    return head, () if note is None else (note,)
 
 
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
@@ -176,8 +192,24 @@ def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, Mod
     return description.config.add_pooling_layer
 
 
-def _labels(description: CheckpointConfig, task: str) -> tuple[str, ...] | None:
-    return description.labels if task in tasks.LABELLED else None
+def _labels(
+    description: CheckpointConfig, task: str, placed: dict[str, ModelTensor]
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """One label for each column of the weights, None for a task without, and a note if others are said."""
+    classifier = placed.get("classifier.weight")
+    if task not in tasks.LABELLED:
+        return None, ()
+    if classifier is None or len(classifier.shape) != 2 or not 1 <= classifier.shape[1] <= MAX_LABELS:
+        return description.labels, ()  # that such a classifier does not fit is told with the other tensors
+    columns, names, said = classifier.shape[1], description.labels, description.said.get("num_labels")
+    labels = fit_labels(names, columns)
+    if len(names) == columns and said in (None, columns):
+        return labels, ()
+    stated = f" (num_labels {said})" if said is not None else ""
+    listed = shown(", ".join(labels), 120)
+    return labels, (
+        f"the config has {len(names)} labels{stated}, the classifier {columns} columns, which are: {listed}",
+    )
 
 
 def _model_folder(name: str) -> Path:

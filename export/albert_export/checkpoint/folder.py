@@ -11,11 +11,11 @@ from .config_json import (
     HUGGING_FACE,
     PADDLENLP,
     CheckpointConfig,
-    default_labels,
     library_of_config,
     parse_config,
     read_config,
 )
+from .labels import default_labels
 from .tensor_names import written_by_paddlenlp
 from .weight_files import SUFFIXES, WEIGHT_NAMES, is_pdparams, read_tensors, weight_files
 

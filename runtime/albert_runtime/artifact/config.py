@@ -79,8 +79,8 @@ class AlbertConfig:
             )
         if self.num_hidden_groups > self.num_hidden_layers:
             raise ArtifactError(
-                f"config field num_hidden_groups ({self.num_hidden_groups}) must not exceed num_hidden_layers "
-                f"({self.num_hidden_layers})"
+                f"config field num_hidden_groups ({self.num_hidden_groups}) must not exceed "
+                f"num_hidden_layers ({self.num_hidden_layers})"
             )
 
     @classmethod

@@ -18,7 +18,10 @@ RowGroup = Sequence[Encoded]
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """What text methods need to know of a model. ``run`` is Backend.run; ``activation``: see Head.score_activation."""
+    """What text methods need to know of a model.
+
+    ``run`` is Backend.run, ``activation`` is Head.score_activation.
+    """
 
     name: str
     task: str
