@@ -40,6 +40,7 @@ from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
+from .pad_token import tokenizer_pad_id
 from .tokenizer.build import tokenizer_json
 from .variants import VARIANTS, nearest_variants
 
@@ -103,7 +104,20 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source = checkpoint_source(description, files.weights, task, task_given=task_given)
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
     tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    return replace(source, tokenizer_json=tokenizer), f"{origin}, task {task}"
+    source = _with_pad_id(replace(source, tokenizer_json=tokenizer), files.folders)
+    return source, f"{origin}, task {task}"
+
+
+def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
+    """The source with the tokenizer's pad id, by which missing masks are guessed, noting another."""
+    if source.tokenizer_json is None:
+        return source
+    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer_json, folders)
+    if pads is None or pads == said or not 0 <= pads < source.config.vocab_size:
+        return source
+    note = f"pad_token_id is {said} in the config, {pads} in the tokenizer, which counts: it does the padding"
+    config = replace(source.config, pad_token_id=pads)
+    return replace(source, config=config, notes=(*source.notes, note))
 
 
 def stem(options: argparse.Namespace) -> str:
