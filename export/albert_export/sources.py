@@ -27,7 +27,9 @@ from .checkpoint.folder import (
 )
 from .checkpoint.labels import MAX_LABELS, fit_labels, stated_activation
 from .checkpoint.stored_tensor import shown
+from .checkpoint.task_of_tensors import task_of_tensors
 from .checkpoint.tensor_names import (
+    ENCODER,
     HEADS,
     PRETRAINED,
     ModelTensor,
@@ -96,7 +98,7 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
     description, task = files.description, options.task
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
-        task = tasks.MODEL if is_variant else description.task()
+        task = tasks.MODEL if is_variant else _task(files)
     if files.weights is None:
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
@@ -105,7 +107,23 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
     tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
     source = _with_pad_id(replace(source, tokenizer_json=tokenizer), files.folders)
+    if options.task is None and not is_variant and files.weights is not None and not description.says_task:
+        source = replace(
+            source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
+        )
     return source, f"{origin}, task {task}"
+
+
+def _task(files: _Files) -> str:
+    """The task that the config names, or that the tensors show."""
+    description = files.description
+    if description.says_task or files.weights is None:
+        return description.task()
+    try:
+        stored = read_tensors(weight_files(files.weights.absolute()))
+        return task_of_tensors(by_model_name(stored, description.library)[0], description.library)
+    except ExportError as error:
+        raise ExportError(f"{files.weights}: {error}") from None
 
 
 def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
@@ -165,7 +183,10 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
     labels, notes = _labels(description, task, placed)
     head, more = _head(description, task, labels, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
-    ignorable = HEADS if task_given else PRETRAINED
+    ignorable: tuple[str, ...] = HEADS if task_given else PRETRAINED
+    if task_given and task == tasks.MODEL:
+        # Of a class of the user's own: whoever asks for the encoder has no use for its heads.
+        ignorable += tuple(name for name in placed if not name.startswith(ENCODER))
     try:
         arrange(stored, description.library, config, head, ignorable)
     except ExportError as error:

@@ -83,8 +83,13 @@ class CheckpointConfig:
     multi_label: bool = False
     said: Mapping[str, object] = field(default_factory=dict, compare=False)
 
+    @property
+    def says_task(self) -> bool:
+        """Whether the architecture is there and one of the two libraries'."""
+        return self.architecture in _ARCHITECTURES
+
     def task(self) -> str:
-        """The task of the architecture; ExportError if it is not one of ours."""
+        """The task of the architecture, model if there is none; ExportError if it is not one of ours."""
         if self.architecture is None:
             return tasks.MODEL
         if self.architecture not in _ARCHITECTURES:
