@@ -97,6 +97,8 @@ def _export(options: argparse.Namespace) -> None:
         source = replace(source, head=replace(source.head, hidden_states=True))
     report = Report(quiet=options.quiet)
     report.say(f"{name}: {note}")
+    for text in source.notes:
+        report.say(f"note: {text}", style="yellow")
     if isinstance(source.weights, RandomWeights):
         seed = source.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")

@@ -135,9 +135,11 @@ class Predictor(TextAnswers):
 
                 * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally
                   attention_mask (0 and 1; holes and left padding are allowed) and token_type_ids. Without a
-                  mask, tokens equal to the pad id are masked. On gpu, cuda and tensorrt the arrays may be
-                  int64 arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in
-                  place. gpu checks the ids there; on the others, ids out of range give meaningless results.
+                  mask, pad ids that stand together at one end of a row, and nowhere else in it, are masked;
+                  a row that holds the pad id elsewhere counts as a whole, with a warning. On gpu, cuda and
+                  tensorrt the arrays may be int64 arrays on the GPU (DLPack: torch, cupy, paddle...), mask
+                  included. These are read in place. gpu checks the ids there; on the others, ids out of range
+                  give meaningless results.
                 * a list of token-id lists of any lengths; none of their ids is treated as padding.
                 * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
                 * the result of ``pack``; it is not truncated again.
@@ -393,7 +395,7 @@ class Predictor(TextAnswers):
             self._limits,
             self._encoder,
             self._backend.run,
-            manifest.head.multi_label,
+            manifest.head.score_activation,
         )
 
     def _without_manifest(self) -> str:
