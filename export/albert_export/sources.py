@@ -10,10 +10,10 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
-    HUGGING_FACE,
     LIBRARY_TITLES,
     PADDLENLP,
     PADDLENLP_DECODER_NORM_EPS,
+    TENSORFLOW,
     CheckpointConfig,
 )
 from .checkpoint.folder import (
@@ -34,6 +34,7 @@ from .checkpoint.tensor_names import (
     is_tied,
     turn_old_decoder,
 )
+from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
@@ -99,7 +100,8 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source = checkpoint_source(description, files.weights, task, task_given=task_given)
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
     tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    return replace(source, tokenizer_json=tokenizer), f"{origin}, task {task}"
+    said = "; ".join((f"{origin}, task {task}", *description.notes))
+    return replace(source, tokenizer_json=tokenizer), said
 
 
 def stem(options: argparse.Namespace) -> str:
@@ -117,7 +119,7 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library == HUGGING_FACE)
+    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library != PADDLENLP)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
     config = replace(description.config, add_pooling_layer=pooled)
     return Source(config, head, _labels(description, task), RandomWeights(seed))
@@ -156,7 +158,7 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
 
 def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
     eps = PADDLENLP_DECODER_NORM_EPS
-    if description.library == HUGGING_FACE:
+    if description.library != PADDLENLP:
         eps = description.config.layer_norm_eps
     return Head.of(
         task,
@@ -170,8 +172,8 @@ def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
     if head.task != tasks.MODEL:
         return head.reads_pooled
-    if description.library == HUGGING_FACE:
-        # transformers' configs do not say whether there is one.
+    if description.library != PADDLENLP:
+        # Neither transformers' configs nor Google's say whether there is one.
         return any(name.startswith("pooler.") for name in placed)
     return description.config.add_pooling_layer
 
@@ -184,6 +186,8 @@ def _model_folder(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
+    if index_of_prefix(path) is not None:
+        return path.parent
     if path.exists():
         raise UsageError(
             f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
@@ -195,7 +199,8 @@ def _model_folder(name: str) -> Path:
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     """MODEL is a folder, whose config counts; ``--weights`` replaces its weights."""
-    checkpoint = read_folder(folder)
+    named = None if Path(options.model).is_dir() else index_of_prefix(Path(options.model))
+    checkpoint = read_folder(folder, named)
     description = checkpoint.description
     if options.random_weights is not None:
         return _Files(description, None, (folder,))
@@ -227,6 +232,9 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     """The weight file or index that ``path`` is or holds, and its folder."""
     if path.is_dir():
         return find_weights(path), path
+    index = index_of_prefix(path)
+    if index is not None:
+        return index, path.parent
     if not path.is_file():
         raise ExportError(f"--weights {path} does not exist; give a checkpoint folder or a weight file")
     return path, path.parent
@@ -234,10 +242,13 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
 
 def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
     """The first tokenizer that the folders hold, as tokenizer.json."""
+    asked = lowercase is not None
     for folder in files.folders:
+        if lowercase is None and files.description.library == TENSORFLOW:
+            lowercase = lowercase_in_tensorflow(folder)
         data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
         if data is not None:
             return data
-    if lowercase is not None:
+    if asked:
         raise UsageError("--lowercase has no tokenizer to act on: there is no spiece.model or vocab.txt")
     return None

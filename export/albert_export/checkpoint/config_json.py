@@ -12,8 +12,8 @@ from albert_runtime.errors import ArtifactError
 from ..errors import ExportError
 from .stored_tensor import shown
 
-PADDLENLP, HUGGING_FACE = "paddlenlp", "huggingface"
-LIBRARY_TITLES = {PADDLENLP: "PaddleNLP", HUGGING_FACE: "Hugging Face"}
+PADDLENLP, HUGGING_FACE, TENSORFLOW = "paddlenlp", "huggingface", "tensorflow"
+LIBRARY_TITLES = {PADDLENLP: "PaddleNLP", HUGGING_FACE: "Hugging Face", TENSORFLOW: "TensorFlow"}
 # PaddleNLP builds the masked-LM head's LayerNorm without an epsilon, so Paddle's own default holds.
 PADDLENLP_DECODER_NORM_EPS = 1e-5
 
@@ -49,6 +49,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "hidden_act": "gelu_new",
     },
 }
+_DEFAULTS[TENSORFLOW] = _DEFAULTS[HUGGING_FACE]  # transformers took its defaults from Google's code
 # Other spellings of the same two functions.
 _ACTIVATIONS = {
     "gelu_python": "gelu",
@@ -72,7 +73,8 @@ _ARCHITECTURES = {
 class CheckpointConfig:
     """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table.
 
-    ``multi_label``: a classifier of sequences was trained to give any number of labels at a time.
+    ``multi_label``: a classifier of sequences was trained to give any number of labels at a time. ``notes``:
+    what the user should know about how the folder was read.
     """
 
     config: AlbertConfig
@@ -81,6 +83,7 @@ class CheckpointConfig:
     labels: tuple[str, ...]
     tied: bool = True
     multi_label: bool = False
+    notes: tuple[str, ...] = ()
 
     def task(self) -> str:
         """The task of the architecture; ExportError if it is not one of ours."""

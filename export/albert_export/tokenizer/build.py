@@ -49,6 +49,8 @@ def tokenizer_json(folder: Path, *, lowercase: bool | None, vocab_size: int | No
     settings = Settings.read(folder)
     limit = vocab_size if vocab_size is not None else model_vocabulary(folder)
     made, spiece, vocab = (folder / name for name in (TOKENIZER_NAME, SPIECE_NAME, VOCAB_NAME))
+    if not spiece.is_file() and not vocab.is_file():
+        spiece = _only_model(folder) or spiece
     if made.is_file() and (lowercase is None or not (spiece.is_file() or vocab.is_file())):
         if lowercase is not None:
             raise ExportError(
@@ -67,6 +69,12 @@ def tokenizer_json(folder: Path, *, lowercase: bool | None, vocab_size: int | No
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     _check(path, data, limit)
     return data
+
+
+def _only_model(folder: Path) -> Path | None:
+    """Google's folders call the file 30k-clean.model, others as they like; None unless there is just one."""
+    found = [path for path in folder.glob("*.model") if path.is_file()]
+    return found[0] if len(found) == 1 else None
 
 
 # ---- English: SentencePiece
