@@ -50,7 +50,8 @@ def tokenizer_json(folder: Path, *, lowercase: bool | None, vocab_size: int | No
     limit = vocab_size if vocab_size is not None else model_vocabulary(folder)
     made, spiece, vocab = (folder / name for name in (TOKENIZER_NAME, SPIECE_NAME, VOCAB_NAME))
     if not spiece.is_file() and not vocab.is_file():
-        spiece = _only_model(folder) or spiece
+        spiece = _only(folder, "*.model") or spiece
+        vocab = _only(folder, "vocab*.txt") or vocab
     if made.is_file() and (lowercase is None or not (spiece.is_file() or vocab.is_file())):
         if lowercase is not None:
             raise ExportError(
@@ -71,9 +72,9 @@ def tokenizer_json(folder: Path, *, lowercase: bool | None, vocab_size: int | No
     return data
 
 
-def _only_model(folder: Path) -> Path | None:
-    """Google's folders call the file 30k-clean.model, others as they like; None unless there is just one."""
-    found = [path for path in folder.glob("*.model") if path.is_file()]
+def _only(folder: Path, pattern: str) -> Path | None:
+    """Google's folders hold 30k-clean.model or vocab_chinese.txt; None unless there is just one such file."""
+    found = [path for path in folder.glob(pattern) if path.is_file()]
     return found[0] if len(found) == 1 else None
 
 

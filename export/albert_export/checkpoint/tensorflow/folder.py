@@ -119,6 +119,8 @@ def describe(values: Mapping[str, object], stored: StoredTensors, *, googles: bo
         fields = {**_BRIGHTMART_DEFAULTS, **fields}
         fields["embedding_size"] = fields["hidden_size"]
         notes.append("albert_zh's word table in two factors is multiplied out")
+        if "ln_type" not in fields:
+            notes.append("no ln_type in the config: LayerNorm is taken to follow attention (postln)")
     activation = fields.get("hidden_act", "gelu")
     if googles and isinstance(activation, str) and activation.lower() == "gelu":
         # Google's code has one gelu, and albert_zh's code has the same.

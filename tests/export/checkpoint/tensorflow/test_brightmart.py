@@ -105,7 +105,9 @@ def test_same_answers_as_a_bert_whose_layers_are_shared(tmp_path, task):
 def test_a_config_that_leaves_fields_out_has_bertconfigs_defaults(tmp_path):
     """albert_zh's BertConfig is not Google's: 768 columns in 12 heads, and 16 types."""
     folder = write_folder(tmp_path, {"vocab_size": 61, "ln_type": None}, brightmart(CONFIG))
-    config = read_folder(folder).description.config
+    description = read_folder(folder).description
+    config = description.config
+    assert "no ln_type in the config: LayerNorm is taken to follow attention (postln)" in description.notes
     assert (config.hidden_size, config.num_attention_heads, config.intermediate_size) == (768, 12, 3072)
     assert (config.embedding_size, config.type_vocab_size) == (768, 16)
 

@@ -70,6 +70,15 @@ def test_a_classifier(tmp_path, monkeypatch):
     assert read_folder(tmp_path).description.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")
 
 
+def test_a_tagger_where_the_user_says_so(tmp_path, monkeypatch):
+    """The scripts of taggers name the same variables, and multiply them with every token."""
+    tensors = google(CONFIG, "classifier", labels=5)
+    encoder = {name: value for name, value in tensors.items() if not name.startswith("bert/pooler/")}
+    model = converted(monkeypatch, encoder, CONFIG, "AlbertForTokenClassification", num_labels=5)
+    folder = write_folder(tmp_path, CONFIG, tensors)
+    check(folder, model, tasks.TOKEN_CLASSIFICATION, tasks.TOKEN_CLASSIFICATION)
+
+
 def test_one_column_is_a_choice_where_the_user_says_so(tmp_path, monkeypatch):
     """run_race.py and a regression of run_classifier.py write the same variables."""
     tensors = google(CONFIG, "classifier", labels=1)
