@@ -10,10 +10,10 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
-    HUGGING_FACE,
     LIBRARY_TITLES,
     PADDLENLP,
     PADDLENLP_DECODER_NORM_EPS,
+    TENSORFLOW,
     CheckpointConfig,
 )
 from .checkpoint.folder import (
@@ -38,6 +38,7 @@ from .checkpoint.tensor_names import (
     is_tied,
     turn_old_decoder,
 )
+from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
@@ -109,7 +110,7 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
     choices = Choices(
         options.lowercase,
         options.keep_accents,
-        description.library == HUGGING_FACE,
+        description.library != PADDLENLP,
         source.config.vocab_size,
         needs_mask=task == tasks.MASKED_LM,
     )
@@ -118,7 +119,7 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source = replace(
             source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
         )
-    return source, f"{origin}, task {task}"
+    return replace(source, notes=(*description.notes, *source.notes)), f"{origin}, task {task}"
 
 
 def _task(files: _Files) -> str:
@@ -160,7 +161,7 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    tied = task == tasks.MASKED_LM or description.library == HUGGING_FACE
+    tied = task == tasks.MASKED_LM or description.library != PADDLENLP
     labels = description.labels if task in tasks.LABELLED else None
     head, notes = _head(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
@@ -208,7 +209,7 @@ def _head(
 ) -> tuple[Head, tuple[str, ...]]:
     """The head of a task with these labels, and a note if the config's activation is none of ours."""
     eps = PADDLENLP_DECODER_NORM_EPS
-    if description.library == HUGGING_FACE:
+    if description.library != PADDLENLP:
         eps = description.config.layer_norm_eps
     columns = len(labels or ())
     activation, note = None, None
@@ -228,8 +229,8 @@ def _head(
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
     if head.task != tasks.MODEL:
         return head.reads_pooled
-    if description.library == HUGGING_FACE:
-        # transformers' configs do not say whether there is one.
+    if description.library != PADDLENLP:
+        # Neither transformers' configs nor Google's say whether there is one.
         return any(name.startswith("pooler.") for name in placed)
     return description.config.add_pooling_layer
 
@@ -258,6 +259,8 @@ def _model_folder(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
+    if index_of_prefix(path) is not None:
+        return path.parent
     if path.exists():
         raise UsageError(
             f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
@@ -269,7 +272,8 @@ def _model_folder(name: str) -> Path:
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     """MODEL is a folder, whose config counts; ``--weights`` replaces its weights."""
-    checkpoint = read_folder(folder)
+    named = None if Path(options.model).is_dir() else index_of_prefix(Path(options.model))
+    checkpoint = read_folder(folder, named)
     description = checkpoint.description
     if options.random_weights is not None:
         return _Files(description, None, (folder,))
@@ -301,6 +305,9 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     """The weight file or index that ``path`` is or holds, and its folder."""
     if path.is_dir():
         return find_weights(path), path
+    index = index_of_prefix(path)
+    if index is not None:
+        return index, path.parent
     if not path.is_file():
         raise ExportError(f"--weights {path} does not exist; give a checkpoint folder or a weight file")
     return path, path.parent
@@ -309,7 +316,10 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
 def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
     """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        made = make_tokenizer(folder, choices)
+        rules = choices
+        if choices.lowercase is None and files.description.library == TENSORFLOW:
+            rules = replace(choices, lowercase=lowercase_in_tensorflow(folder))
+        made = make_tokenizer(folder, rules)
         if made is not None:
             return made
     accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
