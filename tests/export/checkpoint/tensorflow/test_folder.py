@@ -135,7 +135,7 @@ def test_the_vocabulary_beside_it(tmp_path, kind, name):
     ours = tokenizers.Tokenizer.from_str(source(folder)[0].tokenizer.json.decode())
     for text in TEXTS:
         assert ours.encode(text).ids == theirs(text)["input_ids"]
-    kept = tokenizers.Tokenizer.from_str(source(folder, "--no-lowercase")[0].tokenizer_json.decode())
+    kept = tokenizers.Tokenizer.from_str(source(folder, "--no-lowercase")[0].tokenizer.json.decode())
     if kind != "pieces":  # the pieces' own character map folds case, too
         assert kept.encode(TEXTS[0]).ids != ours.encode(TEXTS[0]).ids
     # A file that says otherwise is listened to.
