@@ -57,11 +57,6 @@ def make_tokenizer(folder: Path, choices: Choices) -> MadeTokenizer | None:
     path = _vocabulary(folder, settings)
     whole = folder / TOKENIZER_NAME
     if whole.is_file() and (path is None or (choices.lowercase is None and choices.keep_accents is None)):
-        if choices.lowercase is not None or choices.keep_accents is not None:
-            raise ExportError(
-                f"{whole} settles lower-casing and accents itself and no {SPIECE_NAME} or {VOCAB_NAME} lies "
-                "beside it; leave the option out"
-            )
         path, data = whole, read_bytes(whole)
         settings.check_supported()
         _check(path, data, None)
@@ -78,6 +73,11 @@ def make_tokenizer(folder: Path, choices: Choices) -> MadeTokenizer | None:
         data = _dump(made.content)
     _check(path, data, choices.vocab_size, made)
     notes = [*made.notes, *_slow_only(settings)]
+    if not settings.has_token_types():
+        why = f"model_input_names in {CONFIG_NAME} leaves them out"
+        if settings.values.get("model_input_names") is None:
+            why = f"transformers 5 wrote the folder, and its {settings.class_name} has no token types"
+        notes.append(f"both texts of a pair have token type 0: {why}")
     return MadeTokenizer(data, f"{path.name}, {made.rule}", tuple(notes), settings.max_length())
 
 
