@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
@@ -90,6 +90,11 @@ class CheckpointConfig:
     def says_task(self) -> bool:
         """Whether the architecture is there and one of the two libraries'."""
         return self.architecture in _ARCHITECTURES
+
+    def for_task(self, task: str) -> "CheckpointConfig":
+        """The same model with the head of ``task``."""
+        name = next(name for name, known in _ARCHITECTURES.items() if known == task)
+        return replace(self, architecture=name)
 
     def task(self) -> str:
         """The task of the architecture, model if there is none; ExportError if it is not one of ours."""

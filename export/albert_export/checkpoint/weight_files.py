@@ -9,6 +9,7 @@ import numpy as np
 from albert_runtime.errors import ArtifactError
 
 from ..errors import ExportError
+from .lora import CONFIG_NAME, is_adapter_file, merge_whole, merged, plain_names, read_adapter
 from .pickle_machine import read_state_dict
 from .safetensors_file import read_safetensors
 from .stored_tensor import StoredTensor, StoredTensors, shown
@@ -84,7 +85,7 @@ def _is_plain(name: str) -> bool:
 
 
 def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> StoredTensors:
-    """Everything the files hold, by name without a wrapper's prefix.
+    """Everything the files hold, by name without a wrapper's prefix; a LoRA adapter among them is merged.
 
     Raises AlbertError, also for a tensor that two files hold.
 
@@ -97,8 +98,12 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 update_digest(digest, path)
         return read_bundle(files[0])
     stored: StoredTensors = {}
+    adapter: StoredTensors | None = None
     for path in files:
         part = _read_file(path, digest)
+        if is_adapter_file(path) and len(files) > 1:
+            adapter, adapter_config = plain_names(part), read_adapter(path.parent / CONFIG_NAME)
+            continue
         # Paddle writes an entry of its own, which is no tensor, into every shard.
         twice = sorted(
             name
@@ -110,7 +115,8 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
             )
         stored.update(part)
-    return without_wrappers(stored)
+    stored = without_wrappers(merge_whole(stored, files[0].parent))
+    return stored if adapter is None else merged(stored, adapter, adapter_config)
 
 
 def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
