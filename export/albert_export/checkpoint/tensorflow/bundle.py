@@ -85,8 +85,13 @@ def _shard(index: Path, number: int, shards: int) -> Path:
 
 
 def _tensor(path: Path, name: str, entry: _Entry) -> StoredTensor | object:
-    if entry.sliced or entry.dtype not in _DTYPES:
-        return entry  # texts, which no model reads, or a variable in parts
+    if entry.sliced:
+        raise ExportError(
+            f"{path} holds {shown(name)} in parts, as a partitioner makes them; load the checkpoint in "
+            "TensorFlow and save it without one"
+        )
+    if entry.dtype not in _DTYPES:
+        return entry  # texts, which no model reads
     title, read_as = _DTYPES[entry.dtype]
     count = math.prod(entry.shape)
     if entry.size != count * np.dtype(read_as).itemsize:

@@ -61,8 +61,11 @@ def test_every_tensor_and_type(tmp_path, shards, compress):
 def test_what_is_no_array_of_numbers_is_known_by_name_only(tmp_path):
     index = one(tmp_path, entry(7, [2], 0, 0, 9, 0))  # texts
     assert not isinstance(read_tensors(weight_files(index))["a"], StoredTensor)
-    index = one(tmp_path, entry(1, [2, 3], 0, 0, 0, 0, field(7, b"")))  # a variable in parts
-    assert not isinstance(read_tensors(weight_files(index))["a"], StoredTensor)
+
+
+def test_a_variable_in_parts_is_refused(tmp_path):
+    index = one(tmp_path, entry(1, [2, 3], 0, 0, 0, 0, field(7, b"")))
+    refused(index, "holds a in parts, as a partitioner makes them; load the checkpoint in TensorFlow")
 
 
 def one(folder: Path, value: bytes, *, head: bytes | None = None, name: bytes = b"a") -> Path:

@@ -157,7 +157,11 @@ def test_gelu_is_tensorflows(tmp_path):
     description = read_folder(folder).description
     assert description.config.hidden_act == "gelu_new"
     assert "gelu is TensorFlow's, the tanh form, gelu_new elsewhere" in description.notes
+    folder = write_folder(tmp_path, {**CONFIG, "hidden_act": "gelu_python"}, google(CONFIG))
+    description = read_folder(folder).description
+    assert (description.config.hidden_act, description.notes) == ("gelu", ())
     # A config.json is transformers' own, and its gelu the erf form.
+    folder = write_folder(tmp_path, CONFIG, google(CONFIG))
     (folder / "albert_config.json").rename(folder / "config.json")
     assert read_folder(folder).description.config.hidden_act == "gelu"
 
