@@ -7,7 +7,9 @@ from pathlib import Path
 
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.sentence import DENSE, SentenceTexts
 from albert_runtime.artifact.tasks import Head
+from albert_runtime.errors import ArtifactError
 
 from .checkpoint.config_json import (
     HUGGING_FACE,
@@ -25,6 +27,9 @@ from .checkpoint.folder import (
     read_folder,
     written_by,
 )
+from .checkpoint.sentence_folder import SentenceFolder, read_sentence_folder
+from .checkpoint.sentence_weights import SentenceWeights, WeightSource
+from .checkpoint.stored_tensor import shown
 from .checkpoint.tensor_names import (
     HEADS,
     PRETRAINED,
@@ -35,10 +40,11 @@ from .checkpoint.tensor_names import (
     turn_old_decoder,
 )
 from .checkpoint.weight_files import read_tensors, weight_files
-from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
+from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
 from .tokenizer.build import tokenizer_json
+from .tokenizer.lowercase import lowercased
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
@@ -51,7 +57,7 @@ class Source:
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
     are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
-    packaged demo tokenizer, a checkpoint gets none.
+    packaged demo tokenizer, a checkpoint gets none. ``sentence_texts``: for a head with ``sentence``.
     """
 
     config: AlbertConfig
@@ -59,6 +65,7 @@ class Source:
     labels: tuple[str, ...] | None
     weights: WeightSource
     tokenizer_json: bytes | None = None
+    sentence_texts: SentenceTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -87,19 +94,55 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         for option in ("source", "revision"):
             if getattr(options, option) is not None:
                 raise UsageError(f"--{option} is for a variant that is fetched; leave it out")
-    files = _variant(options, download) if is_variant else _folder(options, _model_folder(name))
+    sentence = None
+    if is_variant:
+        files = _variant(options, download)
+    else:
+        folder = _model_folder(name)
+        if options.task in (None, tasks.MODEL):
+            sentence = read_sentence_folder(folder)
+        files = _folder(options, folder if sentence is None else sentence.transformer)
     description, task = files.description, options.task
+    if sentence is not None:
+        task = tasks.MODEL  # sentence-transformers reads the encoder, whatever class wrote it
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
         task = tasks.MODEL if is_variant else description.task()
     if files.weights is None:
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
-        task_given = options.task is not None or is_variant
+        task_given = options.task is not None or is_variant or sentence is not None
         source = checkpoint_source(description, files.weights, task, task_given=task_given)
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
     tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    return replace(source, tokenizer_json=tokenizer), f"{origin}, task {task}"
+    source = replace(source, tokenizer_json=tokenizer)
+    if sentence is None:
+        return source, f"{origin}, task {task}"
+    source, note = _with_sentence(source, sentence)
+    return source, f"{origin}, task {task}; {note}"
+
+
+def _with_sentence(source: Source, folder: SentenceFolder) -> tuple[Source, str]:
+    """The source with what a sentence-transformers folder adds, and a line that says what that is."""
+    try:
+        width = folder.head.width(source.config.hidden_size)
+    except ArtifactError as error:
+        raise ExportError(f"{folder.transformer}: its modules do not fit together: {error}") from None
+    weights, tokenizer = source.weights, source.tokenizer_json
+    if isinstance(weights, CheckpointWeights):
+        weights = SentenceWeights(weights, folder.files)
+    if folder.lowercase and tokenizer is not None:
+        tokenizer = lowercased(tokenizer)
+    texts = folder.texts(source.config.max_position_embeddings)
+    steps = [step.activation if step.kind == DENSE else "" for step in folder.head.steps]
+    modules = [f"Dense {step}" if step else "Normalize" for step in steps]
+    note = f"sentence-transformers: {', '.join(['+'.join(folder.head.pooling), *modules])}, {width} numbers"
+    note += f", texts cut at {texts.max_seq_length} tokens"
+    if texts.default_prompt_name is not None:
+        note += f", default prompt {shown(texts.default_prompt_name)}"
+    head = replace(source.head, sentence=folder.head)
+    source = replace(source, head=head, weights=weights, tokenizer_json=tokenizer, sentence_texts=texts)
+    return source, note
 
 
 def stem(options: argparse.Namespace) -> str:

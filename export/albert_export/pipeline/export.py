@@ -211,6 +211,7 @@ class _Build:
             verification={},
             head=self.source.head,
             calibration=calibration,
+            sentence_texts=self.source.sentence_texts,
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
@@ -288,6 +289,7 @@ class _Build:
             name=_ENCODER,
             task=MODEL,
             head=verify.ENCODER,
+            sentence_texts=None,
             labels=None,
             config=config,
             outputs=verify.ENCODER.outputs(config),

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..artifact.sentence import SentenceTexts
 from ..backends.base import Outputs
+from ..backends.sentence_pooling import SentencePooler
 from ..batch.packed import Int32, ModelLimits, PackedBatch
 from .checks import validate_row, validate_text
 from .tokenizer import Encoded, TextEncoder
@@ -17,7 +19,11 @@ RowGroup = Sequence[Encoded]
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """What text methods need to know of a model. ``run`` is Backend.run; ``multi_label``: see tasks.Head."""
+    """What text methods need to know of a model.
+
+    ``run`` is Backend.run; ``multi_label``: see tasks.Head; ``embedding_size``: numbers in a vector that the
+    model itself makes; ``sentence_texts``: see the manifest; ``pooler``: that of the sentence head, if any.
+    """
 
     name: str
     task: str
@@ -28,6 +34,9 @@ class TextModel:
     encoder: TextEncoder
     run: Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
     multi_label: bool = False
+    embedding_size: int = 0
+    sentence_texts: SentenceTexts | None = None
+    pooler: Callable[[], SentencePooler | None] = lambda: None
 
 
 class TaskMethod(ABC):
