@@ -124,10 +124,14 @@ def read_sentence_folder(folder: Path) -> SentenceFolder | None:
                 f"{path}: module {kind} cannot be exported; known behind the encoder are Pooling once, then "
                 "Dense, Normalize and Dropout"
             )
+    try:
+        head = SentenceHead(poolings, tuple(steps))
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
     prompts, default = _prompts(folder / _SETTINGS_NAME, settings)
     return SentenceFolder(
         transformer,
-        SentenceHead(poolings, tuple(steps)),
+        head,
         tuple(files),
         limit,
         lowercase,

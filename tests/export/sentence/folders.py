@@ -148,6 +148,13 @@ def encode(folder, texts, prompt_name=None):
     return _Reference(folder).encode(texts, prompt_name)
 
 
+def reference_of(folder, states, mask):
+    """float32 [B, D]: the modules behind the encoder on hidden states [B, T, H] under a mask [B, T]."""
+    with torch.no_grad():
+        reference = _Reference(folder)
+        return reference.behind(torch.from_numpy(states), torch.from_numpy(mask), 0).numpy()
+
+
 def _read(path):
     return json.loads(path.read_text()) if path.is_file() else {}
 
@@ -185,10 +192,13 @@ class _Reference:
             states = self.model(**features).last_hidden_state
             mask = features["attention_mask"]
             length = self.tokens([prompt])["input_ids"].shape[1] - 1 if prompt else 0
-            vector = self.pooled(_read(self.folder / "1_Pooling" / "config.json"), states, mask, length)
-            for module in self.modules[2:]:
-                vector = self.step(self.folder / module["path"], module["type"], vector)
-        return vector.numpy()
+            return self.behind(states, mask, length).numpy()
+
+    def behind(self, states, mask, length):
+        vector = self.pooled(_read(self.folder / "1_Pooling" / "config.json"), states, mask, length)
+        for module in self.modules[2:]:
+            vector = self.step(self.folder / module["path"], module["type"], vector)
+        return vector
 
     def pooled(self, config, states, mask, length):
         kinds = config.get("pooling_mode") or [kind for kind, flag in FLAGS.items() if config[flag]]
