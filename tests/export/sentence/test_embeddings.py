@@ -23,7 +23,7 @@ FOLDERS = {
         "modules": [dense(HIDDEN, 7), "Normalize", dense(7, 9, "torch.nn.ReLU", bias=False)],
     },
     "every activation": {
-        "modules": [dense(HIDDEN, HIDDEN, f"torch.nn.modules.activation.{name}") for name in ACTIVATIONS],
+        "modules": [dense(HIDDEN, HIDDEN, f"torch.nn.{name}") for name in ACTIVATIONS],
     },
     "old": {
         "pooling": ("cls", "mean"),
