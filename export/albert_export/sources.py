@@ -7,9 +7,8 @@ from pathlib import Path
 
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.sentence import DENSE, SentenceTexts
+from albert_runtime.artifact.sentence import SentenceTexts
 from albert_runtime.artifact.tasks import Head
-from albert_runtime.errors import ArtifactError
 
 from .checkpoint.config_json import (
     HUGGING_FACE,
@@ -27,10 +26,13 @@ from .checkpoint.folder import (
     read_folder,
     written_by,
 )
-from .checkpoint.sentence_folder import SentenceFolder, read_sentence_folder
-from .checkpoint.sentence_weights import SentenceWeights, WeightSource
+from .checkpoint.labels import MAX_LABELS, fit_labels, stated_activation
+from .checkpoint.sentence_folder import read_sentence_folder
+from .checkpoint.sentence_weights import WeightSource
 from .checkpoint.stored_tensor import shown
+from .checkpoint.task_of_tensors import task_of_tensors
 from .checkpoint.tensor_names import (
+    ENCODER,
     HEADS,
     PRETRAINED,
     ModelTensor,
@@ -43,8 +45,10 @@ from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
-from .tokenizer.build import tokenizer_json
-from .tokenizer.lowercase import lowercased
+from .pad_token import tokenizer_pad_id
+from .sentence_source import with_sentence
+from .tokenizer.build import MadeTokenizer, make_tokenizer
+from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
@@ -56,15 +60,17 @@ class Source:
     """A model to export: encoder, task, tensors and tokenizer.
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
-    are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
-    packaged demo tokenizer, a checkpoint gets none. ``sentence_texts``: for a head with ``sentence``.
+    are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
+    packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
+    for granted, or left out. ``sentence_texts``: for a head with ``sentence``.
     """
 
     config: AlbertConfig
     head: Head
     labels: tuple[str, ...] | None
     weights: WeightSource
-    tokenizer_json: bytes | None = None
+    tokenizer: MadeTokenizer | None = None
+    notes: tuple[str, ...] = ()
     sentence_texts: SentenceTexts | None = None
 
 
@@ -107,42 +113,52 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         task = tasks.MODEL  # sentence-transformers reads the encoder, whatever class wrote it
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
-        task = tasks.MODEL if is_variant else description.task()
+        task = tasks.MODEL if is_variant else _task(files)
     if files.weights is None:
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
         task_given = options.task is not None or is_variant or sentence is not None
         source = checkpoint_source(description, files.weights, task, task_given=task_given)
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
-    tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    source = replace(source, tokenizer_json=tokenizer)
-    if sentence is None:
-        return source, f"{origin}, task {task}"
-    source, note = _with_sentence(source, sentence)
-    return source, f"{origin}, task {task}; {note}"
+    choices = Choices(
+        options.lowercase,
+        options.keep_accents,
+        description.library == HUGGING_FACE,
+        source.config.vocab_size,
+        needs_mask=task == tasks.MASKED_LM,
+    )
+    source = _with_pad_id(replace(source, tokenizer=_tokenizer(files, choices)), files.folders)
+    if sentence is not None:
+        source = with_sentence(source, sentence)
+    elif options.task is None and not is_variant and files.weights is not None and not description.says_task:
+        source = replace(
+            source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
+        )
+    return source, f"{origin}, task {task}"
 
 
-def _with_sentence(source: Source, folder: SentenceFolder) -> tuple[Source, str]:
-    """The source with what a sentence-transformers folder adds, and a line that says what that is."""
+def _task(files: _Files) -> str:
+    """The task that the config names, or that the tensors show."""
+    description = files.description
+    if description.says_task or files.weights is None:
+        return description.task()
     try:
-        width = folder.head.width(source.config.hidden_size)
-    except ArtifactError as error:
-        raise ExportError(f"{folder.transformer}: its modules do not fit together: {error}") from None
-    weights, tokenizer = source.weights, source.tokenizer_json
-    if isinstance(weights, CheckpointWeights):
-        weights = SentenceWeights(weights, folder.files)
-    if folder.lowercase and tokenizer is not None:
-        tokenizer = lowercased(tokenizer)
-    texts = folder.texts(source.config.max_position_embeddings)
-    steps = [step.activation if step.kind == DENSE else "" for step in folder.head.steps]
-    modules = [f"Dense {step}" if step else "Normalize" for step in steps]
-    note = f"sentence-transformers: {', '.join(['+'.join(folder.head.pooling), *modules])}, {width} numbers"
-    note += f", texts cut at {texts.max_seq_length} tokens"
-    if texts.default_prompt_name is not None:
-        note += f", default prompt {shown(texts.default_prompt_name)}"
-    head = replace(source.head, sentence=folder.head)
-    source = replace(source, head=head, weights=weights, tokenizer_json=tokenizer, sentence_texts=texts)
-    return source, note
+        stored = read_tensors(weight_files(files.weights.absolute()))
+        return task_of_tensors(by_model_name(stored, description.library)[0], description.library)
+    except ExportError as error:
+        raise ExportError(f"{files.weights}: {error}") from None
+
+
+def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
+    """The source with the tokenizer's pad id, by which missing masks are guessed, noting another."""
+    if source.tokenizer is None:
+        return source
+    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer.json, folders)
+    if pads is None or pads == said or not 0 <= pads < source.config.vocab_size:
+        return source
+    note = f"pad_token_id is {said} in the config, {pads} in the tokenizer, which counts: it does the padding"
+    config = replace(source.config, pad_token_id=pads)
+    return replace(source, config=config, notes=(*source.notes, note))
 
 
 def stem(options: argparse.Namespace) -> str:
@@ -160,10 +176,12 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library == HUGGING_FACE)
+    tied = task == tasks.MASKED_LM or description.library == HUGGING_FACE
+    labels = description.labels if task in tasks.LABELLED else None
+    head, notes = _head(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
     config = replace(description.config, add_pooling_layer=pooled)
-    return Source(config, head, _labels(description, task), RandomWeights(seed))
+    return Source(config, head, labels, RandomWeights(seed), notes=notes)
 
 
 def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, task_given: bool) -> Source:
@@ -185,29 +203,42 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
     tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
         placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
     )
-    head = _head(description, task, tied=tied)
+    labels, notes = _labels(description, task, placed)
+    head, more = _head(description, task, labels, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
-    ignorable = HEADS if task_given else PRETRAINED
+    ignorable: tuple[str, ...] = HEADS if task_given else PRETRAINED
+    if task_given and task == tasks.MODEL:
+        # Of a class of the user's own: whoever asks for the encoder has no use for its heads.
+        ignorable += tuple(name for name in placed if not name.startswith(ENCODER))
     try:
         arrange(stored, description.library, config, head, ignorable)
     except ExportError as error:
         title = LIBRARY_TITLES[description.library]
         raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
     weights = CheckpointWeights(files, description.library, ignorable)
-    return Source(config, head, _labels(description, task), weights)
+    return Source(config, head, labels, weights, notes=notes + more)
 
 
-def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
+def _head(
+    description: CheckpointConfig, task: str, labels: tuple[str, ...] | None, *, tied: bool
+) -> tuple[Head, tuple[str, ...]]:
+    """The head of a task with these labels, and a note if the config's activation is none of ours."""
     eps = PADDLENLP_DECODER_NORM_EPS
     if description.library == HUGGING_FACE:
         eps = description.config.layer_norm_eps
-    return Head.of(
+    columns = len(labels or ())
+    activation, note = None, None
+    if task == tasks.SEQUENCE_CLASSIFICATION:
+        activation, note = stated_activation(description.said, columns)
+    head = Head.of(
         task,
-        num_labels=len(description.labels),
+        num_labels=columns,
         tied_decoder=tied,
         decoder_norm_eps=eps,
         multi_label=description.multi_label,
+        activation=activation,
     )
+    return head, () if note is None else (note,)
 
 
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
@@ -219,8 +250,24 @@ def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, Mod
     return description.config.add_pooling_layer
 
 
-def _labels(description: CheckpointConfig, task: str) -> tuple[str, ...] | None:
-    return description.labels if task in tasks.LABELLED else None
+def _labels(
+    description: CheckpointConfig, task: str, placed: dict[str, ModelTensor]
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """One label for each column of the weights, None for a task without, and a note if others are said."""
+    classifier = placed.get("classifier.weight")
+    if task not in tasks.LABELLED:
+        return None, ()
+    if classifier is None or len(classifier.shape) != 2 or not 1 <= classifier.shape[1] <= MAX_LABELS:
+        return description.labels, ()  # that such a classifier does not fit is told with the other tensors
+    columns, names, said = classifier.shape[1], description.labels, description.said.get("num_labels")
+    labels = fit_labels(names, columns)
+    if len(names) == columns and said in (None, columns):
+        return labels, ()
+    stated = f" (num_labels {said})" if said is not None else ""
+    listed = shown(", ".join(labels), 120)
+    return labels, (
+        f"the config has {len(names)} labels{stated}, the classifier {columns} columns, which are: {listed}",
+    )
 
 
 def _model_folder(name: str) -> Path:
@@ -275,12 +322,14 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     return path, path.parent
 
 
-def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
-    """The first tokenizer that the folders hold, as tokenizer.json."""
+def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
+    """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
-        if data is not None:
-            return data
-    if lowercase is not None:
-        raise UsageError("--lowercase has no tokenizer to act on: there is no spiece.model or vocab.txt")
+        made = make_tokenizer(folder, choices)
+        if made is not None:
+            return made
+    accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
+    for option, value in (("--lowercase", choices.lowercase), (accents, choices.keep_accents)):
+        if value is not None:
+            raise UsageError(f"{option} has no tokenizer to act on: there is no spiece.model or vocab.txt")
     return None

@@ -64,12 +64,14 @@ def write_artifact(
     task: str = "model",
     labels: Sequence[str] = (),
     tied_decoder: bool = True,
+    max_length: int | None = None,
+    activation: str | None = None,
     sentence: SentenceHead | None = None,
     sentence_texts: SentenceTexts | None = None,
     **changes: object,
 ) -> Path:
     """STEM.manifest.json and all its files in ``folder``; returns the path of the manifest."""
-    head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder)
+    head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder, activation=activation)
     head = replace(head, sentence=sentence)
     config = replace(TINY, add_pooling_layer=task == "model" or head.reads_pooled)
     config = replace(config, **changes)  # type: ignore[arg-type]
@@ -97,6 +99,7 @@ def write_artifact(
         verification={},
         head=head,
         sentence_texts=sentence_texts,
+        max_length=max_length,
     )
     path = folder / f"{stem}.manifest.json"
     manifest.write(path)

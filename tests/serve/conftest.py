@@ -30,8 +30,10 @@ TASKS: dict[str, dict[str, Any]] = {
     "chooser": {"task": "multiple-choice"},
 }
 # A model of a sentence-transformers folder: 7 numbers of its 12 hidden ones, prompts, short texts.
-SENTENCE = SentenceHead(("mean",), (Step(DENSE, 12, 7, True, "Tanh"),))
-SENTENCE_TEXTS = SentenceTexts(9, {"query": "who lives: ", "document": ""}, "document", False)
+SENTENCES: dict[str, Any] = {
+    "sentence": SentenceHead(("mean",), (Step(DENSE, 12, 7, True, "Tanh"),)),
+    "sentence_texts": SentenceTexts({"query": "who lives: ", "document": ""}, "document", False),
+}
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, piece_tokenizer: Path) -
         )
 
     found = {name: write(name, name, **options) for name, options in TASKS.items()}
-    found["sentences"] = write("sentences", "sentences", sentence=SENTENCE, sentence_texts=SENTENCE_TEXTS)
+    found["sentences"] = write("sentences", "sentences", max_length=9, **SENTENCES)
     found["embedder 2"] = write("embedder 2", "embedder", seed=7, task="model")
     return found
 

@@ -11,13 +11,13 @@ from .config_json import (
     HUGGING_FACE,
     PADDLENLP,
     CheckpointConfig,
-    default_labels,
     library_of_config,
     parse_config,
     read_config,
 )
+from .labels import default_labels
 from .tensor_names import written_by_paddlenlp
-from .weight_files import SUFFIXES, WEIGHT_NAMES, is_pdparams, read_tensors, weight_files
+from .weight_files import SUFFIXES, TORCH, WEIGHT_NAMES, is_pdparams, read_tensors, weight_files
 
 CONFIG_NAMES = ("config.json", "model_config.json")
 
@@ -83,7 +83,7 @@ def library_of_weights(path: Path) -> str:
         return PADDLENLP
     if files[0].suffix not in SUFFIXES:
         raise ExportError(f"{path} is no weight file ({', '.join(SUFFIXES)} or an index of shards)")
-    if files[0].suffix == ".bin":
+    if files[0].suffix in TORCH:
         return HUGGING_FACE
     return PADDLENLP if written_by_paddlenlp(read_tensors(files)) else HUGGING_FACE
 

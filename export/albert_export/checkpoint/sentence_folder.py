@@ -61,7 +61,7 @@ class SentenceFolder:
         files: The weight file of each dense step, in order.
         max_seq_length: The limit that the folder sets itself; None for that of its tokenizer.
         lowercase: Whether texts are lower-cased before anything else.
-        prompts: By name; with the default one and whether prompts are pooled.
+        texts: Prompts.
     """
 
     transformer: Path
@@ -69,22 +69,7 @@ class SentenceFolder:
     files: tuple[Path, ...]
     max_seq_length: int | None
     lowercase: bool
-    prompts: Mapping[str, str]
-    default_prompt_name: str | None
-    include_prompt: bool
-
-    def texts(self, positions: int) -> SentenceTexts:
-        """The text rules, for an encoder of so many positions."""
-        limit = self.max_seq_length
-        if limit is None:
-            settings = read_object(self.transformer / "tokenizer_config.json")
-            said = settings.get("model_max_length")
-            # transformers writes a number beyond any length, also as a float, where none is known.
-            known = isinstance(said, int | float) and not isinstance(said, bool) and 1 <= said < positions
-            limit = int(said) if known else positions  # type: ignore[arg-type]
-        return SentenceTexts(
-            min(limit, positions), self.prompts, self.default_prompt_name, self.include_prompt
-        )
+    texts: SentenceTexts
 
 
 def read_sentence_folder(folder: Path) -> SentenceFolder | None:
@@ -128,17 +113,8 @@ def read_sentence_folder(folder: Path) -> SentenceFolder | None:
         head = SentenceHead(poolings, tuple(steps))
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    prompts, default = _prompts(folder / _SETTINGS_NAME, settings)
-    return SentenceFolder(
-        transformer,
-        head,
-        tuple(files),
-        limit,
-        lowercase,
-        prompts,
-        default,
-        include_prompt,
-    )
+    texts = _texts(folder / _SETTINGS_NAME, settings, include_prompt=include_prompt)
+    return SentenceFolder(transformer, head, tuple(files), limit, lowercase, texts)
 
 
 def _module(folder: Path, path: Path, entry: object) -> tuple[str, Path]:
@@ -267,7 +243,7 @@ def _on_embedding(path: Path, values: Mapping[str, Any]) -> None:
             )
 
 
-def _prompts(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str], str | None]:
+def _texts(path: Path, settings: Mapping[str, Any], *, include_prompt: bool) -> SentenceTexts:
     """The prompts by name, and the name of the default one."""
     said = settings.get("prompts") or {}
     if not isinstance(said, dict) or not all(isinstance(text, str | None) for text in said.values()):
@@ -280,7 +256,6 @@ def _prompts(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str], s
             f"{', '.join(map(shown, prompts))}"
         )
     try:
-        SentenceTexts(1, prompts, default)
+        return SentenceTexts(prompts, default, include_prompt)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    return prompts, default

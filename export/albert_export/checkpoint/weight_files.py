@@ -14,9 +14,12 @@ from .safetensors_file import read_safetensors
 from .stored_tensor import StoredTensor, StoredTensors, shown
 from .torch_legacy import is_legacy, read_legacy
 from .torch_zip import read_zip
+from .wrappers import without_wrappers
 
 PDPARAMS = ".pdparams"
-SUFFIXES = (PDPARAMS, ".safetensors", ".bin")
+# Whatever users call what torch.save writes; a folder's own is the first.
+TORCH = (".bin", ".pt", ".pth", ".ckpt", ".t7")
+SUFFIXES = (PDPARAMS, ".safetensors", *TORCH)
 # In the order in which a folder is searched; transformers, too, prefers safetensors.
 WEIGHT_NAMES = (
     "model_state.pdparams",
@@ -70,7 +73,9 @@ def _is_plain(name: str) -> bool:
 
 
 def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> StoredTensors:
-    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold.
+    """Everything the files hold, by name without a wrapper's prefix.
+
+    Raises AlbertError, also for a tensor that two files hold.
 
     ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
     pickle, is read once for both; the tensors of the other formats are left unread.
@@ -89,7 +94,7 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
             )
         stored.update(part)
-    return stored
+    return without_wrappers(stored)
 
 
 def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
@@ -102,7 +107,7 @@ def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
         update_digest(digest, path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    if path.suffix == ".bin":
+    if path.suffix in TORCH:
         return read_legacy(path) if is_legacy(path) else read_zip(path)
     raise ExportError(f"{path} is no {', '.join(SUFFIXES)} file")
 

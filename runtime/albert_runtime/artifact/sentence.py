@@ -1,7 +1,7 @@
 """From hidden states to the embedding of a text: what the modules of a sentence-transformers folder say.
 
 ``SentenceHead`` is what the program and the graph compute: pooling, then steps, each on the vector of the one
-before. ``SentenceTexts`` is how texts become rows: prompts, and where they are cut.
+before. ``SentenceTexts`` is what texts become before they are rows: prompts.
 """
 
 from collections.abc import Mapping
@@ -136,20 +136,16 @@ class SentenceTexts:
     """How texts become rows for a sentence head.
 
     Attributes:
-        max_seq_length: Tokens, special ones included, that a text is cut to.
         prompts: Text to put before a text, by name; "" puts none.
         default_prompt_name: The prompt of texts for which none is named; None for no prompt.
         include_prompt: Whether the tokens of a prompt are pooled.
     """
 
-    max_seq_length: int
     prompts: Mapping[str, str]
     default_prompt_name: str | None = None
     include_prompt: bool = True
 
     def __post_init__(self) -> None:
-        if type(self.max_seq_length) is not int or self.max_seq_length < 1:
-            raise ArtifactError(f"max_seq_length must be 1 or more, not {clip(self.max_seq_length)}")
         texts = [*self.prompts.keys(), *self.prompts.values()]
         if len(self.prompts) > _MAX_PROMPTS or not all(isinstance(text, str) for text in texts):
             raise ArtifactError(f"prompts must be at most {_MAX_PROMPTS} texts by name")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..artifact.sentence import SentenceTexts
+from ..artifact.tasks import SOFTMAX
 from ..backends.base import Outputs
 from ..backends.sentence_pooling import SentencePooler
 from ..batch.packed import Int32, ModelLimits, PackedBatch
@@ -21,8 +22,8 @@ RowGroup = Sequence[Encoded]
 class TextModel:
     """What text methods need to know of a model.
 
-    ``run`` is Backend.run; ``multi_label``: see tasks.Head; ``embedding_size``: numbers in a vector that the
-    model itself makes; ``sentence_texts``: see the manifest; ``pooler``: that of the sentence head, if any.
+    ``run`` is Backend.run, ``activation`` is Head.score_activation. ``embedding_size``: numbers in a vector
+    that the model itself makes; ``sentence_texts``: see the manifest; ``pooler``: that of the sentence head.
     """
 
     name: str
@@ -33,7 +34,7 @@ class TextModel:
     limits: ModelLimits
     encoder: TextEncoder
     run: Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
-    multi_label: bool = False
+    activation: str = SOFTMAX
     embedding_size: int = 0
     sentence_texts: SentenceTexts | None = None
     pooler: Callable[[], SentencePooler | None] = lambda: None

@@ -6,7 +6,7 @@ import pytest
 
 from albert_export.checkpoint.sentence_folder import read_sentence_folder
 from albert_export.tokenizer.lowercase import lowercased
-from albert_runtime.artifact.sentence import DENSE, NORMALIZE, Step
+from albert_runtime.artifact.sentence import DENSE, NORMALIZE, SentenceTexts, Step
 from albert_runtime.errors import AlbertError
 
 TANH = "torch.nn.modules.activation.Tanh"
@@ -56,9 +56,8 @@ def test_what_is_read(folder):
     assert found.transformer == folder and found.head.pooling == ("mean",)
     assert found.head.steps == (Step(DENSE, 8, 3, True, "Tanh"), Step(NORMALIZE))
     assert found.files == (folder / "2_Dense/model.safetensors",)
-    assert (found.lowercase, found.include_prompt, found.texts(512).max_seq_length) == (True, True, 30)
-    assert found.prompts == {"query": "", "document": ""} and found.default_prompt_name is None
-    assert found.texts(20).max_seq_length == 20  # the encoder has no more
+    assert (found.lowercase, found.max_seq_length) == (True, 30)
+    assert found.texts == SentenceTexts({"query": "", "document": ""}, None, True)
 
 
 def test_no_modules_and_a_cross_encoder(folder):
@@ -87,24 +86,9 @@ def test_forms_of_pooling(folder, config, expected):
     assert read_sentence_folder(folder).head.pooling == expected
 
 
-@pytest.mark.parametrize(
-    ("settings", "limit"),
-    [
-        ({"model_max_length": 12}, 12),
-        ({"model_max_length": 1e30}, 64),
-        ({}, 64),
-        ({"model_max_length": 99}, 64),
-    ],
-)
-def test_without_max_seq_length_the_tokenizer_s_limit_counts(folder, settings, limit):
-    write(folder / "sentence_bert_config.json", {"max_seq_length": None})
-    write(folder / "tokenizer_config.json", settings)
-    assert read_sentence_folder(folder).texts(64).max_seq_length == limit
-
-
 def test_older_names_of_the_encoder_s_settings(folder):
     (folder / "sentence_bert_config.json").rename(folder / "sentence_albert_config.json")
-    assert read_sentence_folder(folder).texts(512).max_seq_length == 30
+    assert read_sentence_folder(folder).max_seq_length == 30
 
 
 BERT, POOLING, DENSE_CONFIG = "sentence_bert_config.json", "1_Pooling/config.json", "2_Dense/config.json"

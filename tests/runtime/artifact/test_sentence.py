@@ -10,7 +10,7 @@ from albert_runtime.artifact.sentence import DENSE, NORMALIZE, SentenceHead, Sen
 from albert_runtime.errors import ArtifactError
 
 HEAD = SentenceHead(("mean", "cls"), (Step(DENSE, 24, 5, True, "Tanh"), Step(NORMALIZE)))
-TEXTS = SentenceTexts(8, {"query": "Query: ", "document": ""}, "query", False)
+TEXTS = SentenceTexts({"query": "Query: ", "document": ""}, "query", False)
 
 
 @pytest.fixture
@@ -54,7 +54,6 @@ def test_others_are_written_as_before(make_artifact):
         (("head", "sentence", "steps", 1, "bias"), True, "a normalize step has no sizes"),
         (("head", "sentence", "steps", 1), {}, "a step of sentence must have exactly the fields"),
         (("sentence_texts",), None, "sentence_texts must be there if the head has sentence"),
-        (("sentence_texts", "max_seq_length"), 0, "max_seq_length must be 1 or more, not 0"),
         (("sentence_texts", "prompts"), ["a"], "sentence_texts.prompts must be an object"),
         (("sentence_texts", "prompts", "query"), 3, "prompts must be at most 10000 texts by name"),
         (("sentence_texts", "prompts", "query"), "\ud800", "prompts hold a lone surrogate"),

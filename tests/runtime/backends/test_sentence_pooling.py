@@ -17,7 +17,7 @@ from albert_runtime.artifact.sentence import (
 from albert_runtime.backends.sentence_pooling import SentencePooler
 from albert_runtime.errors import ArtifactError
 
-TEXTS = SentenceTexts(10, {})
+TEXTS = SentenceTexts({})
 HEAD = SentenceHead(POOLINGS, (Step(DENSE, 72, 5, False, "GELU"), Step(NORMALIZE)))
 
 

@@ -99,7 +99,7 @@ def test_every_task(predict, make):
 
 
 def test_prompts_of_a_sentence_model(predict, make):
-    texts = SentenceTexts(9, {"query": "who ", "document": ""})
+    texts = SentenceTexts({"query": "who ", "document": ""})
     path = make("model", sentence=SentenceHead(("max",)), sentence_texts=texts)
     for options, name in ((("--prompt-name", "query"), "query"), ((), "document")):
         _, found, _ = predict(path, "Anna\n", *options)

@@ -12,9 +12,11 @@ LONG = "anna lives in paris " * 6
 @pytest.fixture
 def make(make_task):
     def made(pooling=("mean",), **texts):
-        values = {"max_seq_length": 9, "prompts": {"query": "who ", "document": ""}, **texts}
+        values = {"prompts": {"query": "who ", "document": ""}, **texts}
         head = SentenceHead(pooling)
-        return Predictor(make_task("model", sentence=head, sentence_texts=SentenceTexts(**values)))
+        return Predictor(
+            make_task("model", sentence=head, sentence_texts=SentenceTexts(**values), max_length=9)
+        )
 
     return made
 
