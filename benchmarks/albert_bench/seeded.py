@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from albert_export.checkpoint.folder import read_folder
-from albert_export.checkpoint.weights import RandomWeights, WeightSource
+from albert_export.checkpoint.sentence_weights import WeightSource
+from albert_export.checkpoint.weights import RandomWeights
 from albert_export.onnx_graph import write_onnx
 from albert_export.onnx_nodes import Numbers
 from albert_export.precision import PRECISIONS, dtypes, rounded

@@ -18,6 +18,7 @@ from albert_runtime.artifact.tasks import (
     MULTIPLE_CHOICE,
     PRETRAINING,
     QUESTION_ANSWERING,
+    SENTENCE_EMBEDDING,
     TOKEN_CLASSIFICATION,
     Head,
 )
@@ -26,6 +27,7 @@ from albert_runtime.artifact.tensor_table import TensorRecord
 from .errors import ExportError
 from .onnx_encoder import Encoder
 from .onnx_nodes import TYPES, Numbers
+from .onnx_sentence import SentenceNodes
 from .precision import stored_shapes
 
 # Opset 20 is the first with Gelu (erf and tanh form). IR 9 is what opset 20 came with.
@@ -98,6 +100,10 @@ def _output_shapes(config: AlbertConfig, head: Head) -> dict[str, list[str | int
     shapes: dict[str, list[str | int]] = {
         "last_hidden_state": [*tokens, config.hidden_size],
         "pooled_output": ["batch", config.hidden_size],
+        SENTENCE_EMBEDDING: [
+            "batch",
+            0 if head.sentence is None else head.sentence.width(config.hidden_size),
+        ],
         "prediction_scores": [*tokens, config.vocab_size],
         "logits": [*tokens, columns] if per_token else ["batch", columns],
         "start_logits": tokens,
@@ -120,7 +126,7 @@ def _external(tensor: TensorRecord, weights_name: str) -> TensorProto:
     return proto
 
 
-class _ModelGraph(Encoder):
+class _ModelGraph(Encoder, SentenceNodes):
     """Builds the whole model: the encoder and the head of its task."""
 
     def build(self) -> None:
@@ -129,6 +135,8 @@ class _ModelGraph(Encoder):
         if task == MULTIPLE_CHOICE:
             self.flatten_choices()
         hidden, pooled = self.encode()
+        if self.head.sentence is not None:
+            self.embed_sentence(self.head.sentence, hidden)
         if self.head.reads_vocabulary:
             self.score_vocabulary(hidden)
         if task == PRETRAINING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.sentence import PREFIX
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import ITEM_SIZES, SCALE, scaled_by_row, tensor_shapes, with_scales
 
@@ -65,10 +66,13 @@ _GREATEST = 127  # symmetric: -128 is not used
 def dtypes(config: AlbertConfig, head: Head, precision: Precision) -> dict[str, str]:
     """The type of every tensor in the weight file, by name: the model's tensors and the scales of int8 ones.
 
-    LayerNorm stays float32: it computes in float32, and its parameters are a thousandth of the whole.
+    LayerNorm stays float32: it computes in float32, and its parameters are a thousandth of the whole. So do
+    the dense steps of a sentence head, which run once for a text.
     """
 
     def dtype(name: str, shape: tuple[int, ...]) -> str:
+        if name.startswith(PREFIX):
+            return "float32"
         if precision.quantized:
             return "int8" if len(shape) == 2 and name not in _ADDED else "float32"
         return "float32" if name.rsplit(".", 1)[0].endswith("layer_norm") else precision.dtype

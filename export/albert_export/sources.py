@@ -7,6 +7,7 @@ from pathlib import Path
 
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.sentence import SentenceTexts
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
@@ -25,6 +26,8 @@ from .checkpoint.folder import (
     written_by,
 )
 from .checkpoint.heads import head_of, labels_of
+from .checkpoint.sentence_folder import read_sentence_folder
+from .checkpoint.sentence_weights import WeightSource
 from .checkpoint.task_of_tensors import task_of_tensors
 from .checkpoint.tensor_names import (
     ENCODER,
@@ -38,10 +41,11 @@ from .checkpoint.tensor_names import (
 )
 from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
 from .checkpoint.weight_files import read_tensors, weight_files
-from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
+from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
 from .pad_token import tokenizer_pad_id
+from .sentence_source import with_sentence
 from .tokenizer.build import MadeTokenizer, make_tokenizer
 from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
@@ -57,7 +61,7 @@ class Source:
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
     are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
     packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
-    for granted, or left out.
+    for granted, or left out. ``sentence_texts``: for a head with ``sentence``.
     """
 
     config: AlbertConfig
@@ -66,6 +70,7 @@ class Source:
     weights: WeightSource
     tokenizer: MadeTokenizer | None = None
     notes: tuple[str, ...] = ()
+    sentence_texts: SentenceTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,24 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         for option in ("source", "revision"):
             if getattr(options, option) is not None:
                 raise UsageError(f"--{option} is for a variant that is fetched; leave it out")
-    files = _variant(options, download) if is_variant else _folder(options, _model_folder(name))
+    sentence = None
+    if is_variant:
+        files = _variant(options, download)
+    else:
+        folder = _model_folder(name)
+        if options.task in (None, tasks.MODEL):
+            sentence = read_sentence_folder(folder)
+        files = _folder(options, folder if sentence is None else sentence.transformer)
     description, task = files.description, options.task
+    if sentence is not None:
+        task = tasks.MODEL  # sentence-transformers reads the encoder, whatever class wrote it
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
         task = tasks.MODEL if is_variant else _task(files)
     if files.weights is None:
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
-        task_given = options.task is not None or is_variant
+        task_given = options.task is not None or is_variant or sentence is not None
         source = checkpoint_source(
             description, files.weights, task, task_given=task_given, adapter=files.adapter
         )
@@ -125,7 +139,9 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         needs_mask=task == tasks.MASKED_LM,
     )
     source = _with_pad_id(replace(source, tokenizer=_tokenizer(files, choices)), files.folders)
-    if options.task is None and not is_variant and files.weights is not None and not description.says_task:
+    if sentence is not None:
+        source = with_sentence(source, sentence)
+    elif options.task is None and not is_variant and files.weights is not None and not description.says_task:
         source = replace(
             source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
         )

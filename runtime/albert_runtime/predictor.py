@@ -19,6 +19,7 @@ from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERI
 from .backends.base import Options, Outputs
 from .backends.padded import PaddedBackend
 from .backends.registry import available_cpus, choose
+from .backends.sentence_pooling import SentencePooler
 from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import NO_TOKENIZER, pack
@@ -110,6 +111,7 @@ class Predictor(TextAnswers):
         self._max_batch_tokens = max_batch_tokens
         self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
         self._scheduler = self._new_scheduler()
+        self._pooler: SentencePooler | None = None
         self._task = None if manifest is None else manifest.task
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
@@ -396,7 +398,16 @@ class Predictor(TextAnswers):
             self._encoder,
             self._backend.run,
             manifest.head.score_activation,
+            manifest.embedding_size,
+            manifest.sentence_texts,
+            self._sentence_pooler,
         )
+
+    def _sentence_pooler(self) -> SentencePooler | None:
+        """What pools where the program cannot: without the tokens of a prompt. Read on first use."""
+        if self._pooler is None:
+            self._pooler = SentencePooler.of(self._artifact)
+        return self._pooler
 
     def _without_manifest(self) -> str:
         return (

@@ -12,6 +12,7 @@ import pytest
 
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.sentence import SentenceHead, SentenceTexts
 from albert_runtime.artifact.tasks import INPUTS, LABELLED, Head
 from albert_runtime.artifact.tensor_table import TensorRecord, tensor_shapes
 from albert_runtime.backends import nvidia
@@ -65,10 +66,13 @@ def write_artifact(
     tied_decoder: bool = True,
     max_length: int | None = None,
     activation: str | None = None,
+    sentence: SentenceHead | None = None,
+    sentence_texts: SentenceTexts | None = None,
     **changes: object,
 ) -> Path:
     """STEM.manifest.json and all its files in ``folder``; returns the path of the manifest."""
     head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder, activation=activation)
+    head = replace(head, sentence=sentence)
     config = replace(TINY, add_pooling_layer=task == "model" or head.reads_pooled)
     config = replace(config, **changes)  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +98,7 @@ def write_artifact(
         tensors=tuple(tensors),
         verification={},
         head=head,
+        sentence_texts=sentence_texts,
         max_length=max_length,
     )
     path = folder / f"{stem}.manifest.json"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor
+from albert_runtime.artifact.sentence import DENSE, SentenceHead, SentenceTexts, Step
 
 from ..runtime.conftest import piece_tokenizer, write_artifact
 from .server import PATIENCE, Server
@@ -28,11 +29,16 @@ TASKS: dict[str, dict[str, Any]] = {
     "filler": {"task": "masked-lm"},
     "chooser": {"task": "multiple-choice"},
 }
+# A model of a sentence-transformers folder: 7 numbers of its 12 hidden ones, prompts, short texts.
+SENTENCES: dict[str, Any] = {
+    "sentence": SentenceHead(("mean",), (Step(DENSE, 12, 7, True, "Tanh"),)),
+    "sentence_texts": SentenceTexts({"query": "who lives: ", "document": ""}, "document", False),
+}
 
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory, piece_tokenizer: Path) -> dict[str, Path]:
-    """One for every task by name, and "embedder 2" of the name and other weights of "embedder"."""
+    """One for every task by name, "sentences", and "embedder 2" of the name of "embedder"."""
     folder = tmp_path_factory.mktemp("served")
 
     def write(name: str, stem: str, **options: Any) -> Path:
@@ -41,6 +47,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, piece_tokenizer: Path) -
         )
 
     found = {name: write(name, name, **options) for name, options in TASKS.items()}
+    found["sentences"] = write("sentences", "sentences", max_length=9, **SENTENCES)
     found["embedder 2"] = write("embedder 2", "embedder", seed=7, task="model")
     return found
 

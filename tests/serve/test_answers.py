@@ -111,10 +111,10 @@ def test_the_only_model_need_not_be_named(make_app, predictors):
 # /v1/embeddings
 
 
-def vectors(answer, count):
+def vectors(answer, count, model="embedder"):
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert body["object"] == "list" and body["model"] == "embedder"
+    assert body["object"] == "list" and body["model"] == model
     assert [item["index"] for item in body["data"]] == list(range(count))
     assert all(item["object"] == "embedding" for item in body["data"])
     return [item["embedding"] for item in body["data"]]
@@ -155,6 +155,27 @@ def test_embeddings_tell_errors_as_openai_does(client, changes, status, code):
 def test_the_list_of_models(client):
     found = client.get("/v1/models").json()
     assert found["object"] == "list"
-    names = ["embedder", "sentiment", "entities", "reader", "filler", "chooser"]
+    names = ["embedder", "sentiment", "entities", "reader", "filler", "chooser", "sentences"]
     assert [item["id"] for item in found["data"]] == names
     assert all(item["object"] == "model" and item["created"] > 1e9 for item in found["data"])
+
+
+@pytest.mark.parametrize("prompt", [None, "query", "document"])
+def test_embeddings_of_a_sentence_model(client, predictors, prompt):
+    """Its own vectors, cut where its folder cuts texts, with the prompt that is named."""
+    texts = [*TEXTS, CONTEXT]
+    asked = {"model": "sentences", "input": texts, "dimensions": 7, "prompt_name": prompt}
+    found = np.float32(vectors(client.post("/v1/embeddings", json=asked), len(texts), "sentences"))
+    expected = predictors["sentences"].embed(texts, prompt_name=prompt)
+    assert np.array_equal(found, expected) and found.shape == (len(texts), 7)
+    assert np.array_equal(found, predictors["sentences"].embed(texts)) == (prompt != "query")
+
+
+def test_a_sentence_model_tells_its_prompts_and_its_output(client):
+    asked = {"model": "sentences", "input": "who", "prompt_name": "other"}
+    answer = client.post("/v1/embeddings", json=asked)
+    assert answer.status_code == 422
+    assert "sentences has the prompts query, document" in answer.json()["error"]["message"]
+    outputs = client.get("/v2/models/sentences").json()["outputs"]
+    assert outputs[-1] == {"name": "sentence_embedding", "datatype": "FP32", "shape": [-1, 7]}
+    assert client.post("/predict", json={"model": "sentences", "text": CONTEXT}).status_code == 200

@@ -15,6 +15,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .model import ACTIVATIONS, AlbertModel, LayerNorm, Mixed, Table, linear, named
+from .sentence import SentenceEmbedding
 
 
 class VocabularyHead(Mixed):
@@ -132,7 +133,8 @@ _CLASSES: dict[str, type[TaskModel]] = {
 def build(config: AlbertConfig, head: Head) -> nn.Layer:
     """The model for a task, for inference only, its parameters still empty."""
     if head.task == tasks.MODEL:
-        model = AlbertModel(config, hidden_states=head.hidden_states)
+        sentence = None if head.sentence is None else SentenceEmbedding(head.sentence)
+        model = AlbertModel(config, hidden_states=head.hidden_states, sentence=sentence)
     else:
         model = _CLASSES[head.task](config, head)
     model.eval()

@@ -208,11 +208,15 @@ class AlbertModel(Mixed):
     """The whole encoder, for inference only: no dropout, no head mask.
 
     Takes int64 [B, S] inputs and returns (last_hidden_state [B, S, H], pooled_output [B, H] if there is a
-    pooler); with ``hidden_states`` also the hidden states of all depths, [B, S, L + 1, H].
+    pooler); with ``sentence``, a layer of hidden states and mask, its vectors [B, D]; with ``hidden_states``
+    also the hidden states of all depths, [B, S, L + 1, H].
     """
 
-    def __init__(self, config: AlbertConfig, *, hidden_states: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, hidden_states: bool = False, sentence: nn.Layer | None = None
+    ) -> None:
         super().__init__()
+        self.sentence = sentence
         self.hidden_states = hidden_states
         self.embeddings = AlbertEmbeddings(config)
         self.encoder = AlbertEncoder(config)
@@ -230,6 +234,8 @@ class AlbertModel(Mixed):
         outputs = [states[-1]]
         if self.pooler is not None:
             outputs.append(self.widened(paddle.tanh(self.pooler(self.narrowed(states[-1][:, 0])))))
+        if self.sentence is not None:
+            outputs.append(self.sentence(states[-1], attention_mask))
         if self.hidden_states:
             outputs.append(paddle.stack(states, axis=2))
         return tuple(outputs)

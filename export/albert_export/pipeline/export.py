@@ -214,6 +214,7 @@ class _Build:
             verification={},
             head=self.source.head,
             calibration=calibration,
+            sentence_texts=self.source.sentence_texts,
             max_length=self.max_length(),
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
@@ -298,6 +299,7 @@ class _Build:
             name=_ENCODER,
             task=MODEL,
             head=verify.ENCODER,
+            sentence_texts=None,
             labels=None,
             config=config,
             outputs=verify.ENCODER.outputs(config),

@@ -15,7 +15,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 
-from ..checkpoint.weights import CheckpointWeights, RandomWeights
+from ..checkpoint.sentence_weights import WeightSource
 from ..verify import Bounds
 
 
@@ -35,7 +35,7 @@ class TraceJob:
 
     config: AlbertConfig
     head: Head
-    weights: RandomWeights | CheckpointWeights
+    weights: WeightSource
     precision: str
     program_file: Path
     weights_file: Path

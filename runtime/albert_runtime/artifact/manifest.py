@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import ArtifactError
 from .config import AlbertConfig
 from .json_fields import choice, clip, fail_field, get, load, strings
+from .sentence import SentenceTexts
 from .tasks import INPUTS, LABELLED, MODEL, TASKS, Head
 from .tensor_table import TensorRecord, check_tensors, read_tensor
 
@@ -25,7 +26,7 @@ ROLES = ("program", "weights", "onnx", "tokenizer")
 
 _BARE = Head()
 # Fields that came later, or that few models have: a manifest without them is read as before.
-_WRITTEN_IF_SET = ("calibration", "max_length")
+_WRITTEN_IF_SET = ("calibration", "max_length", "sentence_texts")
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -44,10 +45,11 @@ class Manifest:
     """Everything STEM.manifest.json says; the fields are those of the file.
 
     ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
-    is null in the file of a bare model without hidden states; its task is always ``task``. ``precision`` is
+    is null in the file of a bare model without further outputs; its task is always ``task``. ``precision`` is
     that of the program and the graph; each tensor has a dtype of its own. ``calibration`` says on what text
     the graph's int8 ranges were found; other precisions have none. ``max_length``: tokens of a row that texts
-    are cut to on request, None = the model's positions.
+    are cut to on request, None = the model's positions. ``sentence_texts`` comes with a head that has
+    ``sentence``.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Manifest:
     head: Head = _BARE
     calibration: Mapping[str, Any] | None = None
     max_length: int | None = None
+    sentence_texts: SentenceTexts | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -101,6 +104,11 @@ class Manifest:
             head=_head(data),
             calibration=None if data.get("calibration") is None else get(data, "calibration", dict),
             max_length=None if data.get("max_length") is None else get(data, "max_length", int),
+            sentence_texts=(
+                None
+                if data.get("sentence_texts") is None
+                else SentenceTexts.from_dict(get(data, "sentence_texts", dict))
+            ),
         )
         _check_head(manifest)
         longest, positions = manifest.max_length, manifest.config.max_position_embeddings
@@ -122,6 +130,12 @@ class Manifest:
         """The backends that could not run this artifact where it was exported, and why."""
         reasons: Mapping[str, str] = self.verification.get("left_out", {})
         return reasons
+
+    @property
+    def embedding_size(self) -> int:
+        """Numbers in a vector that ``embed`` gives by default: D of sentence_embedding, else H."""
+        hidden_size, sentence = self.config.hidden_size, self.head.sentence
+        return hidden_size if sentence is None else sentence.width(hidden_size)
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""
@@ -184,6 +198,8 @@ def _check_head(manifest: Manifest) -> None:
         fail_field("head", f"is that of {head.task}, the task is {manifest.task}")
     if head.task != MODEL and config.add_pooling_layer != head.reads_pooled:
         fail_field("config", f"must have add_pooling_layer {str(head.reads_pooled).lower()} for {head.task}")
+    if (manifest.sentence_texts is None) != (head.sentence is None):
+        fail_field("sentence_texts", "must be there if the head has sentence, and only then")
     if head.task not in LABELLED:
         if labels is not None:
             fail_field("labels", f"must be null for {head.task}")

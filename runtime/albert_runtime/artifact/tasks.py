@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from ..errors import ArtifactError
 from .config import AlbertConfig
+from .sentence import SentenceHead
 
 MODEL, MASKED_LM, PRETRAINING = "model", "masked-lm", "pretraining"
 SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence-classification", "token-classification"
@@ -15,6 +16,7 @@ QUESTION_ANSWERING, MULTIPLE_CHOICE = "question-answering", "multiple-choice"
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LAST_HIDDEN_STATE, POOLED_OUTPUT, HIDDEN_STATES = "last_hidden_state", "pooled_output", "hidden_states"
+SENTENCE_EMBEDDING = "sentence_embedding"
 LOGITS, PREDICTION_SCORES, SOP_LOGITS = "logits", "prediction_scores", "sop_logits"
 START_LOGITS, END_LOGITS = SPAN_LOGITS = ("start_logits", "end_logits")
 
@@ -36,7 +38,7 @@ _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
 _PER_TOKEN = (LAST_HIDDEN_STATE, PREDICTION_SCORES, *SPAN_LOGITS, HIDDEN_STATES)
 # Fields of a head that came later: a manifest without them is read as before.
-_WRITTEN_IF_TRUE = ("multi_label", HIDDEN_STATES, "activation")
+_WRITTEN_IF_TRUE = ("multi_label", HIDDEN_STATES, "activation", "sentence")
 # What turns the logits of a sequence classification into scores; none: they are the scores.
 NONE, SIGMOID, SOFTMAX = ACTIVATIONS = ("none", "sigmoid", "softmax")
 # start_logits and end_logits of masked positions: after a softmax their probability is 0.
@@ -54,7 +56,8 @@ class Head:
     ``hidden_states``: the model also returns the state after every layer, [B, T, L + 1, H], the embeddings
     mapped to H first; multiple choice, which has no outputs per token, cannot. ``activation``: what the
     checkpoint says makes scores of a sequence classification's logits, one of ``ACTIVATIONS``; None: it does
-    not say, see ``score_activation``.
+    not say, see ``score_activation``. ``sentence``: how a bare model of a sentence-transformers folder makes
+    the output sentence_embedding, [B, D].
     """
 
     task: str = MODEL
@@ -64,6 +67,7 @@ class Head:
     multi_label: bool = False
     hidden_states: bool = False
     activation: str | None = None
+    sentence: SentenceHead | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -98,6 +102,8 @@ class Head:
             raise ArtifactError(
                 f"activation must be null, or one of {', '.join(ACTIVATIONS)} for {SEQUENCE_CLASSIFICATION}"
             )
+        if self.sentence is not None and self.task != MODEL:
+            raise ArtifactError(f"sentence must be left out of {self.task}; only {MODEL} can have it")
 
     @classmethod
     def of(
@@ -131,7 +137,10 @@ class Head:
         if sorted(mapping.keys() - set(_WRITTEN_IF_TRUE)) != sorted(names):
             known = f"{', '.join(names)}, and may have {' and '.join(_WRITTEN_IF_TRUE)}"
             raise ArtifactError(f"head must have exactly the fields {known}")
-        return cls(**mapping)  # type: ignore[arg-type]
+        values = dict(mapping)
+        if "sentence" in values:
+            values["sentence"] = SentenceHead.from_dict(values["sentence"])
+        return cls(**values)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, object]:
         """All fields by name, ready for JSON."""
@@ -169,6 +178,8 @@ class Head:
         names = _OUTPUTS[self.task]
         if self.task == MODEL and not config.add_pooling_layer:
             names = names[:1]
+        if self.sentence is not None:
+            names = (*names, SENTENCE_EMBEDDING)
         return (*names, HIDDEN_STATES) if self.hidden_states else names
 
     def tensor_shapes(self, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
@@ -187,6 +198,8 @@ class Head:
         if name:
             shapes[f"{name}.weight"] = (hidden, self.num_labels)
             shapes[f"{name}.bias"] = (self.num_labels,)
+        if self.sentence is not None:
+            shapes |= self.sentence.tensor_shapes(hidden)
         return shapes
 
     @property

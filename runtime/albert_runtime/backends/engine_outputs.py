@@ -13,12 +13,14 @@ from ..artifact.tasks import (
     POOLED_OUTPUT,
     PREDICTION_SCORES,
     QUESTION_ANSWERING,
+    SENTENCE_EMBEDDING,
     SOP_LOGITS,
     SPAN_LOGITS,
     Head,
 )
 from ..batch.packed import Int32, PackedBatch
 from .base import Array, Outputs
+from .sentence_pooling import SentencePooler
 
 _POOLED = frozenset((LOGITS, SOP_LOGITS))
 _PER_TOKEN = frozenset((LOGITS, *SPAN_LOGITS))
@@ -45,7 +47,7 @@ class Wanted:
         """What the named outputs are made of."""
         pooled_logits = head.reads_pooled and not _POOLED.isdisjoint(outputs)
         return cls(
-            hidden=LAST_HIDDEN_STATE in outputs,
+            hidden=LAST_HIDDEN_STATE in outputs or SENTENCE_EMBEDDING in outputs,
             states=HIDDEN_STATES in outputs,
             pooled=POOLED_OUTPUT in outputs,
             token_logits=not pooled_logits and not _PER_TOKEN.isdisjoint(outputs),
@@ -75,9 +77,14 @@ class Results:
     scores: Array | None = None
 
     def named(
-        self, outputs: Sequence[str], head: Head, batch: PackedBatch, score_tokens: Int32 | None
+        self,
+        outputs: Sequence[str],
+        head: Head,
+        batch: PackedBatch,
+        score_tokens: Int32 | None,
+        pooler: SentencePooler | None = None,
     ) -> Outputs:
-        """The outputs of Backend.run by name."""
+        """The outputs of Backend.run by name. ``pooler`` makes sentence_embedding where the head has it."""
         scores = self.scores
         if scores is not None and score_tokens is None:
             scores = scores.reshape(*batch.shape, -1)
@@ -92,6 +99,8 @@ class Results:
         if self.token_logits is not None and head.task == QUESTION_ANSWERING:
             for column, name in enumerate(SPAN_LOGITS):
                 found[name] = np.ascontiguousarray(self.token_logits[..., column])
+        if pooler is not None and self.hidden is not None and SENTENCE_EMBEDDING in outputs:
+            found[SENTENCE_EMBEDDING] = pooler.pool(self.hidden, batch)
         if self.pooled_logits is not None and batch.choices is not None:
             found[LOGITS] = self.pooled_logits.reshape(-1, batch.choices)
         return {name: found[name] for name in outputs}  # type: ignore[misc]

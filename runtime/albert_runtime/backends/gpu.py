@@ -19,6 +19,7 @@ from ..errors import AlbertError, BackendError, InputError
 from .base import Options, Outputs, import_package, one_line
 from .engine_outputs import Wanted
 from .nvidia import Gpu, describe, find_gpu
+from .sentence_pooling import SentencePooler
 
 if TYPE_CHECKING:  # both import torch
     from ..gpu.engine import GpuEngine
@@ -54,6 +55,7 @@ class GpuBackend:
         self._torch = _torch(self.gpu)
         self._manifest = artifact.manifest
         self._precision = options.precision
+        self._pooler = SentencePooler.of(artifact)
         self.outputs = artifact.manifest.outputs
         self._process = os.getpid()
         with _errors(self._torch, f"loading {artifact.stem}"):
@@ -64,7 +66,7 @@ class GpuBackend:
         head = self._manifest.head
         with self._errors(batch):
             results = self._engine.run(batch, Wanted.of(outputs, head), score_tokens)
-        return results.named(outputs, head, batch, score_tokens)
+        return results.named(outputs, head, batch, score_tokens, self._pooler)
 
     def run_on_gpu(self, batch: Mapping[Any, Any], limits: ModelLimits, outputs: Sequence[str]) -> Outputs:
         """See Backend.run, for integer arrays [B, T] that lie on the GPU and are read there.
@@ -80,7 +82,7 @@ class GpuBackend:
         ids = {name: values.reshape(packed.shape) for name, values in arrays.items()}
         with self._errors(packed):
             results = self._engine.run(packed, Wanted.of(outputs, head), on_gpu=ids)
-        return results.named(outputs, head, packed, None)
+        return results.named(outputs, head, packed, None, self._pooler)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""

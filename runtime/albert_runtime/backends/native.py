@@ -17,6 +17,7 @@ from ..errors import ArtifactError, BackendError, WrongSettingError
 from .base import Array, Options, one_line
 from .engine_outputs import Results, ScorePlaces, Wanted, masked_logit
 from .native_cache import PackedFile
+from .sentence_pooling import SentencePooler
 
 _WIDENED = {"fp16": "fp32"}
 _engines: "WeakValueDictionary[tuple[object, ...], _native.Engine]" = WeakValueDictionary()
@@ -52,6 +53,7 @@ class NativeBackend:
         precision = _WIDENED.get(options.precision, options.precision)
         self._engine = _shared_engine(artifact, artifact.manifest, precision)
         self._config, self._head = artifact.manifest.config, artifact.manifest.head
+        self._pooler = SentencePooler.of(artifact)
         self._threads = options.num_threads
         self.outputs = artifact.manifest.outputs
 
@@ -96,7 +98,7 @@ class NativeBackend:
             score_tokens=None if places is None else places.tokens,
             score_slots=None if places is None else places.slots,
         )
-        return found.named(outputs, self._head, batch, score_tokens)
+        return found.named(outputs, self._head, batch, score_tokens, self._pooler)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""

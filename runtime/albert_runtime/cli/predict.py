@@ -76,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
     method_options = {
         "top_k": options.top_k,
         "pooling": options.pooling,
+        "prompt_name": options.prompt_name,
         "truncate": options.truncate or None,
         "allow_no_answer": options.allow_no_answer or None,
     }
@@ -185,7 +186,15 @@ def _parser() -> argparse.ArgumentParser:
         help="return the K best labels or words with their probabilities",
     )
     parser.add_argument(
-        "--pooling", choices=POOLINGS, help="how to make one vector of a text's tokens (default: mean)"
+        "--pooling",
+        choices=POOLINGS,
+        help="how to make one vector of a text's tokens (default: what the model's sentence-transformers "
+        "folder said, else mean)",
+    )
+    parser.add_argument(
+        "--prompt-name",
+        metavar="NAME",
+        help="prompt of the model's sentence-transformers folder to put before each text",
     )
     parser.add_argument(
         "--truncate",

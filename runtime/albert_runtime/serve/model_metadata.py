@@ -12,6 +12,7 @@ from ..artifact.tasks import (
     MULTIPLE_CHOICE,
     POOLED_OUTPUT,
     PREDICTION_SCORES,
+    SENTENCE_EMBEDDING,
     SOP_LOGITS,
     START_LOGITS,
 )
@@ -47,6 +48,7 @@ def output_metadata(manifest: Manifest) -> list[TensorMetadata]:
         LAST_HIDDEN_STATE: [config.hidden_size],
         HIDDEN_STATES: [config.num_hidden_layers + 1, config.hidden_size],
         POOLED_OUTPUT: [config.hidden_size],
+        SENTENCE_EMBEDDING: [manifest.embedding_size],
         PREDICTION_SCORES: [config.vocab_size],
         START_LOGITS: [],
         END_LOGITS: [],

@@ -122,30 +122,44 @@ class TextAnswers(ABC):
         self,
         texts: str | Iterable[Text],
         *,
-        pooling: str = "mean",
-        normalize: bool = True,
-        truncate: bool = False,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        truncate: bool | None = None,
+        prompt_name: str | None = None,
     ) -> NDArray[np.float32]:
         """Turn texts or (text, text) pairs into vectors.
+
+        A model of a sentence-transformers folder gives what ``SentenceTransformer.encode`` gives: its own
+        pooling and further modules, its default prompt, texts cut at the manifest's max_length.
 
         Args:
             texts: A string, or an iterable of strings and pairs.
             pooling: mean (over all tokens, [CLS] and [SEP] included), cls (the first token's hidden state) or
-                pooler (the model's pooled output).
-            normalize: Scale each vector to length 1.
-            truncate: See ``classify``.
+                pooler (the model's pooled output). None: what the model's folder says, else mean.
+            normalize: Scale each vector to length 1. None: yes, unless the folder's modules make the vector,
+                which scale it themselves where the model wants it.
+            truncate: Cut texts that are too long instead of refusing them. None: yes, at its max_length, for
+                a model of a sentence-transformers folder; else no.
+            prompt_name: A prompt of the sentence-transformers folder to put before each text. None: the
+                folder's default prompt, if it has one.
 
         Returns:
-            float32 [H] for one string, else [B, H].
+            float32 [H] for one string, else [B, H]; D, not H, where the folder's modules make the vector.
 
         Raises:
             InputError: See ``classify``.
         """
-        options = {"pooling": pooling, "normalize": normalize, "truncate": truncate}
+        options = {
+            "pooling": pooling,
+            "normalize": normalize,
+            "truncate": truncate,
+            "prompt_name": prompt_name,
+        }
         vectors = self._answer("embed", texts, **options)
         if isinstance(texts, str):
             return vectors  # type: ignore[no-any-return]
-        width = self._text_model("embed").hidden_size
+        model = self._text_model("embed")
+        width = model.embedding_size if pooling is None else model.hidden_size
         return np.array(vectors, np.float32).reshape(len(vectors), width)
 
     def answer(

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..artifact.sentence import SentenceTexts
 from ..artifact.tasks import SOFTMAX
 from ..backends.base import Outputs
+from ..backends.sentence_pooling import SentencePooler
 from ..batch.packed import Int32, ModelLimits, PackedBatch
 from .checks import validate_row, validate_text
 from .tokenizer import Encoded, TextEncoder
@@ -20,7 +22,8 @@ RowGroup = Sequence[Encoded]
 class TextModel:
     """What text methods need to know of a model.
 
-    ``run`` is Backend.run, ``activation`` is Head.score_activation.
+    ``run`` is Backend.run, ``activation`` is Head.score_activation. ``embedding_size``: numbers in a vector
+    that the model itself makes; ``sentence_texts``: see the manifest; ``pooler``: that of the sentence head.
     """
 
     name: str
@@ -32,6 +35,9 @@ class TextModel:
     encoder: TextEncoder
     run: Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
     activation: str = SOFTMAX
+    embedding_size: int = 0
+    sentence_texts: SentenceTexts | None = None
+    pooler: Callable[[], SentencePooler | None] = lambda: None
 
 
 class TaskMethod(ABC):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from albert_runtime import Predictor
+from albert_runtime.artifact.sentence import SentenceHead, SentenceTexts
 from albert_runtime.cli.lines import read_lines
 from albert_runtime.cli.predict import main
 
@@ -95,6 +96,15 @@ def test_every_task(predict, make):
     np.testing.assert_array_equal(
         np.float32(found[0]["embedding"]), Predictor(path).embed("Anna", pooling="cls")
     )
+
+
+def test_prompts_of_a_sentence_model(predict, make):
+    texts = SentenceTexts({"query": "who ", "document": ""})
+    path = make("model", sentence=SentenceHead(("max",)), sentence_texts=texts)
+    for options, name in ((("--prompt-name", "query"), "query"), ((), "document")):
+        _, found, _ = predict(path, "Anna\n", *options)
+        wanted = Predictor(path).embed("Anna", prompt_name=name)
+        assert np.array_equal(np.float32(found[0]["embedding"]), wanted)
 
 
 @pytest.mark.parametrize(

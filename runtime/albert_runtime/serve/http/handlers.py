@@ -110,13 +110,13 @@ class Handlers:
             raise InputError(
                 f"encoding_format is {parsed.encoding_format[:20]!r}; use {' or '.join(_ENCODING_FORMATS)}"
             )
-        hidden_size = model.manifest.config.hidden_size
-        if parsed.dimensions not in (None, hidden_size):
-            raise InputError(f"dimensions is {parsed.dimensions}; this model's vectors have {hidden_size}")
+        columns = model.manifest.embedding_size
+        if parsed.dimensions not in (None, columns):
+            raise InputError(f"dimensions is {parsed.dimensions}; this model's vectors have {columns}")
         texts = [parsed.input] if isinstance(parsed.input, str) else parsed.input
-        vectors = await self._with_deadline(request, model.answer(texts))
+        vectors = await self._with_deadline(request, model.answer(texts, prompt_name=parsed.prompt_name))
         tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
-        size = 4 * hidden_size * len(vectors)
+        size = 4 * columns * len(vectors)
         as_base64 = parsed.encoding_format == "base64"
         return await run_off_loop_if_large(size, _embeddings_response, model, vectors, tokens, as_base64)
 
@@ -168,7 +168,9 @@ class Handlers:
 
 def _items_and_options(model: Model, parsed: PredictRequest) -> tuple[list[Any], dict[str, Any]]:
     """What the method for the model's task takes; InputError if the request has fields of another task."""
-    task, options = model.manifest.task, dict[str, Any](truncate=parsed.truncate)
+    task, options = model.manifest.task, dict[str, Any]()
+    if parsed.truncate and task != QUESTION_ANSWERING:
+        options["truncate"] = True  # without it, a method's own default
     given = {
         name
         for name in ("text", "texts", "question", "context", "prompt", "choices")
@@ -176,7 +178,6 @@ def _items_and_options(model: Model, parsed: PredictRequest) -> tuple[list[Any],
     }
     if task == QUESTION_ANSWERING:
         accepted: list[set[str]] = [{"question", "context"}]
-        del options["truncate"]
     elif task == MULTIPLE_CHOICE:
         accepted = [{"prompt", "choices"}]
     else:

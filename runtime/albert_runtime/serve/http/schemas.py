@@ -90,17 +90,24 @@ class PredictAnswer(Struct):
 
 
 class EmbeddingsRequest(Struct):
-    """Texts to embed. Token ids are not accepted: clients compute them with another tokenizer."""
+    """Texts to embed. Token ids are not accepted: clients compute them with another tokenizer.
+
+    ``prompt_name``: one of the prompts of a model of a sentence-transformers folder; null for its default.
+    """
 
     input: Text | Annotated[list[Text], Meta(min_length=1)]
     model: str | None = None
     encoding_format: str = "float"
     dimensions: int | None = None
     user: str | None = None
+    prompt_name: str | None = None
 
 
 class Embedding(Struct):
-    """A vector of Euclidean length 1: a list of numbers, or base64 of little-endian float32 values."""
+    """A vector: a list of numbers, or base64 of little-endian float32 values.
+
+    Its Euclidean length is 1, except for a model of a sentence-transformers folder without Normalize.
+    """
 
     index: int
     embedding: list[float] | str
