@@ -72,6 +72,9 @@ def test_the_length_that_is_cut_to(folder, values, expected):
         ({"model_input_names": "input_ids"}, "model_input_names is no list"),
         ({"strip_accents": 1}, "strip_accents is neither true nor false"),
         ({"additional_special_tokens": "[X]"}, "malformed"),
+        ({"additional_special_tokens": ["\ud800"]}, "malformed"),
+        ({"added_tokens_decoder": {"40": "x"}}, "malformed"),
+        ({"added_tokens_decoder": {"40": {"content": "x"}, "41": {"content": "x"}}}, "malformed"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(folder, values, message):

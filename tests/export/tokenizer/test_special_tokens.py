@@ -112,6 +112,11 @@ def test_which_of_two_files_names_a_token(folder):
         ({"<e1>": -1}, "malformed"),
         ({"<e1>": SIZE}, rf"vocab\.txt has token ids up to {SIZE}"),
         ({"": 40}, "malformed"),
+        ({"<e1>": 40.5}, "malformed"),
+        ({"<e1>": True}, "malformed"),
+        ({"<e1>": float("inf")}, "malformed"),
+        ({"<e1>": 40, "<e2>": 40}, "malformed"),
+        ({"\ud800": 40}, "malformed"),
     ],
 )
 def test_ids_that_contradict_the_vocabulary(folder, tokens, message):
