@@ -168,8 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP or Hugging Face "
-        "transformers; write a relative folder as ./NAME",
+        help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP, Hugging Face "
+        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index); write a "
+        "relative folder as ./NAME",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: .)"
@@ -179,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="PATH",
         type=Path,
-        help="weights for a variant: a checkpoint folder, or a .pdparams, .safetensors or .bin file",
+        help="weights for a variant: a checkpoint folder, or a .pdparams, .safetensors, .bin or .index file",
     )
     source.add_argument(
         "--random-weights",
@@ -230,6 +231,20 @@ def _parser() -> argparse.ArgumentParser:
         "--lowercase",
         action=argparse.BooleanOptionalAction,
         help="make tokenizer.json lowercase texts, or not (default: as the checkpoint says)",
+    )
+    accents = parser.add_mutually_exclusive_group()
+    accents.add_argument(
+        "--keep-accents",
+        action="store_true",
+        default=None,
+        help="make tokenizer.json keep accents, and marks of Indic scripts (default: as the checkpoint says)",
+    )
+    accents.add_argument(
+        "--strip-accents",
+        dest="keep_accents",
+        action="store_false",
+        default=None,
+        help="make tokenizer.json drop them",
     )
     parser.add_argument(
         "--source", choices=_SOURCES, help=f"where to download a variant's weights (default: {_SOURCES[0]})"

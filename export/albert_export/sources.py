@@ -10,9 +10,9 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
-    HUGGING_FACE,
     LIBRARY_TITLES,
     PADDLENLP,
+    TENSORFLOW,
     CheckpointConfig,
 )
 from .checkpoint.folder import (
@@ -36,12 +36,14 @@ from .checkpoint.tensor_names import (
     is_tied,
     turn_old_decoder,
 )
+from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
 from .names import is_plain_stem, model_name
 from .pad_token import tokenizer_pad_id
-from .tokenizer.build import tokenizer_json
+from .tokenizer.build import MadeTokenizer, make_tokenizer
+from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
@@ -53,7 +55,7 @@ class Source:
     """A model to export: encoder, task, tensors and tokenizer.
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
-    are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
+    are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
     packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
     for granted, or left out.
     """
@@ -62,7 +64,7 @@ class Source:
     head: Head
     labels: tuple[str, ...] | None
     weights: WeightSource
-    tokenizer_json: bytes | None = None
+    tokenizer: MadeTokenizer | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -115,13 +117,19 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
             description, files.weights, task, task_given=task_given, adapter=files.adapter
         )
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
-    tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    source = _with_pad_id(replace(source, tokenizer_json=tokenizer), files.folders)
+    choices = Choices(
+        options.lowercase,
+        options.keep_accents,
+        description.library != PADDLENLP,
+        source.config.vocab_size,
+        needs_mask=task == tasks.MASKED_LM,
+    )
+    source = _with_pad_id(replace(source, tokenizer=_tokenizer(files, choices)), files.folders)
     if options.task is None and not is_variant and files.weights is not None and not description.says_task:
         source = replace(
             source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
         )
-    return source, f"{origin}, task {task}"
+    return replace(source, notes=(*description.notes, *source.notes)), f"{origin}, task {task}"
 
 
 def _task(files: _Files) -> str:
@@ -138,9 +146,9 @@ def _task(files: _Files) -> str:
 
 def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
     """The source with the tokenizer's pad id, by which missing masks are guessed, noting another."""
-    if source.tokenizer_json is None:
+    if source.tokenizer is None:
         return source
-    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer_json, folders)
+    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer.json, folders)
     if pads is None or pads == said or not 0 <= pads < source.config.vocab_size:
         return source
     note = f"pad_token_id is {said} in the config, {pads} in the tokenizer, which counts: it does the padding"
@@ -163,7 +171,7 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    tied = task == tasks.MASKED_LM or description.library == HUGGING_FACE
+    tied = task == tasks.MASKED_LM or description.library != PADDLENLP
     labels = description.labels if task in tasks.LABELLED else None
     head, notes = head_of(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
@@ -212,8 +220,8 @@ def checkpoint_source(
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
     if head.task != tasks.MODEL:
         return head.reads_pooled
-    if description.library == HUGGING_FACE:
-        # transformers' configs do not say whether there is one.
+    if description.library != PADDLENLP:
+        # Neither transformers' configs nor Google's say whether there is one.
         return any(name.startswith("pooler.") for name in placed)
     return description.config.add_pooling_layer
 
@@ -222,6 +230,8 @@ def _model_folder(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
+    if index_of_prefix(path) is not None:
+        return path.parent
     if path.exists():
         raise UsageError(
             f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
@@ -233,7 +243,8 @@ def _model_folder(name: str) -> Path:
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     """MODEL is a folder, whose config counts; ``--weights`` replaces its weights."""
-    checkpoint = read_folder(folder)
+    named = None if Path(options.model).is_dir() else index_of_prefix(Path(options.model))
+    checkpoint = read_folder(folder, named)
     description = checkpoint.description
     if options.random_weights is not None:
         return _Files(description, None, (folder,))
@@ -266,17 +277,25 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     """The weight file or index that ``path`` is or holds, and its folder."""
     if path.is_dir():
         return find_weights(path), path
+    index = index_of_prefix(path)
+    if index is not None:
+        return index, path.parent
     if not path.is_file():
         raise ExportError(f"--weights {path} does not exist; give a checkpoint folder or a weight file")
     return path, path.parent
 
 
-def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
-    """The first tokenizer that the folders hold, as tokenizer.json."""
+def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
+    """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
-        if data is not None:
-            return data
-    if lowercase is not None:
-        raise UsageError("--lowercase has no tokenizer to act on: there is no spiece.model or vocab.txt")
+        rules = choices
+        if choices.lowercase is None and files.description.library == TENSORFLOW:
+            rules = replace(choices, lowercase=lowercase_in_tensorflow(folder))
+        made = make_tokenizer(folder, rules)
+        if made is not None:
+            return made
+    accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
+    for option, value in (("--lowercase", choices.lowercase), (accents, choices.keep_accents)):
+        if value is not None:
+            raise UsageError(f"{option} has no tokenizer to act on: there is no spiece.model or vocab.txt")
     return None

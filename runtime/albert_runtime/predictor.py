@@ -114,6 +114,8 @@ class Predictor(TextAnswers):
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
         longest = self._limits.max_position_embeddings
+        if manifest is not None and manifest.max_length is not None:
+            longest = manifest.max_length
         # A question must stay whole; of other pairs the longer text is cut.
         keep_first = self._task == QUESTION_ANSWERING
         self._encoder = None if tokenizer is None else TextEncoder(tokenizer, longest, keep_first=keep_first)
@@ -146,7 +148,8 @@ class Predictor(TextAnswers):
                 question, the list of its choices as token-id lists or (prompt, choice) pairs.
             outputs: Names of the outputs wanted, in this order; None = all. Fewer outputs cost less.
             truncate: Cut rows longer than the model's positions instead of refusing them: padded columns and
-                token-id lists at their end, texts before their last [SEP].
+                token-id lists at their end, texts before their last [SEP]. Texts are cut to the length that
+                the model's tokenizer states, if that is smaller.
             positions: For models that score the vocabulary, a list of columns for each row, such as
                 ``[[3], [1, 4]]``; prediction_scores is then [P, V], row after row in this order. The C++
                 engine computes only these P.

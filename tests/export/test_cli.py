@@ -78,6 +78,10 @@ def test_usage_errors_of_the_parser(run, arguments, words):
         ),
         ([".", "--revision", "main"], "--revision is for a variant that is fetched"),
         (["albert-base-v2", "--random-weights", "--lowercase"], "--lowercase has no tokenizer to act on"),
+        (
+            ["albert-base-v2", "--random-weights", "--strip-accents"],
+            "--strip-accents has no tokenizer to act on",
+        ),
     ],
 )
 def test_usage_errors(run, tmp_path, monkeypatch, arguments, words):

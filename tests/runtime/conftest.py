@@ -63,6 +63,7 @@ def write_artifact(
     task: str = "model",
     labels: Sequence[str] = (),
     tied_decoder: bool = True,
+    max_length: int | None = None,
     activation: str | None = None,
     **changes: object,
 ) -> Path:
@@ -93,6 +94,7 @@ def write_artifact(
         tensors=tuple(tensors),
         verification={},
         head=head,
+        max_length=max_length,
     )
     path = folder / f"{stem}.manifest.json"
     manifest.write(path)

@@ -3,7 +3,7 @@
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.tasks import Head
 
-from .config_json import HUGGING_FACE, PADDLENLP_DECODER_NORM_EPS, CheckpointConfig
+from .config_json import PADDLENLP, PADDLENLP_DECODER_NORM_EPS, CheckpointConfig
 from .labels import MAX_LABELS, fit_labels, stated_activation
 from .stored_tensor import shown
 from .tensor_names import ModelTensor
@@ -14,7 +14,7 @@ def head_of(
 ) -> tuple[Head, tuple[str, ...]]:
     """The head of a task with these labels, and a note if the config's activation is none of ours."""
     eps = PADDLENLP_DECODER_NORM_EPS
-    if description.library == HUGGING_FACE:
+    if description.library != PADDLENLP:
         eps = description.config.layer_norm_eps
     columns = len(labels or ())
     activation, note = None, None

@@ -13,6 +13,7 @@ from .lora import CONFIG_NAME, is_adapter_file, merge_whole, merged, plain_names
 from .pickle_machine import read_state_dict
 from .safetensors_file import read_safetensors
 from .stored_tensor import StoredTensor, StoredTensors, shown
+from .tensorflow.bundle import INDEX, bundle_files, read_bundle
 from .torch_legacy import is_legacy, read_legacy
 from .torch_zip import read_zip
 from .wrappers import without_wrappers
@@ -40,7 +41,12 @@ _MAX_SHARDS = 1000
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files behind ``path``: itself, or the shards that an index names (plain names beside it only)."""
+    """The files behind ``path``: itself, or the shards that an index names (plain names beside it only).
+
+    TensorFlow's index, which holds the tensors' shapes and places, is itself the first of them.
+    """
+    if is_tensorflow(path):
+        return bundle_files(path)
     if not path.name.endswith(_INDEX_SUFFIX):
         return (path,)
     if path.stat().st_size > _MAX_INDEX_BYTES:
@@ -69,6 +75,11 @@ def is_pdparams(path: Path) -> bool:
     return path.name.removesuffix(_INDEX_SUFFIX).endswith(PDPARAMS)
 
 
+def is_tensorflow(path: Path) -> bool:
+    """Whether a weight file is the index of a TensorFlow checkpoint, by its name."""
+    return path.name.endswith(INDEX)
+
+
 def _is_plain(name: str) -> bool:
     return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
 
@@ -81,6 +92,11 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
     ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
     pickle, is read once for both; the tensors of the other formats are left unread.
     """
+    if is_tensorflow(files[0]):
+        if digest is not None:
+            for path in files:
+                update_digest(digest, path)
+        return read_bundle(files[0])
     stored: StoredTensors = {}
     adapter: StoredTensors | None = None
     for path in files:

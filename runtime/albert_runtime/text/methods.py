@@ -55,7 +55,8 @@ class TextAnswers(ABC):
             top_k: Also return the ``top_k`` likeliest labels with their probabilities.
             activation: What makes scores of the logits: softmax, sigmoid, or none for the logits themselves
                 (default: what the checkpoint's config says, which the manifest keeps).
-            truncate: Cut texts that are too long instead of refusing them.
+            truncate: Cut texts that are too long instead of refusing them: to the model's positions, or to
+                the length that its tokenizer states, if that is smaller.
 
         Returns:
             {"label", "score"} for each text, the score a probability; with ``top_k`` also "probabilities",

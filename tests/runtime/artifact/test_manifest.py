@@ -363,3 +363,20 @@ def test_only_artifact_errors_escape_damaged_bytes(path, data, choice):
         Artifact.open(path)
     except ArtifactError as error:
         assert not re.search(r"[\r\n]", str(error))
+
+
+def test_the_length_that_texts_are_cut_to(path, data):
+    """A manifest without it is read as before, and written without it."""
+    assert Manifest.read(path).max_length is None
+    assert "max_length" not in Manifest.read(path).to_dict()
+    positions = data["config"]["max_position_embeddings"]
+    path.write_text(json.dumps({**data, "max_length": positions}))
+    manifest = Manifest.read(path)
+    assert manifest.max_length == positions == manifest.to_dict()["max_length"]
+    for value, message in (
+        (positions + 1, "max_length is"),
+        (0, "max_length is 0"),
+        ("8", "max_length must be"),
+    ):
+        path.write_text(json.dumps({**data, "max_length": value}))
+        assert message in refusal(path)
