@@ -43,7 +43,7 @@ from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorfl
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
-from .names import is_plain_stem
+from .names import is_plain_stem, model_name
 from .pad_token import tokenizer_pad_id
 from .sentence_source import with_sentence
 from .tokenizer.build import MadeTokenizer, make_tokenizer
@@ -178,7 +178,7 @@ def stem(options: argparse.Namespace) -> str:
     if options.name is not None:
         name = options.name
     else:
-        name = name if name in VARIANTS else _model_folder(name).resolve().name
+        name = name if name in VARIANTS else model_name(_model_folder(name))
         name = name if options.precision == "fp32" else f"{name}-{options.precision}"
     if not is_plain_stem(name):
         raise UsageError(f"{name!r} cannot start a file name; give a plain one with --name")

@@ -100,7 +100,7 @@ def read_folder(folder: Path, index: Path | None = None) -> Checkpoint:
     A TensorFlow checkpoint counts where it was named or where one of theirs, config or weights, is not there.
     """
     adapter = next((folder / name for name in lora.ADAPTER_NAMES if (folder / name).is_file()), None)
-    if adapter is not None or (folder / lora.CONFIG_NAME).is_file():
+    if index is None and (adapter is not None or (folder / lora.CONFIG_NAME).is_file()):
         return _read_adapter_folder(folder, adapter)
     return _read_plain(folder, index)
 
@@ -112,7 +112,7 @@ def _read_adapter_folder(folder: Path, file: Path | None) -> Checkpoint:
         raise ExportError(f"{folder} holds none of {', '.join(lora.ADAPTER_NAMES)}; save the adapter again")
     places = [folder] if config.base is None else [folder, folder / config.base, Path(config.base)]
     for place in places:
-        if has_config(place) and any((place / name).is_file() for name in WEIGHT_NAMES):
+        if _config_file(place) is not None and _present(place):
             base = _read_plain(place)
             description = base.description if config.task is None else base.description.for_task(config.task)
             elsewhere = None if place == folder else place
