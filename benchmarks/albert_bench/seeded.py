@@ -114,9 +114,8 @@ def write_artifact(
             data = np.ascontiguousarray(values).tobytes()
             tensors.append(TensorRecord(name, types[name], values.shape, file.tell(), len(data)))
             file.write(data)
-    uses = config.num_hidden_layers // config.num_hidden_groups
     ranges = {
-        tensor.name: [_RANGE] * uses
+        tensor.name: [_RANGE] * config.num_hidden_layers  # a matrix has no more uses
         for tensor in tensors
         if tensor.dtype == "int8" and tensor.name.startswith(LAYERS)
     }

@@ -32,8 +32,9 @@ struct ModelConfig {
   bool add_pooling_layer;
 
   int head_size() const { return hidden_size / num_attention_heads; }
-  // The group whose weights `layer` uses: consecutive layers share a group, and all groups have equally many.
-  int group_of(int layer) const { return layer / (num_hidden_layers / num_hidden_groups); }
+  // The group whose weights `layer` uses, as transformers counts: where the layers are no multiple of the groups, in its
+  // float64 expression, rounding included.
+  int group_of(int layer) const { return static_cast<int>(layer / (static_cast<double>(num_hidden_layers) / num_hidden_groups)); }
 };
 
 // The heads on top of the encoder. Classifiers are given by the name of their tensors; empty means no such head.

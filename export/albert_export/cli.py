@@ -97,6 +97,8 @@ def _export(options: argparse.Namespace) -> None:
         source = replace(source, head=replace(source.head, hidden_states=True))
     report = Report(quiet=options.quiet)
     report.say(f"{name}: {note}")
+    for text in source.notes:
+        report.say(f"note: {text}", style="yellow")
     if isinstance(source.weights, RandomWeights):
         seed = source.weights.seed
         report.say(f"RANDOM WEIGHTS (seed {seed}): this model's outputs mean nothing", style="bold yellow")
@@ -229,6 +231,20 @@ def _parser() -> argparse.ArgumentParser:
         "--lowercase",
         action=argparse.BooleanOptionalAction,
         help="make tokenizer.json lowercase texts, or not (default: as the checkpoint says)",
+    )
+    accents = parser.add_mutually_exclusive_group()
+    accents.add_argument(
+        "--keep-accents",
+        action="store_true",
+        default=None,
+        help="make tokenizer.json keep accents, and marks of Indic scripts (default: as the checkpoint says)",
+    )
+    accents.add_argument(
+        "--strip-accents",
+        dest="keep_accents",
+        action="store_false",
+        default=None,
+        help="make tokenizer.json drop them",
     )
     parser.add_argument(
         "--source", choices=_SOURCES, help=f"where to download a variant's weights (default: {_SOURCES[0]})"

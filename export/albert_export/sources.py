@@ -12,7 +12,6 @@ from albert_runtime.artifact.tasks import Head
 from .checkpoint.config_json import (
     LIBRARY_TITLES,
     PADDLENLP,
-    PADDLENLP_DECODER_NORM_EPS,
     TENSORFLOW,
     CheckpointConfig,
 )
@@ -25,7 +24,10 @@ from .checkpoint.folder import (
     read_folder,
     written_by,
 )
+from .checkpoint.heads import head_of, labels_of
+from .checkpoint.task_of_tensors import task_of_tensors
 from .checkpoint.tensor_names import (
+    ENCODER,
     HEADS,
     PRETRAINED,
     ModelTensor,
@@ -39,7 +41,9 @@ from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights, WeightSource
 from .errors import ExportError, UsageError
 from .names import is_plain_stem
-from .tokenizer.build import tokenizer_json
+from .pad_token import tokenizer_pad_id
+from .tokenizer.build import MadeTokenizer, make_tokenizer
+from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
@@ -51,24 +55,36 @@ class Source:
     """A model to export: encoder, task, tensors and tokenizer.
 
     ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
-    are set for the tasks whose labels are the user's own. Without a ``tokenizer_json`` random weights get the
-    packaged demo tokenizer, a checkpoint gets none.
+    are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
+    packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
+    for granted, or left out.
     """
 
     config: AlbertConfig
     head: Head
     labels: tuple[str, ...] | None
     weights: WeightSource
-    tokenizer_json: bytes | None = None
+    tokenizer: MadeTokenizer | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Files:
-    """A config, the weight file that goes with it (None: random), and the folders to look for a tokenizer."""
+    """A config, the weight file that goes with it (None: random), and the folders to look for a tokenizer.
+
+    ``adapter`` is the file of a LoRA adapter to merge.
+    """
 
     description: CheckpointConfig
     weights: Path | None
     folders: tuple[Path, ...]
+    adapter: Path | None = None
+
+    def weight_files(self) -> tuple[Path, ...]:
+        """All files that hold weights."""
+        assert self.weights is not None
+        files = weight_files(self.weights.absolute())
+        return files if self.adapter is None else (*files, self.adapter.absolute())
 
 
 def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, str]:
@@ -92,16 +108,53 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
     description, task = files.description, options.task
     if task is None:
         # A published variant is the encoder, whichever pretraining head its checkpoint carries.
-        task = tasks.MODEL if is_variant else description.task()
+        task = tasks.MODEL if is_variant else _task(files)
     if files.weights is None:
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
         task_given = options.task is not None or is_variant
-        source = checkpoint_source(description, files.weights, task, task_given=task_given)
+        source = checkpoint_source(
+            description, files.weights, task, task_given=task_given, adapter=files.adapter
+        )
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
-    tokenizer = _tokenizer(files, options.lowercase, source.config.vocab_size)
-    said = "; ".join((f"{origin}, task {task}", *description.notes))
-    return replace(source, tokenizer_json=tokenizer), said
+    choices = Choices(
+        options.lowercase,
+        options.keep_accents,
+        description.library != PADDLENLP,
+        source.config.vocab_size,
+        needs_mask=task == tasks.MASKED_LM,
+    )
+    source = _with_pad_id(replace(source, tokenizer=_tokenizer(files, choices)), files.folders)
+    if options.task is None and not is_variant and files.weights is not None and not description.says_task:
+        source = replace(
+            source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
+        )
+    return replace(source, notes=(*description.notes, *source.notes)), f"{origin}, task {task}"
+
+
+def _task(files: _Files) -> str:
+    """The task that the config names, or that the tensors show."""
+    description = files.description
+    # Of TensorFlow's the tensors have been asked already, which may have a head that is none of ours.
+    if description.says_task or files.weights is None or description.library == TENSORFLOW:
+        return description.task()
+    try:
+        stored = read_tensors(files.weight_files())
+        return task_of_tensors(by_model_name(stored, description.library)[0], description.library)
+    except ExportError as error:
+        raise ExportError(f"{files.weights}: {error}") from None
+
+
+def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
+    """The source with the tokenizer's pad id, by which missing masks are guessed, noting another."""
+    if source.tokenizer is None:
+        return source
+    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer.json, folders)
+    if pads is None or pads == said or not 0 <= pads < source.config.vocab_size:
+        return source
+    note = f"pad_token_id is {said} in the config, {pads} in the tokenizer, which counts: it does the padding"
+    config = replace(source.config, pad_token_id=pads)
+    return replace(source, config=config, notes=(*source.notes, note))
 
 
 def stem(options: argparse.Namespace) -> str:
@@ -119,13 +172,17 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    head = _head(description, task, tied=task == tasks.MASKED_LM or description.library != PADDLENLP)
+    tied = task == tasks.MASKED_LM or description.library != PADDLENLP
+    labels = description.labels if task in tasks.LABELLED else None
+    head, notes = head_of(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
     config = replace(description.config, add_pooling_layer=pooled)
-    return Source(config, head, _labels(description, task), RandomWeights(seed))
+    return Source(config, head, labels, RandomWeights(seed), notes=notes)
 
 
-def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, task_given: bool) -> Source:
+def checkpoint_source(
+    description: CheckpointConfig, path: Path, task: str, *, task_given: bool, adapter: Path | None = None
+) -> Source:
     """The model of a weight file or index, every tensor accounted for.
 
     Args:
@@ -133,40 +190,32 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
         path: The weight file, or the index of its shards.
         task: The task to export for.
         task_given: The user named the task, so the checkpoint's own head for another task may be left out.
+        adapter: The file of a LoRA adapter, which is merged.
 
     Raises:
         AlbertError: The files are damaged, or hold tensors that do not fit; the message lists them.
     """
-    files = weight_files(path.absolute())
+    files = _Files(description, path, (), adapter).weight_files()
     stored = read_tensors(files)
     placed, _ = by_model_name(stored, description.library)
     turn_old_decoder(placed, description.config)
     tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
         placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
     )
-    head = _head(description, task, tied=tied)
+    labels, notes = labels_of(description, task, placed)
+    head, more = head_of(description, task, labels, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
-    ignorable = HEADS if task_given else PRETRAINED
+    ignorable: tuple[str, ...] = HEADS if task_given else PRETRAINED
+    if task_given and task == tasks.MODEL:
+        # Of a class of the user's own: whoever asks for the encoder has no use for its heads.
+        ignorable += tuple(name for name in placed if not name.startswith(ENCODER))
     try:
         arrange(stored, description.library, config, head, ignorable)
     except ExportError as error:
         title = LIBRARY_TITLES[description.library]
         raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
     weights = CheckpointWeights(files, description.library, ignorable)
-    return Source(config, head, _labels(description, task), weights)
-
-
-def _head(description: CheckpointConfig, task: str, *, tied: bool) -> Head:
-    eps = PADDLENLP_DECODER_NORM_EPS
-    if description.library != PADDLENLP:
-        eps = description.config.layer_norm_eps
-    return Head.of(
-        task,
-        num_labels=len(description.labels),
-        tied_decoder=tied,
-        decoder_norm_eps=eps,
-        multi_label=description.multi_label,
-    )
+    return Source(config, head, labels, weights, notes=notes + more)
 
 
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
@@ -176,10 +225,6 @@ def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, Mod
         # Neither transformers' configs nor Google's say whether there is one.
         return any(name.startswith("pooler.") for name in placed)
     return description.config.add_pooling_layer
-
-
-def _labels(description: CheckpointConfig, task: str) -> tuple[str, ...] | None:
-    return description.labels if task in tasks.LABELLED else None
 
 
 def _model_folder(name: str) -> Path:
@@ -205,7 +250,8 @@ def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     if options.random_weights is not None:
         return _Files(description, None, (folder,))
     if options.weights is None:
-        return _Files(description, checkpoint.weights_file(), (folder,))
+        folders = (folder,) if checkpoint.base is None else (folder, checkpoint.base)
+        return _Files(description, checkpoint.weights_file(), folders, checkpoint.adapter)
     other: Path = options.weights
     if other.is_dir() and has_config(other):
         replacement = read_folder(other)
@@ -240,15 +286,17 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     return path, path.parent
 
 
-def _tokenizer(files: _Files, lowercase: bool | None, vocab_size: int) -> bytes | None:
-    """The first tokenizer that the folders hold, as tokenizer.json."""
-    asked = lowercase is not None
+def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
+    """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        if lowercase is None and files.description.library == TENSORFLOW:
-            lowercase = lowercase_in_tensorflow(folder)
-        data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
-        if data is not None:
-            return data
-    if asked:
-        raise UsageError("--lowercase has no tokenizer to act on: there is no spiece.model or vocab.txt")
+        rules = choices
+        if choices.lowercase is None and files.description.library == TENSORFLOW:
+            rules = replace(choices, lowercase=lowercase_in_tensorflow(folder))
+        made = make_tokenizer(folder, rules)
+        if made is not None:
+            return made
+    accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
+    for option, value in (("--lowercase", choices.lowercase), (accents, choices.keep_accents)):
+        if value is not None:
+            raise UsageError(f"{option} has no tokenizer to act on: there is no spiece.model or vocab.txt")
     return None

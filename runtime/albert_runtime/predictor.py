@@ -114,6 +114,8 @@ class Predictor(TextAnswers):
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
         tokenizer = self._artifact.files.get("tokenizer")
         longest = self._limits.max_position_embeddings
+        if manifest is not None and manifest.max_length is not None:
+            longest = manifest.max_length
         # A question must stay whole; of other pairs the longer text is cut.
         keep_first = self._task == QUESTION_ANSWERING
         self._encoder = None if tokenizer is None else TextEncoder(tokenizer, longest, keep_first=keep_first)
@@ -133,9 +135,11 @@ class Predictor(TextAnswers):
 
                 * a mapping of padded integer arrays or nested lists [B, T]: input_ids, and optionally
                   attention_mask (0 and 1; holes and left padding are allowed) and token_type_ids. Without a
-                  mask, tokens equal to the pad id are masked. On gpu, cuda and tensorrt the arrays may be
-                  int64 arrays on the GPU (DLPack: torch, cupy, paddle...), mask included. These are read in
-                  place. gpu checks the ids there; on the others, ids out of range give meaningless results.
+                  mask, pad ids that stand together at one end of a row, and nowhere else in it, are masked;
+                  a row that holds the pad id elsewhere counts as a whole, with a warning. On gpu, cuda and
+                  tensorrt the arrays may be int64 arrays on the GPU (DLPack: torch, cupy, paddle...), mask
+                  included. These are read in place. gpu checks the ids there; on the others, ids out of range
+                  give meaningless results.
                 * a list of token-id lists of any lengths; none of their ids is treated as padding.
                 * a list of strings or (str, str) pairs, or one string, if the artifact has a tokenizer.
                 * the result of ``pack``; it is not truncated again.
@@ -144,7 +148,8 @@ class Predictor(TextAnswers):
                 question, the list of its choices as token-id lists or (prompt, choice) pairs.
             outputs: Names of the outputs wanted, in this order; None = all. Fewer outputs cost less.
             truncate: Cut rows longer than the model's positions instead of refusing them: padded columns and
-                token-id lists at their end, texts before their last [SEP].
+                token-id lists at their end, texts before their last [SEP]. Texts are cut to the length that
+                the model's tokenizer states, if that is smaller.
             positions: For models that score the vocabulary, a list of columns for each row, such as
                 ``[[3], [1, 4]]``; prediction_scores is then [P, V], row after row in this order. The C++
                 engine computes only these P.
@@ -390,7 +395,7 @@ class Predictor(TextAnswers):
             self._limits,
             self._encoder,
             self._backend.run,
-            manifest.head.multi_label,
+            manifest.head.score_activation,
         )
 
     def _without_manifest(self) -> str:

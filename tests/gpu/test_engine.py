@@ -103,6 +103,56 @@ def test_arrays_are_awaited(artifact):
     np.testing.assert_array_equal(found["pooled_output"], expected["pooled_output"])
 
 
+class Elsewhere:
+    """An array of a library with a current stream of its own, as cupy's."""
+
+    def __init__(self, tensor, stream):
+        self._tensor, self._stream = tensor, stream
+
+    def __dlpack_device__(self):
+        return self._tensor.__dlpack_device__()
+
+    def __dlpack__(self, *, stream=None, **options):
+        torch.cuda.ExternalStream(stream).wait_stream(self._stream)
+        return self._tensor.__dlpack__(stream=-1, **options)
+
+
+def test_arrays_of_other_libraries_are_awaited(artifact):
+    predictor = Predictor(artifact("albert-chinese-tiny"), backend="gpu")
+    ids = np.full((8, 32), 12)
+    expected = predictor.run({"input_ids": ids})
+    slow = torch.randn(8192, 8192, device="cuda")
+    on_gpu, mask = torch.from_numpy(ids).cuda(), torch.zeros((8, 32), dtype=torch.int64, device="cuda")
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(10):
+            slow = slow @ slow
+        mask += 1
+    found = predictor.run({"input_ids": on_gpu, "attention_mask": Elsewhere(mask, stream)})
+    np.testing.assert_array_equal(found["pooled_output"], expected["pooled_output"])
+
+
+def test_engines_capture_beside_each_other(artifact):
+    """Two engines, new shapes in each, large results that come and go in other threads."""
+    predictors = [
+        Predictor(artifact("albert-chinese-tiny"), backend="gpu", precision=precision)
+        for precision in ("fp16", "bf16")
+    ]
+    rows = rows_of(*range(1, 60, 4))
+
+    def run(predictor):
+        for count in range(1, len(rows)):
+            predictor.run(rows[:count])
+            predictor.run(rows_of(*[512] * 8))  # more than is moved out of pinned memory
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(run, predictors * 3))
+    for predictor in predictors:
+        alone, among = predictor.run(rows[-1:]), predictor.run(rows)
+        np.testing.assert_array_equal(among["pooled_output"][-1:], alone["pooled_output"])
+
+
 def test_many_threads(artifact):
     predictor = Predictor(artifact("albert-chinese-tiny"), backend="gpu")
     rows = rows_of(*range(1, 60))

@@ -65,6 +65,26 @@ def test_regression(both):
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores, rtol=0, atol=TOLERANCE)
 
 
+def test_regression_of_several_columns(both):
+    made = both("AlbertForSequenceClassification", **labels(("x", "y", "z")), problem_type="regression")
+    expected = made.pipeline("text-classification", top_k=None)(TEXTS)
+    for answer, rows in zip(made.ours.classify(TEXTS), expected, strict=True):
+        assert list(answer["probabilities"]) == [row["label"] for row in rows]
+        scores = [row["score"] for row in rows]  # logits of up to 6, both computed in float32
+        np.testing.assert_allclose([*answer["probabilities"].values()], scores, rtol=0, atol=5 * TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["linear.Identity", "activation.Sigmoid"])
+def test_the_activation_of_a_cross_encoder(both, name):
+    """sentence-transformers' CrossEncoder applies what it keeps in the config; so does a pipeline told to."""
+    kept = {"activation_fn": f"torch.nn.modules.{name}", "version": "5.1.0"}
+    made = both("AlbertForSequenceClassification", num_labels=1, sentence_transformers=kept)
+    function = "sigmoid" if "Sigmoid" in name else "none"
+    expected = made.pipeline("text-classification", function_to_apply=function)(TEXTS)
+    scores = [answer["score"] for answer in made.ours.classify(TEXTS)]
+    np.testing.assert_allclose(scores, [row["score"] for row in expected], rtol=0, atol=TOLERANCE)
+
+
 def test_several_labels_at_a_time(both):
     config = labels(("bad", "good", "odd")) | {"problem_type": "multi_label_classification"}
     made = both("AlbertForSequenceClassification", **config)

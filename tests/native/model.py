@@ -208,7 +208,7 @@ def reference(
         x = x + w["embeddings.position_embeddings.weight"][t.positions[first:end]]
         x = linear(norm(x, "embeddings.layer_norm"), "encoder.embedding_hidden_mapping_in")
         for depth in range(c.num_hidden_layers):
-            group = depth // (c.num_hidden_layers // c.num_hidden_groups)
+            group = int(depth / (c.num_hidden_layers / c.num_hidden_groups))
             for inner in range(c.inner_group_num):
                 name = f"encoder.albert_layer_groups.{group}.albert_layers.{inner}"
                 x = layer(x, name, int(t.masked_first[i]))

@@ -63,10 +63,12 @@ def write_artifact(
     task: str = "model",
     labels: Sequence[str] = (),
     tied_decoder: bool = True,
+    max_length: int | None = None,
+    activation: str | None = None,
     **changes: object,
 ) -> Path:
     """STEM.manifest.json and all its files in ``folder``; returns the path of the manifest."""
-    head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder)
+    head = Head.of(task, num_labels=len(labels), tied_decoder=tied_decoder, activation=activation)
     config = replace(TINY, add_pooling_layer=task == "model" or head.reads_pooled)
     config = replace(config, **changes)  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,7 @@ def write_artifact(
         tensors=tuple(tensors),
         verification={},
         head=head,
+        max_length=max_length,
     )
     path = folder / f"{stem}.manifest.json"
     manifest.write(path)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
@@ -10,6 +10,7 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.errors import ArtifactError
 
 from ..errors import ExportError
+from .labels import MULTI_LABEL, column_names, default_labels, label_count
 from .stored_tensor import shown
 
 PADDLENLP, HUGGING_FACE, TENSORFLOW = "paddlenlp", "huggingface", "tensorflow"
@@ -18,8 +19,6 @@ LIBRARY_TITLES = {PADDLENLP: "PaddleNLP", HUGGING_FACE: "Hugging Face", TENSORFL
 PADDLENLP_DECODER_NORM_EPS = 1e-5
 
 _MAX_CONFIG_BYTES = 1 << 24  # id2label of a million labels
-_DEFAULT_LABELS = 2
-_MAX_LABELS = 1 << 20
 
 # A field that a config leaves out has the default of the library that wrote it; these differ.
 _COMMON_DEFAULTS: dict[str, object] = {
@@ -73,8 +72,9 @@ _ARCHITECTURES = {
 class CheckpointConfig:
     """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table.
 
-    ``multi_label``: a classifier of sequences was trained to give any number of labels at a time. ``notes``:
-    what the user should know about how the folder was read.
+    ``multi_label``: a classifier of sequences was trained to give any number of labels at a time. ``said``:
+    all of the config, for what it says of the columns, whose number the tensors tell. ``notes``: what the
+    user should know about how the folder was read.
     """
 
     config: AlbertConfig
@@ -83,10 +83,21 @@ class CheckpointConfig:
     labels: tuple[str, ...]
     tied: bool = True
     multi_label: bool = False
+    said: Mapping[str, object] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = ()
 
+    @property
+    def says_task(self) -> bool:
+        """Whether the architecture is there and one of the two libraries'."""
+        return self.architecture in _ARCHITECTURES
+
+    def for_task(self, task: str) -> "CheckpointConfig":
+        """The same model with the head of ``task``."""
+        name = next(name for name, known in _ARCHITECTURES.items() if known == task)
+        return replace(self, architecture=name)
+
     def task(self) -> str:
-        """The task of the architecture; ExportError if it is not one of ours."""
+        """The task of the architecture, model if there is none; ExportError if it is not one of ours."""
         if self.architecture is None:
             return tasks.MODEL
         if self.architecture not in _ARCHITECTURES:
@@ -122,18 +133,18 @@ def parse_config(values: Mapping[str, object], library: str) -> CheckpointConfig
 
     Raises ArtifactError naming the field, or ExportError for a model that is no ALBERT of ours.
     """
+    outer = values = _without_nulls(values)
     architecture = _architecture(values)
-    outer = values
     match values.get("init_args"):
         case [dict(inner), *rest]:
-            values = inner
+            values = _without_nulls(inner)
             # AlbertForSequenceClassification(albert, num_classes): the count was often given by position.
             count = rest[0] if rest and type(rest[0]) is int else None
         case None:
             count = None
         case _:
             raise ArtifactError("init_args is not a list that starts with the encoder's arguments")
-    model_type = outer.get("model_type", values.get("model_type", "albert"))
+    model_type = outer.get("model_type") or values.get("model_type") or "albert"
     if model_type != "albert":
         raise ExportError(f"model_type is {model_type!r:.60}; only albert checkpoints can be exported")
     positions = values.get("position_embedding_type", "absolute")
@@ -148,9 +159,18 @@ def parse_config(values: Mapping[str, object], library: str) -> CheckpointConfig
     tied = outer.get("tie_word_embeddings", True)
     if not isinstance(tied, bool):
         raise ArtifactError(f"tie_word_embeddings must be true or false, not {tied!r:.40}")
-    labels = _labels({**values, **outer}, count)
-    multi_label = outer.get("problem_type") == "multi_label_classification"
-    return CheckpointConfig(config, library, architecture, labels, tied, multi_label)
+    said = {**values, **outer}
+    count = label_count(said, count)
+    if count is not None:
+        said["num_labels"] = count
+    labels = column_names(said) or default_labels(*([] if count is None else [count]))
+    multi_label = outer.get("problem_type") == MULTI_LABEL
+    return CheckpointConfig(config, library, architecture, labels, tied, multi_label, said)
+
+
+def _without_nulls(values: Mapping[str, object]) -> Mapping[str, object]:
+    """What a config says: a field that is null has its default."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _architecture(values: Mapping[str, object]) -> str | None:
@@ -162,53 +182,3 @@ def _architecture(values: Mapping[str, object]) -> str | None:
         return architectures[0]
     name = values.get("init_class")
     return name if isinstance(name, str) else None
-
-
-def _labels(values: Mapping[str, object], count: int | None) -> tuple[str, ...]:
-    """One name per column: id2label's, else label2id's, else LABEL_0 and so on."""
-    for field in ("num_labels", "num_classes"):
-        said = values.get(field)
-        if said is None:
-            continue
-        if type(said) is not int or not 1 <= said <= _MAX_LABELS:
-            raise ArtifactError(f"{field} must be a whole number from 1 to {_MAX_LABELS}")
-        count = said
-    names = _named_columns(values)
-    if names is None:
-        if count is not None and not 1 <= count <= _MAX_LABELS:
-            raise ArtifactError(f"the number of classes must lie between 1 and {_MAX_LABELS}")
-        return default_labels(_DEFAULT_LABELS if count is None else count)
-    if count is not None and count != len(names):
-        raise ArtifactError(f"id2label names {len(names)} labels, but num_labels is {count}")
-    return names
-
-
-def default_labels(count: int = _DEFAULT_LABELS) -> tuple[str, ...]:
-    """LABEL_0 and so on."""
-    return tuple(f"LABEL_{index}" for index in range(count))
-
-
-def _named_columns(values: Mapping[str, object]) -> tuple[str, ...] | None:
-    by_id, by_label = values.get("id2label"), values.get("label2id")
-    if by_id is None and by_label is None:
-        return None
-    names: dict[str, object] = {}
-    if by_id is not None:
-        if not isinstance(by_id, dict):
-            raise ArtifactError("id2label is not an object of numbers and names")
-        names = by_id
-    elif isinstance(by_label, dict):
-        names = {str(number): name for name, number in by_label.items()}
-        if len(names) != len(by_label):
-            raise ArtifactError("label2id gives two labels the same number")
-    else:
-        raise ArtifactError("label2id is not an object of names and numbers")
-    if not names:
-        raise ArtifactError("id2label is empty")
-    columns = [names.get(str(index)) for index in range(len(names))]
-    if not all(isinstance(name, str | int | float) for name in columns):
-        raise ArtifactError(f"id2label or label2id does not number its labels from 0 to {len(names) - 1}")
-    labels = tuple(str(name) for name in columns)
-    if any("\ud800" <= character <= "\udfff" for character in "".join(labels)):
-        raise ArtifactError("id2label or label2id holds a lone surrogate, which is no text")
-    return labels

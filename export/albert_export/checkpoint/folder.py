@@ -7,33 +7,49 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.errors import ArtifactError
 
 from ..errors import ExportError
+from . import lora
 from .config_json import (
     HUGGING_FACE,
     PADDLENLP,
     TENSORFLOW,
     CheckpointConfig,
-    default_labels,
     library_of_config,
     parse_config,
     read_config,
 )
+from .labels import default_labels
+from .stored_tensor import shown
 from .tensor_names import written_by_paddlenlp
 from .tensorflow.bundle import INDEX
 from .tensorflow.folder import config_file as tensorflow_config
 from .tensorflow.folder import describe as describe_tensorflow
 from .tensorflow.folder import find_index
-from .weight_files import SUFFIXES, WEIGHT_NAMES, is_pdparams, is_tensorflow, read_tensors, weight_files
+from .weight_files import (
+    SUFFIXES,
+    TORCH,
+    WEIGHT_NAMES,
+    is_pdparams,
+    is_tensorflow,
+    read_tensors,
+    weight_files,
+)
 
 CONFIG_NAMES = ("config.json", "model_config.json")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder: what its config says, and its weight file or index of shards, if there is one."""
+    """A folder: what its config says, and its weight file or index of shards, if there is one.
+
+    ``adapter`` is a LoRA adapter's file, ``base`` the folder of the model that it was trained on, if that is
+    another one.
+    """
 
     folder: Path
     description: CheckpointConfig
     weights: Path | None
+    adapter: Path | None = None
+    base: Path | None = None
 
     def weights_file(self) -> Path:
         """The weight file or index; ExportError naming what is missing if there is none."""
@@ -60,6 +76,14 @@ def find_weights(folder: Path) -> Path:
     weights = next(iter(_present(folder)), None) or find_index(folder)
     if weights is not None:
         return weights
+    if (folder / lora.CONFIG_NAME).is_file():
+        raise ExportError(
+            f"{folder} holds an adapter; to merge it give its folder as MODEL, or {lora.REMEDY}"
+        )
+    if (folder / "lora_config.json").is_file():
+        raise ExportError(
+            f"{folder} holds a LoRA adapter of PaddleNLP; merge it into its model first (LoRAModel.merge)"
+        )
     raise ExportError(
         f"{folder} holds none of {', '.join(WEIGHT_NAMES)} or NAME{INDEX} with NAME.data-*; "
         "name the file with --weights or use --random-weights"
@@ -75,6 +99,32 @@ def read_folder(folder: Path, index: Path | None = None) -> Checkpoint:
     .safetensors: the names within tell. Without weights, or with both, the config's own mark decides.
     A TensorFlow checkpoint counts where it was named or where one of theirs, config or weights, is not there.
     """
+    adapter = next((folder / name for name in lora.ADAPTER_NAMES if (folder / name).is_file()), None)
+    if adapter is not None or (folder / lora.CONFIG_NAME).is_file():
+        return _read_adapter_folder(folder, adapter)
+    return _read_plain(folder, index)
+
+
+def _read_adapter_folder(folder: Path, file: Path | None) -> Checkpoint:
+    """A LoRA adapter on the model beside it, or in the folder that its config names."""
+    config = lora.read_adapter(folder / lora.CONFIG_NAME)
+    if file is None:
+        raise ExportError(f"{folder} holds none of {', '.join(lora.ADAPTER_NAMES)}; save the adapter again")
+    places = [folder] if config.base is None else [folder, folder / config.base, Path(config.base)]
+    for place in places:
+        if has_config(place) and any((place / name).is_file() for name in WEIGHT_NAMES):
+            base = _read_plain(place)
+            description = base.description if config.task is None else base.description.for_task(config.task)
+            elsewhere = None if place == folder else place
+            return Checkpoint(folder, description, base.weights, file, elsewhere)
+    named = "" if config.base is None else f" ({shown(config.base)})"
+    raise ExportError(
+        f"{folder} holds a LoRA adapter and not the model that it was trained on{named}; put that model's "
+        f"folder where {lora.CONFIG_NAME} says, or {lora.REMEDY}"
+    )
+
+
+def _read_plain(folder: Path, index: Path | None = None) -> Checkpoint:
     config_file, present = _config_file(folder), _present(folder)
     if index is None and not (config_file is not None and present):
         index = find_index(folder)
@@ -122,7 +172,7 @@ def library_of_weights(path: Path) -> str:
         return TENSORFLOW
     if files[0].suffix not in SUFFIXES:
         raise ExportError(f"{path} is no weight file ({', '.join(SUFFIXES)} or an index of shards)")
-    if files[0].suffix == ".bin":
+    if files[0].suffix in TORCH:
         return HUGGING_FACE
     return PADDLENLP if written_by_paddlenlp(read_tensors(files)) else HUGGING_FACE
 

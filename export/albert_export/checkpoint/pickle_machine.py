@@ -17,6 +17,8 @@ import numpy as np
 
 from albert_runtime.errors import ArtifactError
 
+from .wrappers import unwrapped
+
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
 
@@ -80,10 +82,11 @@ class _Array:
 class Machine:
     """The stack machine for pickles of numpy arrays; ``run`` returns the object that STOP finds.
 
-    A subclass gives other ``symbols`` and its own ``reduce`` and ``build``.
+    A subclass gives other ``symbols`` and its own ``reduce`` and ``build``. ``keys``: types of a dict's keys.
     """
 
     symbols: ClassVar[Mapping[str, str]] = _SYMBOLS
+    keys: ClassVar[tuple[type, ...]] = (str,)
 
     def __init__(self) -> None:
         self.stack: list[object] = []
@@ -194,7 +197,7 @@ class Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise Refused("items for something that is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str):
+            if not isinstance(key, self.keys):
                 raise Refused(f"a dict key that is no string: {reprlib.repr(key)[:40]}")
             target[key] = value
 
@@ -260,7 +263,7 @@ def run_pickle(machine: Machine, file: BinaryIO, path: Path) -> object:
     except Refused as error:
         raise ArtifactError(
             f"{path} is refused: a checkpoint of arrays cannot hold {error}; "
-            "get the file from a source you trust"
+            "get the file from a source you trust, or save its state dict alone"
         ) from None
     except MemoryError:
         raise ArtifactError(f"{path} asks for more memory than there is; it is damaged or hostile") from None
@@ -271,10 +274,14 @@ def run_pickle(machine: Machine, file: BinaryIO, path: Path) -> object:
 
 
 def state_dict(state: object, path: Path) -> dict[str, object]:
-    """``state``, if it is a dict (its keys are then strings); ArtifactError naming ``path`` if not."""
+    """``state``, or the state dict that a training loop saved in it; ArtifactError naming ``path``."""
     if not isinstance(state, dict):
         raise ArtifactError(f"{path} holds a {type(state).__name__}, not a state dict of named arrays")
-    return state
+    found = dict(unwrapped(state))
+    for name in found:
+        if not isinstance(name, str):
+            raise ArtifactError(f"{path} is refused: a dict key that is no string: {reprlib.repr(name)[:40]}")
+    return found
 
 
 def _first_line(error: Exception) -> str:

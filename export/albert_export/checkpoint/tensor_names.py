@@ -35,6 +35,7 @@ _LAYER_NORMS = ("LayerNorm", "full_layer_layer_norm")
 _TENSORFLOW = {"gamma": "weight", "beta": "bias"}
 # What a task may leave unread: the pooler, and the heads that pretraining leaves in a checkpoint.
 PRETRAINED = ("pooler.", "predictions.", "sop_classifier.")
+ENCODER = ("embeddings.", "encoder.")
 HEADS = (*PRETRAINED, "classifier.", "qa_outputs.")
 _LISTED = 8
 

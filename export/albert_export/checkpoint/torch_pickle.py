@@ -66,6 +66,7 @@ class TorchMachine(Machine):
         "torch._utils _rebuild_parameter": "parameter",
         **{f"torch {name}": name for name in _STORAGES},
     }
+    keys: ClassVar[tuple[type, ...]] = (str, int)  # numbers: of an optimizer's state, beside the model's
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,15 +9,19 @@ import numpy as np
 from albert_runtime.errors import ArtifactError
 
 from ..errors import ExportError
+from .lora import CONFIG_NAME, is_adapter_file, merge_whole, merged, plain_names, read_adapter
 from .pickle_machine import read_state_dict
 from .safetensors_file import read_safetensors
 from .stored_tensor import StoredTensor, StoredTensors, shown
 from .tensorflow.bundle import INDEX, bundle_files, read_bundle
 from .torch_legacy import is_legacy, read_legacy
 from .torch_zip import read_zip
+from .wrappers import without_wrappers
 
 PDPARAMS = ".pdparams"
-SUFFIXES = (PDPARAMS, ".safetensors", ".bin")
+# Whatever users call what torch.save writes; a folder's own is the first.
+TORCH = (".bin", ".pt", ".pth", ".ckpt", ".t7")
+SUFFIXES = (PDPARAMS, ".safetensors", *TORCH)
 # In the order in which a folder is searched; transformers, too, prefers safetensors.
 WEIGHT_NAMES = (
     "model_state.pdparams",
@@ -81,7 +85,9 @@ def _is_plain(name: str) -> bool:
 
 
 def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> StoredTensors:
-    """Everything the files hold, by name. Raises AlbertError, also for a tensor that two files hold.
+    """Everything the files hold, by name without a wrapper's prefix; a LoRA adapter among them is merged.
+
+    Raises AlbertError, also for a tensor that two files hold.
 
     ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
     pickle, is read once for both; the tensors of the other formats are left unread.
@@ -92,8 +98,12 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 update_digest(digest, path)
         return read_bundle(files[0])
     stored: StoredTensors = {}
+    adapter: StoredTensors | None = None
     for path in files:
         part = _read_file(path, digest)
+        if is_adapter_file(path) and len(files) > 1:
+            adapter, adapter_config = plain_names(part), read_adapter(path.parent / CONFIG_NAME)
+            continue
         # Paddle writes an entry of its own, which is no tensor, into every shard.
         twice = sorted(
             name
@@ -105,7 +115,8 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
             )
         stored.update(part)
-    return stored
+    stored = without_wrappers(merge_whole(stored, files[0].parent))
+    return stored if adapter is None else merged(stored, adapter, adapter_config)
 
 
 def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
@@ -118,7 +129,7 @@ def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:
         update_digest(digest, path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    if path.suffix == ".bin":
+    if path.suffix in TORCH:
         return read_legacy(path) if is_legacy(path) else read_zip(path)
     raise ExportError(f"{path} is no {', '.join(SUFFIXES)} file")
 

@@ -155,9 +155,10 @@ class _Build:
     def tokenizer(self) -> None:
         """The checkpoint's own tokenizer.json, or the demo's for random weights if its ids fit."""
         self.report.start("tokenizer", "copying")
-        if self.source.tokenizer_json is not None:
-            data = self.source.tokenizer_json
-            detail = "that of the checkpoint"
+        notes: tuple[str, ...] = ()
+        if self.source.tokenizer is not None:
+            data, notes = self.source.tokenizer.json, self.source.tokenizer.notes
+            detail = f"from the checkpoint's {self.source.tokenizer.origin}"
         elif isinstance(self.source.weights, RandomWeights):
             demo = resources.files("albert_export").joinpath("data", DEMO_TOKENIZER)
             data = demo.read_bytes()
@@ -169,6 +170,8 @@ class _Build:
         self.names["tokenizer"] = f"{self.request.stem}{TOKENIZER_SUFFIX}"
         (self.folder / self.names["tokenizer"]).write_bytes(data)
         self.report.done(f"{self.names['tokenizer']}, {detail}", len(data))
+        for note in notes:
+            self.report.say(f"note: {note}")
 
     def calibration(self) -> Calibration | None:
         """What int8 is calibrated on; its rows lie in the folder, for the process that runs them."""
@@ -211,6 +214,7 @@ class _Build:
             verification={},
             head=self.source.head,
             calibration=calibration,
+            max_length=self.max_length(),
         )
         path = self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}"
         manifest.write(path)
@@ -218,6 +222,12 @@ class _Build:
             f"{path.name}, {len(traced.tensors)} tensors, sha256 of {len(files)} files", path.stat().st_size
         )
         return manifest
+
+    def max_length(self) -> int | None:
+        """The tokenizer's own longest row, where that is shorter than the model's positions."""
+        tokenizer = self.source.tokenizer
+        longest = None if tokenizer is None else tokenizer.max_length
+        return longest if longest and longest < self.source.config.max_position_embeddings else None
 
     def verify(self, manifest: Manifest, eager_float32: verify.Bounds) -> dict[str, object]:
         """Every backend against the reference; ExportError if one is off by more than the tolerance."""

@@ -1,75 +1,91 @@
 """A tokenizer.json (package ``tokenizers``) from the files that ALBERT checkpoints come with.
 
-An existing tokenizer.json is used as it is. Else spiece.model gives the English tokenizer and vocab.txt the
-Chinese one, as PaddleNLP's AlbertEnglishTokenizer and AlbertChineseTokenizer tokenize. Where an exact copy
-is impossible, tests/export/tokenizer/test_parity.py lists the differences and their reasons.
+An existing tokenizer.json is used as transformers uses it. Else spiece.model gives the English tokenizer and
+vocab.txt the Chinese one.
 """
 
-import base64
-import functools
 import importlib
 import json
-import sys
-import unicodedata
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import ExportError
-from .sentencepiece_model import SPACE, Kind, Piece, SentencePiece, read_spiece
-from .settings import Json, Settings, added_token, model_vocabulary, read_bytes
+from .chinese import chinese
+from .choices import Choices
+from .english import english
+from .frame import Made
+from .settings import ALBERT, BERT, CONFIG_NAME, Settings, model_vocabulary, read_bytes
+from .special_tokens import too_many_ids
+from .tokenizer_file import adapted, decoded
 
 TOKENIZER_NAME = "tokenizer.json"
 SPIECE_NAME = "spiece.model"
+SPIECE_SUFFIX = ".model"
 VOCAB_NAME = "vocab.txt"
 
 _PROBES = ("", "a", "A 1,000\u00e9 \u6211 \U0001f600", "\u0e33\u1112\u1161")
-_ENGLISH = {
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
-_CHINESE = {**_ENGLISH, "pad_token": "[PAD]", "unk_token": "[UNK]"}
-# What str.split() and str.strip() take for a space.
-_PYTHON_SPACES = r"[\t-\r\x1c-\x20\x{85}\x{a0}\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
-# A piece with this score never wins, unless it has a character that no other piece has: every detour is
-# cheaper. The value is that of Hugging Face's converter.
-_NEVER = -100.0
+# Read by transformers' slow tokenizers only, with the values that change nothing.
+_SLOW_ONLY = {"do_basic_tokenize": (None, True), "never_split": (None, [])}
 
 
-def tokenizer_json(folder: Path, *, lowercase: bool | None, vocab_size: int | None = None) -> bytes | None:
-    """The tokenizer.json of a checkpoint folder, or None if it holds no tokenizer file.
+@dataclass(frozen=True)
+class MadeTokenizer:
+    """A checkpoint's tokenizer.
 
-    ``lowercase`` None: as the folder's tokenizer_config.json says, else the family's default (English folds
-    case, Chinese keeps it). ``vocab_size``: of the model, by default the one in the folder's config.json.
-    Raises ExportError, one line that names the file: it is not what its name says, lacks a special token, or
-    has ids that the model does not.
+    ``json``: the bytes of tokenizer.json. ``origin``: its file and rule, in one line. ``notes``: what the
+    user should know, a line each. ``max_length``: tokens of a row that the checkpoint's own tokenizer cuts
+    to, None if no file says.
     """
+
+    json: bytes
+    origin: str
+    notes: tuple[str, ...] = ()
+    max_length: int | None = None
+
+
+def make_tokenizer(folder: Path, choices: Choices) -> MadeTokenizer | None:
+    """The tokenizer of a checkpoint folder, or None if it holds no tokenizer file.
+
+    Without ``choices.vocab_size`` that of the folder's config.json counts. Raises ExportError, one line that
+    names the file: it is not what its name says, lacks a special token, has ids that the model does not, or
+    says what cannot be kept.
+    """
+    if choices.vocab_size is None:
+        choices = replace(choices, vocab_size=model_vocabulary(folder))
     settings = Settings.read(folder)
-    limit = vocab_size if vocab_size is not None else model_vocabulary(folder)
-    made, spiece, vocab = (folder / name for name in (TOKENIZER_NAME, SPIECE_NAME, VOCAB_NAME))
-    if not spiece.is_file() and not vocab.is_file():
-        spiece = _only(folder, "*.model") or spiece
-        vocab = _only(folder, "vocab*.txt") or vocab
-    if made.is_file() and (lowercase is None or not (spiece.is_file() or vocab.is_file())):
-        if lowercase is not None:
-            raise ExportError(
-                f"{made} settles lower-casing itself and no {SPIECE_NAME} or {VOCAB_NAME} lies beside it; "
-                "leave the option out"
-            )
-        data = read_bytes(made)
-        _check(made, data, limit)
-        return data
-    if spiece.is_file():
-        path, content = spiece, _english(spiece, settings, lowercase)
-    elif vocab.is_file():
-        path, content = vocab, _chinese(vocab, settings, lowercase)
-    else:
+    path = _vocabulary(folder, settings)
+    whole = folder / TOKENIZER_NAME
+    if whole.is_file() and (path is None or (choices.lowercase is None and choices.keep_accents is None)):
+        path, data = whole, read_bytes(whole)
+        settings.check_supported()
+        _check(path, data, None)
+        made = adapted(path, decoded(data), settings, choices)
+        if made.content is not None:
+            data = _dump(made.content)
+    elif path is None:
         return None
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    _check(path, data, limit)
-    return data
+    else:
+        settings.check_supported()
+        _check_class(path, settings)
+        one = english if path.suffix == SPIECE_SUFFIX else chinese
+        made = one(path, settings, choices)
+        data = _dump(made.content)
+    _check(path, data, choices.vocab_size, made)
+    notes = [*made.notes, *_slow_only(settings)]
+    if not settings.has_token_types():
+        why = f"model_input_names in {CONFIG_NAME} leaves them out"
+        if settings.values.get("model_input_names") is None:
+            why = f"transformers 5 wrote the folder, and its {settings.class_name} has no token types"
+        notes.append(f"both texts of a pair have token type 0: {why}")
+    return MadeTokenizer(data, f"{path.name}, {made.rule}", tuple(notes), settings.max_length())
+
+
+def _vocabulary(folder: Path, settings: Settings) -> Path | None:
+    """The vocabulary that a tokenizer can be made from; where there are two, the class decides."""
+    names = (VOCAB_NAME, SPIECE_NAME) if settings.is_bert else (SPIECE_NAME, VOCAB_NAME)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    return path or _only(folder, f"*{SPIECE_SUFFIX}") or _only(folder, "vocab*.txt")
 
 
 def _only(folder: Path, pattern: str) -> Path | None:
@@ -78,184 +94,31 @@ def _only(folder: Path, pattern: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-# ---- English: SentencePiece
+def _check_class(path: Path, settings: Settings) -> None:
+    """Refuse a class that reads this file in another way."""
+    known = ALBERT if path.suffix == SPIECE_SUFFIX else (*BERT, *ALBERT)
+    if settings.class_name is not None and settings.class_name not in known:
+        raise ExportError(
+            f"{settings.folder / str(settings.class_file)} names the tokenizer class {settings.class_name}, "
+            f"which does not make its tokens from {path.name} as ALBERT's do; put its tokenizer.json there "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
+        )
 
 
-def _english(path: Path, settings: Settings, lowercase: bool | None) -> Json:
-    model = read_spiece(path)
-    ids = {piece.text: index for index, piece in enumerate(model.pieces)}
-    if len(ids) != len(model.pieces):
-        raise ExportError(f"{path} lists a piece twice; the file is damaged")
-    specials = settings.specials(path, ids, _ENGLISH)
-    if lowercase is None:
-        lowercase = settings.flag("do_lower_case", default=True)
-    metaspace = {
-        "type": "Metaspace",
-        "replacement": SPACE,
-        "prepend_scheme": "always" if model.add_dummy_prefix else "never",
-        # Word by word is faster, and the same unless a piece spans words.
-        "split": not any(SPACE in piece.text.lstrip(SPACE) for piece in model.pieces),
-    }
-    return {
-        **_frame(specials, ids, settings.added(path, ids), mask_lstrip=True),
-        "normalizer": _sequence("normalizers", _english_normalizers(model, settings, lowercase)),
-        "pre_tokenizer": metaspace,
-        "decoder": metaspace,
-        "model": {
-            "type": "Unigram",
-            "unk_id": model.unknown_id,
-            "vocab": _scores(model.pieces),
-            "byte_fallback": model.byte_fallback,
-        },
-    }
+def _slow_only(settings: Settings) -> list[str]:
+    return [
+        f"{name} in {CONFIG_NAME} has no effect, as in transformers' AutoTokenizer: only BertTokenizer's "
+        "slow form reads it"
+        for name, neutral in _SLOW_ONLY.items()
+        if settings.values.get(name) not in neutral
+    ]
 
 
-def _english_normalizers(model: SentencePiece, settings: Settings, lowercase: bool) -> list[Json]:
-    """PaddleNLP's preprocess_text, then SentencePiece's own normalizer."""
-    steps: list[Json] = []
-    if settings.flag("remove_space", default=True):
-        steps += [_replace({"Regex": _PYTHON_SPACES}, " "), _STRIP]
-    steps += [_replace({"String": quotes}, '"') for quotes in ("``", "''")]
-    if not settings.flag("keep_accents", default=False):
-        # Not StripAccents: that one drops the vowel signs of Indic scripts too.
-        steps += [{"type": "NFKD"}, _replace({"Regex": _combining_characters()}, "")]
-    if lowercase:
-        steps.append({"type": "Lowercase"})
-    if model.composes:
-        # The character map puts Hangul together again; Precompiled does not, it looks up single characters.
-        steps.append({"type": "NFC"})
-    if model.charsmap:
-        charsmap = base64.b64encode(model.charsmap).decode()
-        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
-    if model.remove_extra_whitespaces:
-        steps += [_replace({"Regex": " {2,}"}, " "), _STRIP]
-    return steps
+def _dump(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _scores(pieces: list[Piece]) -> list[tuple[str, float]]:
-    """(text, score): what SentencePiece never produces from text gets a score that never wins.
-
-    Pieces such as "000," are among it: PaddleNLP takes them apart after tokenizing, this keeps them from
-    being chosen, which is how Hugging Face's converter renders the same rule.
-    """
-    best = max((piece.score for piece in pieces if piece.kind is Kind.NORMAL), default=0.0)
-
-    def score(piece: Piece) -> float:
-        text = piece.text
-        match piece.kind:
-            case Kind.USER_DEFINED:  # always to be found whole, SentencePiece's bonus for it
-                return len(text.encode()) * best - 0.1
-            case Kind.NORMAL if not (len(text) > 1 and text[-1] == "," and text[-2].isdigit()):
-                return piece.score
-        return _NEVER
-
-    return [(piece.text, score(piece)) for piece in pieces]
-
-
-@functools.cache
-def _combining_characters() -> str:
-    """A regular expression for the characters that unicodedata.combining() tells from others."""
-    ranges: list[list[int]] = []
-    for code in range(sys.maxunicode + 1):
-        if unicodedata.combining(chr(code)):
-            if ranges and ranges[-1][1] == code - 1:
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
-    return "[" + "".join(rf"\x{{{first:x}}}-\x{{{last:x}}}" for first, last in ranges) + "]+"
-
-
-# ---- Chinese: WordPiece
-
-
-def _chinese(path: Path, settings: Settings, lowercase: bool | None) -> Json:
-    ids = _read_vocab(path)
-    specials = settings.specials(path, ids, _CHINESE)
-    if lowercase is None:
-        lowercase = settings.chinese_lowercase()
-    return {
-        **_frame(specials, ids, settings.added(path, ids), mask_lstrip=False),
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": settings.flag("tokenize_chinese_chars", default=True),
-            "strip_accents": None,  # with lower-casing
-            "lowercase": lowercase,
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": specials["unk_token"],
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": ids,
-        },
-    }
-
-
-def _read_vocab(path: Path) -> dict[str, int]:
-    try:
-        text = read_bytes(path).decode()
-    except UnicodeDecodeError:
-        raise ExportError(f"{path} is no vocabulary: it is not UTF-8 text") from None
-    lines = text.replace("\r\n", "\n").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise ExportError(f"{path} is empty; restore the vocabulary")
-    # Of a token that stands there twice the last id counts, as in PaddleNLP.
-    return {token: index for index, token in enumerate(lines)}
-
-
-# ---- What both have in common
-
-
-_STRIP: Json = {"type": "Strip", "strip_left": True, "strip_right": True}
-
-
-def _frame(
-    specials: Mapping[str, str], ids: Mapping[str, int], added: list[Json], *, mask_lstrip: bool
-) -> Json:
-    """The parts of a tokenizer.json around its model: special tokens, and [CLS] A [SEP] B [SEP].
-
-    ``mask_lstrip``: the mask takes the space before it along.
-    """
-    tokens = {}
-    for role, token in specials.items():
-        lstrip = mask_lstrip and role == "mask_token"
-        tokens[token] = added_token(ids[token], token, lstrip=lstrip, special=True)
-    cls, sep = specials["cls_token"], specials["sep_token"]
-
-    def part(kind: str, name: str, type_id: int) -> Json:
-        return {kind: {"id": name, "type_id": type_id}}
-
-    single = [part("SpecialToken", cls, 0), part("Sequence", "A", 0), part("SpecialToken", sep, 0)]
-    pair = [*single, part("Sequence", "B", 1), part("SpecialToken", sep, 1)]
-    named = {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (cls, sep)}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": sorted(tokens.values(), key=lambda token: int(token["id"])) + added,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": pair,
-            "special_tokens": named,
-        },
-    }
-
-
-def _replace(pattern: Json, content: str) -> Json:
-    return {"type": "Replace", "pattern": pattern, "content": content}
-
-
-def _sequence(key: str, steps: list[Json]) -> Json | None:
-    return {"type": "Sequence", key: steps} if steps else None
-
-
-def _check(path: Path, data: bytes, vocab_size: int | None) -> None:
+def _check(path: Path, data: bytes, vocab_size: int | None, made: Made | None = None) -> None:
     """Let the library read the result and tokenize with it; every id must be one of the model's."""
     try:
         tokenizers = importlib.import_module("tokenizers")
@@ -275,7 +138,9 @@ def _check(path: Path, data: bytes, vocab_size: int | None) -> None:
     if not ids:
         raise ExportError(f"{path} holds an empty vocabulary; restore it")
     if vocab_size is not None and max(ids) >= vocab_size:
-        raise ExportError(
-            f"{path} has token ids up to {max(ids)}, but the model's vocabulary has only {vocab_size}; "
-            "it belongs to another model"
-        )
+        raise too_many_ids(path, max(ids), vocab_size)
+    for entry in made.content["added_tokens"] if made is not None and made.content else ():
+        if tokenizer.token_to_id(entry["content"]) != entry["id"]:
+            raise ExportError(
+                f"{path}: the added token {entry['content']!r:.40} cannot have the id {entry['id']}"
+            )

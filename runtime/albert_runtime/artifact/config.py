@@ -72,10 +72,16 @@ class AlbertConfig:
             raise ArtifactError(
                 f"config field hidden_act must be one of {', '.join(ACTIVATIONS)}, not {self.hidden_act!r}"
             )
-        _check_divides("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
-        _check_divides(
-            "num_hidden_layers", self.num_hidden_layers, "num_hidden_groups", self.num_hidden_groups
-        )
+        if self.hidden_size % self.num_attention_heads:
+            raise ArtifactError(
+                f"config field hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})"
+            )
+        if self.num_hidden_groups > self.num_hidden_layers:
+            raise ArtifactError(
+                f"config field num_hidden_groups ({self.num_hidden_groups}) must not exceed "
+                f"num_hidden_layers ({self.num_hidden_layers})"
+            )
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, object]) -> "AlbertConfig":
@@ -140,8 +146,12 @@ class AlbertConfig:
         return embeddings + self.num_hidden_groups * self.inner_group_num * layer + pooler
 
     def group_of_layer(self, layer: int) -> int:
-        """The layer group whose weights layer number ``layer`` of ``num_hidden_layers`` uses."""
-        return layer // (self.num_hidden_layers // self.num_hidden_groups)
+        """The layer group whose weights layer number ``layer`` of ``num_hidden_layers`` uses.
+
+        The libraries' own expression, in floats: where the layers are no multiple of the groups, its rounding
+        decides.
+        """
+        return int(layer / (self.num_hidden_layers / self.num_hidden_groups))
 
 
 def layer_prefix(group: int, index: int) -> str:
@@ -154,8 +164,3 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
         raise ArtifactError(f"config field {name} must be a whole number, not {value!r}")
     if not low <= value <= high:
         raise ArtifactError(f"config field {name} must lie between {low} and {high}, not {value}")
-
-
-def _check_divides(name: str, value: int, divisor_name: str, divisor: int) -> None:
-    if value % divisor:
-        raise ArtifactError(f"config field {name} ({value}) must be a multiple of {divisor_name} ({divisor})")

@@ -24,6 +24,8 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 ROLES = ("program", "weights", "onnx", "tokenizer")
 
 _BARE = Head()
+# Fields that came later, or that few models have: a manifest without them is read as before.
+_WRITTEN_IF_SET = ("calibration", "max_length")
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -44,7 +46,8 @@ class Manifest:
     ``labels`` names the columns of the logits of a task whose labels are the user's own, else None. ``head``
     is null in the file of a bare model without hidden states; its task is always ``task``. ``precision`` is
     that of the program and the graph; each tensor has a dtype of its own. ``calibration`` says on what text
-    the graph's int8 ranges were found; other precisions have none.
+    the graph's int8 ranges were found; other precisions have none. ``max_length``: tokens of a row that texts
+    are cut to on request, None = the model's positions.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Manifest:
     verification: Mapping[str, Any]
     head: Head = _BARE
     calibration: Mapping[str, Any] | None = None
+    max_length: int | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -96,8 +100,12 @@ class Manifest:
             verification=get(data, "verification", dict),
             head=_head(data),
             calibration=None if data.get("calibration") is None else get(data, "calibration", dict),
+            max_length=None if data.get("max_length") is None else get(data, "max_length", int),
         )
         _check_head(manifest)
+        longest, positions = manifest.max_length, manifest.config.max_position_embeddings
+        if longest is not None and not 1 <= longest <= positions:
+            fail_field("max_length", f"is {longest}, not a number from 1 to the {positions} positions")
         left_out = manifest.left_out
         if not isinstance(left_out, dict) or not all(isinstance(why, str) for why in left_out.values()):
             fail_field("verification.left_out", f"must be an object of texts, not {clip(left_out)}")
@@ -119,8 +127,9 @@ class Manifest:
         """The manifest as JSON holds it."""
         values = {**asdict(self), "head": None if self.head == _BARE else self.head.to_dict()}
         first = {name: values.pop(name) for name in ("name", "task", "head")}
-        if self.calibration is None:
-            del values["calibration"]
+        for name in _WRITTEN_IF_SET:
+            if values[name] is None:
+                del values[name]
         return {"schema": SCHEMA, **first, **values}
 
     def write(self, path: Path) -> None:

@@ -36,7 +36,9 @@ _READS_POOLED = (SEQUENCE_CLASSIFICATION, MULTIPLE_CHOICE, PRETRAINING)
 _READS_VOCABULARY = (MASKED_LM, PRETRAINING)
 _PER_TOKEN = (LAST_HIDDEN_STATE, PREDICTION_SCORES, *SPAN_LOGITS, HIDDEN_STATES)
 # Fields of a head that came later: a manifest without them is read as before.
-_WRITTEN_IF_TRUE = ("multi_label", HIDDEN_STATES)
+_WRITTEN_IF_TRUE = ("multi_label", HIDDEN_STATES, "activation")
+# What turns the logits of a sequence classification into scores; none: they are the scores.
+NONE, SIGMOID, SOFTMAX = ACTIVATIONS = ("none", "sigmoid", "softmax")
 # start_logits and end_logits of masked positions: after a softmax their probability is 0.
 MASKED_SPAN_LOGIT = -10000.0
 
@@ -50,7 +52,9 @@ class Head:
     LayerNorm, 1e-5 in PaddleNLP whatever the config says, the config's in Hugging Face. ``multi_label``: each
     label of a sequence classification stands or falls by itself, so that its score is a sigmoid.
     ``hidden_states``: the model also returns the state after every layer, [B, T, L + 1, H], the embeddings
-    mapped to H first; multiple choice, which has no outputs per token, cannot.
+    mapped to H first; multiple choice, which has no outputs per token, cannot. ``activation``: what the
+    checkpoint says makes scores of a sequence classification's logits, one of ``ACTIVATIONS``; None: it does
+    not say, see ``score_activation``.
     """
 
     task: str = MODEL
@@ -59,6 +63,7 @@ class Head:
     decoder_norm_eps: float = 1e-5
     multi_label: bool = False
     hidden_states: bool = False
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -87,6 +92,12 @@ class Head:
             self.hidden_states is not True or self.task == MULTIPLE_CHOICE
         ):
             raise ArtifactError(f"hidden_states must be false, or true and the task not {MULTIPLE_CHOICE}")
+        if self.activation is not None and (
+            self.activation not in ACTIVATIONS or self.task != SEQUENCE_CLASSIFICATION
+        ):
+            raise ArtifactError(
+                f"activation must be null, or one of {', '.join(ACTIVATIONS)} for {SEQUENCE_CLASSIFICATION}"
+            )
 
     @classmethod
     def of(
@@ -97,6 +108,7 @@ class Head:
         tied_decoder: bool = True,
         decoder_norm_eps: float = 1e-5,
         multi_label: bool = False,
+        activation: str | None = None,
     ) -> "Head":
         """The head of a task; options that it has no use for are ignored."""
         columns = num_labels if task in LABELLED else _FIXED_COLUMNS.get(task, 0)
@@ -106,6 +118,7 @@ class Head:
             tied_decoder and task in _READS_VOCABULARY,
             decoder_norm_eps,
             multi_label and task == SEQUENCE_CLASSIFICATION,
+            activation=activation if task == SEQUENCE_CLASSIFICATION else None,
         )
 
     @classmethod
@@ -123,6 +136,19 @@ class Head:
     def to_dict(self) -> dict[str, object]:
         """All fields by name, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value or name not in _WRITTEN_IF_TRUE}
+
+    @property
+    def score_activation(self) -> str:
+        """What makes scores of a sequence classification's logits.
+
+        Where the checkpoint did not say: a sigmoid for ``multi_label``, nothing for one column (of a model
+        trained by regression, and a softmax of one value is always 1), else a softmax.
+        """
+        if self.activation is not None:
+            return self.activation
+        if self.multi_label:
+            return SIGMOID
+        return NONE if self.num_labels == 1 else SOFTMAX
 
     @property
     def reads_pooled(self) -> bool:

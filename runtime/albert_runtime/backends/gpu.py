@@ -2,6 +2,7 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -70,8 +71,11 @@ class GpuBackend:
 
         The mask is copied to the host, which packs. InputError names the first id that is out of range.
         """
-        head, arrays = self._manifest.head, self._tensors(gpu_arrays(batch))
-        mask = arrays.pop("attention_mask").cpu().numpy()
+        self._check_process()
+        head = self._manifest.head
+        with _errors(self._torch, "arrays on the GPU"), self._engine.device.reading():
+            arrays = self._tensors(gpu_arrays(batch))
+            mask = arrays.pop("attention_mask").cpu().numpy()
         packed = pack({"input_ids": mask, "attention_mask": mask}, limits, choices=mask.ndim == 3)
         ids = {name: values.reshape(packed.shape) for name, values in arrays.items()}
         with self._errors(packed):
@@ -94,8 +98,7 @@ class GpuBackend:
         tensors: dict[str, Any] = {}
         for name, array in arrays.items():
             try:
-                with self._engine.device.queueing():  # waits for whoever still writes to them
-                    tensor = self._torch.from_dlpack(array)
+                tensor = self._torch.from_dlpack(array)  # current stream waits for whoever still writes to it
             except Exception as error:
                 raise InputError(
                     f"{name} cannot be read where it is, on the GPU ({one_line(error)})"
@@ -115,16 +118,19 @@ class GpuBackend:
     @contextmanager
     def _errors(self, batch: PackedBatch) -> Iterator[None]:
         """As ``_errors`` for a batch; what graphs hold is given up where memory ran out."""
-        if os.getpid() != self._process:  # CUDA's rule
-            raise BackendError(
-                "a forked process cannot use its parent's GPU; make the Predictor after the fork"
-            )
+        self._check_process()
         try:
             with _errors(self._torch, f"a batch of {batch.tokens} tokens", "run fewer or shorter rows"):
                 yield
         except BackendError:
-            self._engine.graphs.clear()
+            self._engine.forget_graphs()
             raise
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:  # CUDA's rule
+            raise BackendError(
+                "a forked process cannot use its parent's GPU; make the Predictor after the fork"
+            )
 
 
 def _find(*, interpreted: bool, named: bool) -> Gpu | None:
@@ -194,6 +200,8 @@ def _errors(torch: ModuleType, what: str, remedy: str = "") -> Iterator[None]:
     except AlbertError:
         raise
     except torch.OutOfMemoryError as error:
+        # Else the pass's tensors would live as long as the error, and whoever tries again would lack them.
+        traceback.clear_frames(error.__traceback__)
         torch.cuda.empty_cache()
         free, total = (size / 2**20 for size in torch.cuda.mem_get_info())
         advice = remedy or "use a smaller precision"
@@ -202,4 +210,5 @@ def _errors(torch: ModuleType, what: str, remedy: str = "") -> Iterator[None]:
             f"{advice}, or stop what else uses the GPU"
         ) from None
     except Exception as error:
+        traceback.clear_frames(error.__traceback__)
         raise BackendError(f"the GPU engine failed on {what} ({one_line(error)})") from None

@@ -1,6 +1,8 @@
 """From a mapping of padded integer arrays to a PackedBatch, or an InputError."""
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from ..artifact.tasks import INPUTS
 from ..errors import InputError
 from .checks import dtype, starts, too_long, validate_ids, validate_types
 from .packed import ModelLimits, PackedBatch
+
+_log = logging.getLogger("albert_runtime")
 
 
 def pack_padded(
@@ -23,7 +27,7 @@ def pack_padded(
         raise InputError("the batch has no input_ids; give {'input_ids': [[...]]}")
     ids = _padded_ints("input_ids", batch["input_ids"], choices)
     if batch.get("attention_mask") is None:
-        mask = ids != limits.pad_token_id
+        mask = _guess_mask(ids, limits.pad_token_id)
     else:
         mask = _mask(batch["attention_mask"], choices, ids.shape)
     types = None
@@ -74,6 +78,34 @@ def pack_padded(
         starts(counts),
         (~mask[:, 0]).astype(np.int32),
         (rows, width),
+    )
+
+
+def _guess_mask(ids: NDArray[np.integer[Any]], pad: int) -> NDArray[np.bool_]:
+    """The mask of rows [..., T] that came without one.
+
+    Pad ids that stand together at one end of a row, and nowhere else in it, are its padding. A row that also
+    holds the pad id elsewhere uses it as a token, as models of phonemes do: then all of it counts, as in a
+    list of ids, or in transformers without a mask. No row's mask depends on another row.
+    """
+    mask: NDArray[np.bool_] = np.ascontiguousarray(ids != pad)
+    rows = mask.reshape(-1, mask.shape[-1])
+    masked = rows.shape[-1] - rows.sum(axis=1)
+    at_start, at_end = rows.argmax(axis=1), rows[:, ::-1].argmax(axis=1)
+    token = (masked != at_start) & (masked != at_end) & rows.any(axis=1)
+    if token.any():
+        _warn_of_guess(pad)
+        rows[token] = True
+    return mask
+
+
+@cache
+def _warn_of_guess(pad: int) -> None:
+    """Once for each pad id: the caller's next batch is likely to be the same case."""
+    _log.warning(
+        "a batch without attention_mask has rows that hold the pad id %d elsewhere than at one end; "
+        "all their tokens count; give attention_mask if some are padding",
+        pad,
     )
 
 

@@ -43,7 +43,7 @@ def pack(
 ) -> PackedBatch:
     """Pack a batch of any accepted form; InputError names the row, the value and the limit it breaks.
 
-    A mapping holds padded integer arrays [B, T]; a missing attention_mask is derived from the pad id. In a
+    A mapping holds padded integer arrays [B, T]; a missing attention_mask is guessed from the pad id. In a
     list of token-id lists every id counts, none is taken for padding. A list of strings or (str, str) pairs
     goes through ``encoder``; one string is a batch of one. ``truncate`` cuts padded columns, ids or texts
     beyond the model's longest sequence; without it they are an error. With ``choices`` every form has one

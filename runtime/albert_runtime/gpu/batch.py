@@ -79,8 +79,13 @@ def write(batch: PackedBatch, capacity: Capacity, block: Int32) -> None:
     where = capacity.slices()
     per_row = _blocks_of_rows(batch)
     rows, blocks = len(per_row), int(per_row.sum())
-    first = np.repeat(np.cumsum(per_row) - per_row, per_row)
-    queries = np.stack([np.repeat(np.arange(rows), per_row), (np.arange(blocks) - first) * QUERIES], axis=1)
+    queries = np.zeros((blocks, 2), np.int32)
+    if rows == blocks:  # no row is longer than a block
+        queries[:, 0] = np.arange(rows)
+    else:
+        first = np.repeat(np.cumsum(per_row) - per_row, per_row)
+        queries[:, 0] = np.repeat(np.arange(rows), per_row)
+        queries[:, 1] = (np.arange(blocks) - first) * QUERIES
     parts = {
         "counts": np.array([batch.tokens, rows, blocks]),
         "input_ids": batch.input_ids,

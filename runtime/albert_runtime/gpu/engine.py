@@ -67,6 +67,11 @@ class GpuEngine:
                 self._check_ids(batch, on_gpu, first_bad)
             return collector.results()
 
+    def forget_graphs(self) -> None:
+        """Free what graphs hold, once no other thread is using one."""
+        with self._lock:
+            self.graphs.clear()
+
     def _passes(self, batch: PackedBatch, wanted: Wanted) -> Iterator[tuple[int, int]]:
         """(first row, end row) of each pass."""
         most = max(1, min(_MOST_TOKENS, _MOST_BYTES // self.model.bytes_per_token()))
@@ -87,8 +92,8 @@ class GpuEngine:
         wanted: Wanted,
         collector: Collector,
         on_gpu: Mapping[str, torch.Tensor] | None,
-    ) -> torch.Tensor:
-        """Queue one pass; its ``first_bad``, on the host once all is done."""
+    ) -> torch.Tensor | None:
+        """Queue one pass; its ``first_bad``, on the host once all is done, if the ids are on the GPU."""
         needed = Capacity.of(part)
         asked = PassWanted(
             wanted.hidden or wanted.states or wanted.scores,
@@ -109,6 +114,8 @@ class GpuEngine:
         else:
             Forward(self.model, buffers, on_device)(asked, collector.add_state if wanted.states else None)
         collector.add()
+        if on_gpu is None:  # whoever packed has checked the ids
+            return None
         first_bad = self.device.on_host((1,), torch.int32)
         return first_bad.copy_(buffers.first_bad, non_blocking=True)
 
@@ -120,7 +127,7 @@ class GpuEngine:
         to.block.copy_(block, non_blocking=True)
         if on_gpu is None:
             return
-        cells = torch.from_numpy(part.padded_indices(part.shape[1])).to(self.device.torch)
+        cells = self.device.upload(part.padded_indices(part.shape[1]))
         for name, target in (("input_ids", to.input_ids), ("token_type_ids", to.token_type_ids)):
             if name in on_gpu:
                 rows = on_gpu[name][start : start + part.shape[0]].reshape(-1)
@@ -129,11 +136,14 @@ class GpuEngine:
                 target[: part.tokens].copy_(ids)
 
     def _check_ids(
-        self, batch: PackedBatch, on_gpu: Mapping[str, torch.Tensor], first_bad: Mapping[int, torch.Tensor]
+        self,
+        batch: PackedBatch,
+        on_gpu: Mapping[str, torch.Tensor],
+        first_bad: Mapping[int, torch.Tensor | None],
     ) -> None:
         """InputError for the first token of a pass, by its first row, that was found to be out of range."""
         for start, found in first_bad.items():
-            if int(found) != NOTHING_BAD:
+            if found is not None and int(found) != NOTHING_BAD:
                 token = int(batch.row_starts[start]) + int(found)
                 row = int(np.searchsorted(batch.row_starts, token, "right")) - 1
                 self._check_id(on_gpu, row, int(batch.positions[token]))

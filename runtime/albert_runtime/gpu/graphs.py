@@ -1,5 +1,6 @@
 """CUDA graphs of whole passes: starting the kernels is most of a short pass; a graph starts all at once."""
 
+import threading
 from collections import OrderedDict
 
 import torch
@@ -13,6 +14,9 @@ MOST_TOKENS = 4096
 _LEAST_TOKENS = 16
 _MOST_GRAPHS = 32
 _MOST_BYTES = 512 << 20
+# Room for so many of the largest: of two, each would drive the other out and be captured every time.
+_LEAST_GRAPHS = 8
+_capturing = threading.Lock()  # torch allows one capture at a time in a process
 
 
 class CapturedPass:
@@ -35,10 +39,18 @@ class CapturedPass:
             self._graph.replay()
 
     def _capture(self) -> torch.cuda.CUDAGraph:
+        """The pass as a graph; nothing runs.
+
+        ``torch.cuda.graph`` waits for the whole GPU, which is an error while another thread captures, and
+        empty torch's caches. A pass allocates nothing, so it needs neither.
+        """
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile.
-        with torch.cuda.graph(graph, stream=self._device.stream, capture_error_mode="thread_local"):
-            self._forward(self._wanted)
+        with _capturing, torch.cuda.stream(self._device.capture_stream):
+            graph.capture_begin(capture_error_mode="thread_local")  # other threads may use the GPU meanwhile
+            try:
+                self._forward(self._wanted)
+            finally:
+                graph.capture_end()
         return graph
 
 
@@ -53,7 +65,7 @@ class Graphs:
         """A pass with room for a batch, made when first asked for; None if a graph would not pay or fit."""
         capacity = bucket(needed)
         size = self._bytes(capacity)
-        if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES:
+        if capacity.tokens > MOST_TOKENS or size > _MOST_BYTES // _LEAST_GRAPHS:
             return None
         key = (capacity, wanted)
         if key not in self._passes:

@@ -48,7 +48,7 @@ class Collector:
         cells = part.shape[0] * part.shape[1]
         if self._hidden is not None or self._states is not None or self._token_logits is not None:
             places = np.where(part.unmasked(), part.padded_indices(part.shape[1]), -1).astype(np.int32)
-            self._cells = torch.from_numpy(places).to(self._device.torch)
+            self._cells = self._device.upload(places)
         if self._states is not None:
             size = self._states.shape[2] * self._states.shape[3]
             self._padded_states = torch.zeros(cells, size, dtype=torch.float32, device=self._device.torch)

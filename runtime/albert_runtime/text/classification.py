@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..artifact.tasks import LOGITS, SEQUENCE_CLASSIFICATION
+from ..artifact.tasks import ACTIVATIONS, LOGITS, SEQUENCE_CLASSIFICATION, SOFTMAX
 from ..backends.base import Outputs
+from ..errors import InputError
 from .checks import validate_count
-from .scores import sigmoid, softmax
+from .scores import activated
 from .task_method import Answer, RowGroup, TextMethod, TextModel
 
 
@@ -17,12 +16,24 @@ class Classify(TextMethod):
 
     tasks = (SEQUENCE_CLASSIFICATION,)
     usage = "classify(texts)"
-    options = ("truncate", "top_k")
+    options = ("truncate", "top_k", "activation")
     outputs = (LOGITS,)
 
-    def __init__(self, model: TextModel, *, truncate: bool = False, top_k: int | None = None) -> None:
+    def __init__(
+        self,
+        model: TextModel,
+        *,
+        truncate: bool = False,
+        top_k: int | None = None,
+        activation: str | None = None,
+    ) -> None:
         super().__init__(model, truncate=truncate)
         self.top_k = validate_count("top_k", top_k) if top_k is not None else None
+        if activation is not None and activation not in ACTIVATIONS:
+            raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r:.40}")
+        self.activation = model.activation if activation is None else activation
+        # Only a softmax's best label speaks for the others, too.
+        self.all_labels = self.activation != SOFTMAX and len(model.labels) > 1
 
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
@@ -30,12 +41,17 @@ class Classify(TextMethod):
 
     def answer(self, item: Any, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
         """See TaskMethod.answer."""
-        labels, multi_label = self.model.labels, self.model.multi_label
-        if len(labels) == 1 and not multi_label:  # trained by regression: a softmax of one value is always 1
-            return {"label": labels[0], "score": float(partials[0][0])}
-        probabilities = sigmoid(partials[0]) if multi_label else softmax(partials[0])
-        order = np.argsort(-probabilities, kind="stable")
-        answer: Answer = {"label": labels[order[0]], "score": float(probabilities[order[0]])}
-        if self.top_k is not None or multi_label:
-            answer["probabilities"] = {labels[i]: float(probabilities[i]) for i in order[: self.top_k]}
+        labels = self.model.labels
+        scores = activated(partials[0], self.activation)
+        order = (-scores).argsort(kind="stable").tolist()
+        answer: Answer = {"label": labels[order[0]], "score": float(scores[order[0]])}
+        if self.top_k is not None or self.all_labels:
+            probabilities: dict[str, float] = {}
+            for column in order[: self.top_k]:
+                # Of labels of one name the likeliest keeps it; the others say which column they are.
+                name = labels[column]
+                while name in probabilities:
+                    name = f"{name} (LABEL_{column})"
+                probabilities[name] = float(scores[column])
+            answer["probabilities"] = probabilities
         return answer

@@ -1,5 +1,6 @@
 """fill_mask: texts with [MASK] to the likeliest words."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from .checks import validate_count
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
 from .tokenizer import Encoded
-from .words import is_one_word
+from .words import is_cjk, is_one_word
 
 
 class FillMask(TextMethod):
@@ -79,14 +80,33 @@ class FillMask(TextMethod):
 
 
 def _filled(text: str, spans: Sequence[tuple[int, int]], pieces: Sequence[tuple[str, bool]]) -> str:
-    """The text with a piece in every span; a piece that continues a word joins the text before it."""
+    """The text with a piece in every span, and spaces around it as transformers' decoders put them.
+
+    A piece that continues a word joins the text before it; others stand apart, but not from Chinese
+    characters and from an opening sign. The text after a piece is a word of its own.
+    """
     filled, at = "", 0
     for (start, end), (piece, inner) in zip(spans, pieces, strict=True):
-        filled += text[at:start]
+        between = text[at:start]
+        filled += _space(filled, between) + between
         if inner:
             filled = filled.rstrip()
-        elif is_one_word(filled[-1:], piece[:1]):
+        elif piece and not _is_open(filled, piece):
             filled += " "
         filled += piece
         at = end
-    return filled + text[at:]
+    return filled + _space(filled, text[at:]) + text[at:]
+
+
+def _space(before: str, after: str) -> str:
+    return " " if is_one_word(before[-1:], after[:1]) else ""
+
+
+def _is_open(before: str, piece: str) -> bool:
+    """Whether a word that follows a text needs no space before it."""
+    last = before[-1:]
+    if not last or last.isspace() or is_cjk(last) or is_cjk(piece[0]):
+        return True
+    if last in "\"'":  # opens where a word could begin
+        return not before[:-1] or before[-2].isspace()
+    return unicodedata.category(last) in ("Ps", "Pi")

@@ -20,12 +20,31 @@ class TextAnswers(ABC):
     """The methods that take texts and give labels, entities, words and vectors."""
 
     @overload
-    def classify(self, texts: str, *, top_k: int | None = None, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
+    def classify(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        *,
+        top_k: int | None = None,
+        activation: str | None = None,
+        truncate: bool = False,
+    ) -> Answer: ...
     @overload
     def classify(
-        self, texts: Iterable[Text], *, top_k: int | None = None, truncate: bool = False
+        self,
+        texts: Iterable[Text],
+        *,
+        top_k: int | None = None,
+        activation: str | None = None,
+        truncate: bool = False,
     ) -> list[Answer]: ...
-    def classify(self, texts: Any, *, top_k: int | None = None, truncate: bool = False) -> Any:
+    def classify(
+        self,
+        texts: Any,
+        *,
+        top_k: int | None = None,
+        activation: str | None = None,
+        truncate: bool = False,
+    ) -> Any:
         """Label texts or (text, text) pairs.
 
         Here and in all methods that take texts, one string gives one answer and an iterable gives a list.
@@ -34,19 +53,24 @@ class TextAnswers(ABC):
         Args:
             texts: A string, or an iterable of strings and (text, text) pairs.
             top_k: Also return the ``top_k`` likeliest labels with their probabilities.
-            truncate: Cut texts that are too long instead of refusing them.
+            activation: What makes scores of the logits: softmax, sigmoid, or none for the logits themselves
+                (default: what the checkpoint's config says, which the manifest keeps).
+            truncate: Cut texts that are too long instead of refusing them: to the model's positions, or to
+                the length that its tokenizer states, if that is smaller.
 
         Returns:
             {"label", "score"} for each text, the score a probability; with ``top_k`` also "probabilities",
-            from label to probability, the likeliest first. A model with one label was trained by regression:
-            its score is the logit. A model trained with problem_type multi_label_classification gives every
-            label a probability of its own, and all of them unless ``top_k`` is given.
+            from label to probability, the likeliest first; of labels of the same name all but the likeliest
+            have " (LABEL_i)" added, i being the column. Two kinds of models give every label a score of its
+            own, and all of them unless ``top_k`` is given: of problem_type multi_label_classification a
+            sigmoid, of regression the logit. A model with one label gives the logit, unless its config names
+            an activation.
 
         Raises:
             InputError: A text cannot be answered (the message names its row), or the model has another task
                 (the message names the method to use).
         """
-        return self._answer("classify", texts, top_k=top_k, truncate=truncate)
+        return self._answer("classify", texts, top_k=top_k, activation=activation, truncate=truncate)
 
     @overload
     def tag(self, texts: str, *, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]

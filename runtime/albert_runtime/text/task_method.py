@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..artifact.tasks import SOFTMAX
 from ..backends.base import Outputs
 from ..batch.packed import Int32, ModelLimits, PackedBatch
 from .checks import validate_row, validate_text
@@ -17,7 +18,10 @@ RowGroup = Sequence[Encoded]
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """What text methods need to know of a model. ``run`` is Backend.run; ``multi_label``: see tasks.Head."""
+    """What text methods need to know of a model.
+
+    ``run`` is Backend.run, ``activation`` is Head.score_activation.
+    """
 
     name: str
     task: str
@@ -27,7 +31,7 @@ class TextModel:
     limits: ModelLimits
     encoder: TextEncoder
     run: Callable[[PackedBatch, Sequence[str], Int32 | None], Outputs]
-    multi_label: bool = False
+    activation: str = SOFTMAX
 
 
 class TaskMethod(ABC):

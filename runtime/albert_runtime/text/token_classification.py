@@ -79,7 +79,9 @@ def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:
         if start == bare_end:
             continue
         end = with_marks(text, bare_end)
-        if words and word == previous and (start < words[-1][2] or _continues(text, start, words[-1][2])):
+        # One character may stand for several words: U+FDFA is four, and has one label all the same.
+        within = bool(words) and start < words[-1][2]
+        if within or (words and word == previous and _continues(text, start, words[-1][2])):
             first, begin, stop = words[-1]
             words[-1] = (first, begin, max(stop, end))
         else:

@@ -11,6 +11,7 @@ from ..errors import ArtifactError, BackendError, InputError
 
 Text = str | tuple[str, str]
 
+_CLOSED_UP = (".", ",", "!", "?")
 MASKS = ("[MASK]", "<mask>")
 
 
@@ -36,6 +37,7 @@ class TextEncoder:
     def __init__(self, path: Path, max_length: int | None, *, keep_first: bool = False) -> None:
         """``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file is read on first use.
 
+        The file's own truncation says only at which side texts are cut.
         A pair too long loses tokens of its longer text, with ``keep_first`` of its second text only.
         """
         self._path = path
@@ -86,7 +88,7 @@ class TextEncoder:
             if room < 1:
                 raise InputError(
                     f"row {row}: the question is {len(first.ids)} tokens long and leaves no room for the "
-                    f"context within the model's {self._max_length} positions; shorten it"
+                    f"context within the {self._max_length} tokens that the model takes; shorten it"
                 )
             if len(second.ids) > room:
                 second.truncate(room, stride=min(stride, room // 2))
@@ -112,9 +114,10 @@ class TextEncoder:
         """What a token adds to a text, and whether it continues the word before it."""
         tokenizer = self._tokenizer(False)
         text = tokenizer.id_to_token(token) or ""
-        if tokenizer.token_to_id("▁") is not None:  # SentencePiece marks the pieces that begin a word
+        if type(tokenizer.model).__name__ == "Unigram":  # SentencePiece marks the pieces that begin a word
             return (text[1:], False) if text.startswith("▁") else (text, True)
-        return (text[2:], True) if text.startswith("##") else (text, False)
+        # The signs are transformers' too, which closes them up when it decodes word pieces.
+        return (text[2:], True) if text.startswith("##") else (text, text in _CLOSED_UP)
 
     def _tokenizer(self, truncate: bool) -> Any:
         truncate = truncate and self._max_length is not None
@@ -138,10 +141,11 @@ class TextEncoder:
             ) from None
         # The file may bring modes of its own; padding would become tokens, and cutting is the caller's
         # decision.
+        side = (tokenizer.truncation or {}).get("direction", "right")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         if truncate:
-            tokenizer.enable_truncation(self._max_length, strategy=self._strategy)
+            tokenizer.enable_truncation(self._max_length, strategy=self._strategy, direction=side)
         return tokenizer
 
 

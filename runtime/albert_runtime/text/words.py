@@ -13,7 +13,7 @@ def is_one_word(before: str, after: str) -> bool:
     """
     if not (before and after and (before.isalnum() or is_mark(before))):
         return False
-    return is_mark(after) or (after.isalnum() and not (_is_cjk(before) or _is_cjk(after)))
+    return is_mark(after) or (after.isalnum() and not (is_cjk(before) or is_cjk(after)))
 
 
 def is_mark(character: str) -> bool:
@@ -21,7 +21,8 @@ def is_mark(character: str) -> bool:
     return character in _JOINERS or unicodedata.category(character).startswith("M")
 
 
-def _is_cjk(character: str) -> bool:
+def is_cjk(character: str) -> bool:
+    """Whether a character is a Chinese one, or of the scripts and signs that are written with them."""
     return "\u2e80" <= character <= "\u9fff" or "\U00020000" <= character <= "\U0003ffff"
 
 

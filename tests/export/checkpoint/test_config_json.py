@@ -78,6 +78,27 @@ def test_old_configs():
         assert description.labels == tuple(f"LABEL_{index}" for index in range(5))
 
 
+def test_null_means_the_default():
+    for library in (PADDLENLP, HUGGING_FACE):
+        fields = [
+            *parse_config({}, library).config.to_dict(),
+            "id2label",
+            "label2id",
+            "num_labels",
+            "init_args",
+        ]
+        fields += [
+            "model_type",
+            "architectures",
+            "tie_word_embeddings",
+            "problem_type",
+            "sentence_transformers",
+        ]
+        nulls = dict.fromkeys([*fields, "position_embedding_type", "init_class"])
+        assert parse_config(nulls, library) == parse_config({}, library)
+    assert parse_config({"init_args": [dict.fromkeys(fields)]}, PADDLENLP) == parse_config({}, PADDLENLP)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_activations(activation):
     assert parse_config({"hidden_act": activation}, HUGGING_FACE).config.hidden_act == activation
@@ -100,6 +121,9 @@ def test_other_names_of_the_activations(alias):
         ({"id2label": {"1": "no", "0": "yes", "2": "比"}, "label2id": {}}, ("yes", "no", "比")),
         ({"label2id": {"B": 1, "A": 0}, "num_labels": 2}, ("A", "B")),
         ({"id2label": {"0": 5}}, ("5",)),
+        ({"id2label": {"2": "c", "0": None}}, ("LABEL_0", "LABEL_1", "c")),
+        ({"label2id": {"a": 1, "b": 0, "c": 1}}, ("b",)),
+        ({"num_labels": 3, "id2label": {"0": "a", "1": "b"}}, ("a", "b")),
     ],
 )
 def test_labels(values, labels):
@@ -122,13 +146,13 @@ def test_labels(values, labels):
         ({"num_labels": 0}, "num_labels must be a whole number from 1"),
         ({"num_labels": True}, "num_labels must be a whole number from 1"),
         ({"num_classes": 1 << 40}, "num_classes must be a whole number from 1"),
-        ({"num_labels": 3, "id2label": {"0": "a", "1": "b"}}, "names 2 labels, but num_labels is 3"),
         ({"id2label": ["a"]}, "id2label is not an object"),
         ({"id2label": {}}, "id2label is empty"),
-        ({"id2label": {"1": "a", "2": "b"}}, "does not number its labels from 0 to 1"),
-        ({"id2label": {"0": None}}, "does not number its labels"),
+        ({"id2label": {"one": "a"}}, "id2label does not number its labels from 0 on: it has 'one'"),
+        ({"id2label": {"9" * 9: "a"}}, "id2label does not number its labels"),
+        ({"id2label": {"0": ["a"]}}, "a label that is no text"),
+        ({"label2id": {"a": -1}}, "label2id does not number its labels"),
         ({"label2id": ["a"]}, "label2id is not an object"),
-        ({"label2id": {"a": 0, "b": 0}}, "two labels the same number"),
         ({"id2label": {"0": "\ud800"}}, "lone surrogate"),
     ],
 )

@@ -193,10 +193,16 @@ def test_the_head_of_another_task(tmp_path, tiny):
         plan(tmp_path, state, tiny, tasks.QUESTION_ANSWERING, task_given=True)
 
 
-def test_more_labels_than_columns(tmp_path, tiny):
-    state = tensors_of(tiny, Head.of(tasks.TOKEN_CLASSIFICATION, num_labels=3))
-    with pytest.raises(ExportError, match=r"classifier\.weight \[12, 3\] instead of \[12, 5\]"):
-        plan(tmp_path, state, tiny, tasks.TOKEN_CLASSIFICATION, labels=5)
+@pytest.mark.parametrize("task", tasks.LABELLED)
+@pytest.mark.parametrize("labels", [1, 2, 5])
+def test_the_weights_tell_the_number_of_labels(tmp_path, tiny, task, labels):
+    state = tensors_of(tiny, Head.of(task, num_labels=3))
+    made, tensors, _ = plan(tmp_path, state, tiny, task, labels=labels)
+    assert (made.head.num_labels, made.labels) == (3, default_labels(3))
+    np.testing.assert_array_equal(tensors["classifier.weight"], state["classifier.weight"])
+    assert made.notes == (
+        f"the config has {labels} labels, the classifier 3 columns, which are: LABEL_0, LABEL_1, LABEL_2",
+    )
 
 
 def test_a_tensor_under_two_names_is_refused(tmp_path, tiny, tiny_tensors):

@@ -134,6 +134,13 @@ def test_same_answers_as_transformers(tmp_path, task, activation, groups, inner,
     check(tmp_path, model, task)
 
 
+@pytest.mark.parametrize(("layers", "groups"), [(5, 2), (18, 14)])  # 18 / 14: the rounding decides
+def test_layers_that_are_no_multiple_of_the_groups(tmp_path, layers, groups):
+    model = make(tasks.MODEL, num_hidden_layers=layers, num_hidden_groups=groups)
+    model.save_pretrained(tmp_path)
+    check(tmp_path, model, tasks.MODEL)
+
+
 def test_the_numbers_would_tell_a_missed_transpose(tmp_path):
     """Square maps pass every check of shapes: each of them, turned, must change the answers."""
     model = make(tasks.SEQUENCE_CLASSIFICATION, embedding_size=24, intermediate_size=24)

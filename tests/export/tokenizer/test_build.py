@@ -1,20 +1,20 @@
 """tokenizer.json from what a checkpoint folder holds: options, special tokens, damaged files."""
 
-import io
 import json
 import sys
 
 import pytest
-import sentencepiece
 import tokenizers
 
 from albert_export.errors import ExportError
 from albert_export.tokenizer import build
-from albert_export.tokenizer.build import tokenizer_json
+from albert_export.tokenizer.build import make_tokenizer
+from albert_export.tokenizer.choices import Choices
+
+from .sentencepiece_training import train
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["hello", "world", "caf", "##e", "cafe", ",", "\u6211", "\u4eec", "h", "##i"]
-TEXT = ["the cat sat on the mat", "a dog ran to the cat, and the dog sat", "1,000 cats and 2,000 dogs"] * 30
 NUMBERS = [f"{n * n:,}, {n:,}, and" for n in range(300)]
 
 
@@ -23,21 +23,10 @@ def spiece() -> bytes:
     return train(model_type="unigram", required_chars="<pad>")
 
 
-def train(text=TEXT, **options: object) -> bytes:
-    """A small SentencePiece model with ALBERT's special pieces."""
-    out = io.BytesIO()
-    settings = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "vocab_size": 50, "minloglevel": 2}
-    settings["control_symbols"] = ["[CLS]", "[SEP]", "[MASK]"]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text), model_writer=out, hard_vocab_limit=False, **{**settings, **options}
-    )
-    return out.getvalue()
-
-
-def load(folder, lowercase=None, vocab_size=None) -> tokenizers.Tokenizer:
-    data = tokenizer_json(folder, lowercase=lowercase, vocab_size=vocab_size)
-    assert data is not None
-    return tokenizers.Tokenizer.from_str(data.decode())
+def load(folder, **choices) -> tokenizers.Tokenizer:
+    made = make_tokenizer(folder, Choices(**choices))
+    assert made is not None
+    return tokenizers.Tokenizer.from_str(made.json.decode())
 
 
 def write_vocab(folder, tokens=(*SPECIALS, *WORDS)) -> None:
@@ -49,8 +38,8 @@ def write_json(folder, name, values) -> None:
 
 
 def test_a_folder_without_tokenizer_files_has_none(tmp_path):
-    assert tokenizer_json(tmp_path, lowercase=None) is None
-    assert tokenizer_json(tmp_path, lowercase=True) is None
+    assert make_tokenizer(tmp_path, Choices(lowercase=None)) is None
+    assert make_tokenizer(tmp_path, Choices(lowercase=True)) is None
 
 
 def test_english(tmp_path, spiece):
@@ -175,14 +164,13 @@ def test_added_tokens_follow_the_vocabulary(tmp_path, form):
 
 def test_a_tokenizer_json_is_used_as_it_is(tmp_path):
     write_vocab(tmp_path)
-    own = tokenizer_json(tmp_path, lowercase=True)
+    own = make_tokenizer(tmp_path, Choices(lowercase=True)).json
     (tmp_path / "tokenizer.json").write_bytes(own + b"\n")
-    assert tokenizer_json(tmp_path, lowercase=None) == own + b"\n"
-    # An explicit choice is carried out from the vocabulary beside it, or refused.
+    assert make_tokenizer(tmp_path, Choices()).json == own + b"\n"
+    # An explicit choice is carried out from the vocabulary beside it, else in the file.
     assert "[UNK]" in load(tmp_path, lowercase=False).encode("HELLO").tokens
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(ExportError, match=r"tokenizer.json settles lower-casing itself"):
-        tokenizer_json(tmp_path, lowercase=False)
+    assert "[UNK]" in load(tmp_path, lowercase=False).encode("HELLO").tokens
 
 
 def test_the_last_of_two_equal_lines_counts(tmp_path):
@@ -205,7 +193,7 @@ MODELS = [
     (b"\x0a\x05\x0a\x01u\x18\x02\x12\x02\x18\x02", "a BPE model, not a unigram one"),
     (b"\x0a\x05\x0a\x01u\x18\x02\x1a\x06\x12\x04\xff\xff\xff\x00", "character map is damaged"),
     (b"\x0a\x05\x0a\x01u\x18\x02\x1a\x0b\x12\x09\x04\0\0\0\0\0\0\0\xff", "character map is damaged"),
-    (b"\x0a\x05\x0a\x01u\x18\x02", r"lacks the special tokens <pad>, <unk>, \[CLS\], \[SEP\], \[MASK\]"),
+    (b"\x0a\x05\x0a\x01u\x18\x02", r"lacks the special tokens \[CLS\], \[SEP\]"),
 ]
 
 
@@ -213,7 +201,7 @@ MODELS = [
 def test_spiece_that_is_not_one(tmp_path, data, message):
     (tmp_path / "spiece.model").write_bytes(data)
     with pytest.raises(ExportError, match=rf"spiece\.model .*{message}") as caught:
-        tokenizer_json(tmp_path, lowercase=None)
+        make_tokenizer(tmp_path, Choices())
     assert "\n" not in str(caught.value)
 
 
@@ -223,13 +211,13 @@ def test_a_cut_or_changed_spiece_never_escapes(tmp_path, spiece):
     for cut in range(0, len(spiece), 997):
         path.write_bytes(spiece[:cut])
         with pytest.raises(ExportError):
-            tokenizer_json(tmp_path, lowercase=None)
+            make_tokenizer(tmp_path, Choices())
     for at in range(0, 2000, 37):
         changed = bytearray(spiece)
         changed[at] ^= 0xFF
         path.write_bytes(changed)
         try:
-            tokenizer_json(tmp_path, lowercase=None)
+            make_tokenizer(tmp_path, Choices())
         except ExportError as error:
             assert "\n" not in str(error)
 
@@ -237,7 +225,7 @@ def test_a_cut_or_changed_spiece_never_escapes(tmp_path, spiece):
 def test_a_bpe_model_is_refused(tmp_path):
     (tmp_path / "spiece.model").write_bytes(train(model_type="bpe"))
     with pytest.raises(ExportError, match=r"spiece\.model .* is a BPE model, not a unigram one"):
-        tokenizer_json(tmp_path, lowercase=None)
+        make_tokenizer(tmp_path, Choices())
 
 
 @pytest.mark.parametrize(
@@ -245,7 +233,7 @@ def test_a_bpe_model_is_refused(tmp_path):
     [
         ("vocab.txt", b"", "is empty"),
         ("vocab.txt", b"\xff\xfe", "not UTF-8 text"),
-        ("vocab.txt", b"<html>\nlogin\n", r"lacks the special tokens \[PAD\], \[UNK\]"),
+        ("vocab.txt", b"<html>\nlogin\n", r"lacks the special tokens \[UNK\], \[CLS\]"),
         ("tokenizer.json", b"", "is no tokenizer"),
         ("tokenizer.json", b"{}", "is no tokenizer"),
         ("tokenizer.json", b"\xff", "is no tokenizer"),
@@ -253,7 +241,7 @@ def test_a_bpe_model_is_refused(tmp_path):
         ("special_tokens_map.json", b"[]", "holds no JSON object"),
         ("tokenizer_config.json", b'{"do_lower_case": "yes"}', "neither true nor false"),
         ("added_tokens.json", b'{"<e>": "x"}', "added tokens in its JSON files are malformed"),
-        ("added_tokens.json", b'{"<e>": 99}', r"its added tokens do not follow the 15 of vocab\.txt"),
+        ("added_tokens.json", b'{"<e>": 99999999}', r"has token ids up to 99999999, .* has only 4194304"),
         ("tokenizer_config.json", b'{"additional_special_tokens": 5}', "are malformed"),
         ("config.json", b'{"vocab_size": 14}', r"vocab\.txt has token ids up to 14, .* has only 14"),
         ("model_config.json", b'{"init_args": [{"vocab_size": 14}]}', r"vocab\.txt has token ids up to 14"),
@@ -263,7 +251,7 @@ def test_damaged_files_are_named(tmp_path, name, data, message):
     write_vocab(tmp_path)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ExportError, match=message) as caught:
-        tokenizer_json(tmp_path, lowercase=None)
+        make_tokenizer(tmp_path, Choices())
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -272,12 +260,12 @@ def test_absurd_sizes_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("albert_export.tokenizer.settings._MAX_BYTES", 10)
     write_vocab(tmp_path)
     with pytest.raises(ExportError, match=r"vocab\.txt is far larger"):
-        tokenizer_json(tmp_path, lowercase=None)
+        make_tokenizer(tmp_path, Choices())
 
 
 def test_without_the_library(tmp_path, monkeypatch):
     write_vocab(tmp_path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ExportError, match=r"pip install 'albert-runtime\[export\]'"):
-        tokenizer_json(tmp_path, lowercase=None)
+        make_tokenizer(tmp_path, Choices())
     assert build.TOKENIZER_NAME == "tokenizer.json"

@@ -20,7 +20,8 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from albert_export.tokenizer.build import tokenizer_json
+from albert_export.tokenizer.build import make_tokenizer
+from albert_export.tokenizer.choices import Choices
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its imports, which are not ours to mend
@@ -170,10 +171,14 @@ def spiece(tmp_path_factory, real) -> Path:
     return path
 
 
+def made(folder: Path, lowercase: bool | None = None) -> tokenizers.Tokenizer:
+    result = make_tokenizer(folder, Choices(lowercase=lowercase))
+    assert result is not None
+    return tokenizers.Tokenizer.from_str(result.json.decode())
+
+
 def ours(folder: Path, lowercase: bool | None = None) -> Encode:
-    data = tokenizer_json(folder, lowercase=lowercase)
-    assert data is not None
-    tokenizer = tokenizers.Tokenizer.from_str(data.decode())
+    tokenizer = made(folder, lowercase)
     return lambda text: tokenizer.encode(text).ids
 
 
@@ -230,7 +235,7 @@ def test_english_pieces_against_sentencepiece(spiece, lines):
 
 def test_english_pairs_against_transformers(spiece, real):
     oracle = transformers.AlbertTokenizer(str(spiece))
-    tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json(spiece.parent, lowercase=None).decode())
+    tokenizer = made(spiece.parent)
     for first, second in zip(real[:200], real[200:400], strict=True):
         if re.search(r"\d", first + second):
             continue
@@ -239,7 +244,7 @@ def test_english_pairs_against_transformers(spiece, real):
 
 
 def test_offsets_point_to_the_text(spiece, real):
-    tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json(spiece.parent, lowercase=None).decode())
+    tokenizer = made(spiece.parent)
     for line in real[:2000]:
         if not line.isascii() or "``" in line or "''" in line:
             continue
@@ -290,8 +295,7 @@ def is_newer(char: str) -> bool:
 
 
 def test_every_character_is_split_as_by_paddlenlp(vocab):
-    data = tokenizer_json(vocab.parent, lowercase=None)
-    tokenizer = tokenizers.Tokenizer.from_str(data.decode())
+    tokenizer = made(vocab.parent)
     expected = {"removed": ["ab"], "space": ["a", "b"]}
     differing = set()
     for code in range(sys.maxunicode + 1):

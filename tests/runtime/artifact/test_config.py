@@ -60,6 +60,13 @@ def test_tensor_shapes_are_in_out():
 def test_group_of_layer():
     config = replace(BASE, num_hidden_layers=6, num_hidden_groups=3)
     assert [config.group_of_layer(layer) for layer in range(6)] == [0, 0, 1, 1, 2, 2]
+    # transformers' int(i / (layers / groups)); in exact numbers layer 9 of 18 in 14 groups would use group 7.
+    uneven = replace(BASE, num_hidden_layers=5, num_hidden_groups=2)
+    assert [uneven.group_of_layer(layer) for layer in range(5)] == [0, 0, 0, 1, 1]
+    uneven = replace(BASE, num_hidden_groups=5)
+    assert [uneven.group_of_layer(layer) for layer in range(12)] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4]
+    rounded = replace(BASE, num_hidden_layers=18, num_hidden_groups=14)
+    assert [rounded.group_of_layer(layer) for layer in (8, 9, 10)] == [6, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,7 @@ def test_group_of_layer():
         ("vocab_size", 30000.0, "vocab_size must be a whole number"),
         ("num_hidden_layers", True, "num_hidden_layers must be a whole number"),
         ("num_hidden_layers", 10**9, "num_hidden_layers must lie between"),
-        ("num_hidden_groups", 5, "multiple of num_hidden_groups"),
+        ("num_hidden_groups", 13, "must not exceed num_hidden_layers"),
         ("num_attention_heads", 7, "multiple of num_attention_heads"),
         ("hidden_act", "swish", "hidden_act must be one of gelu, gelu_new, relu"),
         ("hidden_act", ["gelu"], "hidden_act must be one of"),

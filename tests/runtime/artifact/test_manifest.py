@@ -199,6 +199,7 @@ HEADS = {
     "masked-lm": Head.of("masked-lm"),
     "untied": Head.of("masked-lm", tied_decoder=False, decoder_norm_eps=1e-12),
     "sequence-classification": Head.of("sequence-classification", num_labels=3),
+    "sigmoid": Head.of("sequence-classification", num_labels=1, activation="sigmoid"),
     "token-classification": Head.of("token-classification", num_labels=1),
     "question-answering": Head.of("question-answering"),
     "multiple-choice": Head.of("multiple-choice"),
@@ -258,6 +259,14 @@ BAD_HEADS = [
     ("sequence-classification", "head.tied_decoder", True, "tied_decoder of sequence-classification must"),
     ("sequence-classification", "head.extra", 1, "head must have exactly the fields"),
     ("sequence-classification", "head.multi_label", 1, "multi_label must be false, or true for sequence"),
+    (
+        "sequence-classification",
+        "head.activation",
+        "tanh",
+        "activation must be null, or one of none, sigmoid",
+    ),
+    ("sequence-classification", "head.activation", ["none"], "activation must be null, or one of none"),
+    ("token-classification", "head.activation", "none", "activation must be null, or one of none, sigmoid"),
     ("token-classification", "head.multi_label", True, "multi_label must be false, or true for sequence"),
     ("sequence-classification", "config.add_pooling_layer", False, "must have add_pooling_layer true"),
     ("sequence-classification", "outputs", ["last_hidden_state"], "outputs is ['last_hidden_state'], not"),
@@ -354,3 +363,20 @@ def test_only_artifact_errors_escape_damaged_bytes(path, data, choice):
         Artifact.open(path)
     except ArtifactError as error:
         assert not re.search(r"[\r\n]", str(error))
+
+
+def test_the_length_that_texts_are_cut_to(path, data):
+    """A manifest without it is read as before, and written without it."""
+    assert Manifest.read(path).max_length is None
+    assert "max_length" not in Manifest.read(path).to_dict()
+    positions = data["config"]["max_position_embeddings"]
+    path.write_text(json.dumps({**data, "max_length": positions}))
+    manifest = Manifest.read(path)
+    assert manifest.max_length == positions == manifest.to_dict()["max_length"]
+    for value, message in (
+        (positions + 1, "max_length is"),
+        (0, "max_length is 0"),
+        ("8", "max_length must be"),
+    ):
+        path.write_text(json.dumps({**data, "max_length": value}))
+        assert message in refusal(path)

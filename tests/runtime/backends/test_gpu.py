@@ -2,7 +2,9 @@
 
 import os
 import sys
+import weakref
 from concurrent.futures import wait
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -145,6 +147,37 @@ def test_out_of_memory_in_a_run(predictor, memory, monkeypatch):
         np.testing.assert_array_equal(values, expected[name])
 
 
+def test_what_a_pass_had_allocated_is_free_before_the_error_is_seen(predictor, monkeypatch):
+    """The error's traceback must not keep it: who catches the error may try a smaller batch at once."""
+    made, seen = [], []
+
+    def allocate(*arguments):
+        tensor = torch.empty(10)
+        made.append(weakref.ref(tensor))
+        out_of_memory()
+
+    def free(*arguments):
+        seen.append(made[0]() is None)
+        return 300 << 20, 80 << 30
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    monkeypatch.setattr(GpuEngine, "_pass", allocate)
+    with pytest.raises(BackendError):
+        predictor.run(ROWS)
+    assert seen == [True]
+
+
+def test_graphs_are_forgotten_between_passes(predictor, monkeypatch):
+    """Not in the midst of one that another thread runs."""
+    engine = predictor._backend._engine
+    held = []
+    monkeypatch.setattr(engine.graphs, "clear", lambda: held.append(engine._lock.locked()))
+    monkeypatch.setattr(GpuEngine, "_pass", lost)
+    with pytest.raises(BackendError):
+        predictor.run(ROWS)
+    assert held == [True]
+
+
 def test_out_of_memory_while_loading(make_artifact, memory, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(backend_module, "_engines", {})
@@ -168,8 +201,11 @@ def test_a_gpu_lost_in_mid_run(predictor, monkeypatch):
 
 def test_a_forked_process(predictor, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(BackendError, match="a forked process cannot use its parent's GPU"):
+    message = "a forked process cannot use its parent's GPU"
+    with pytest.raises(BackendError, match=message):
         predictor.run(ROWS)
+    with pytest.raises(BackendError, match=message):
+        predictor.run({"input_ids": GpuArray(IDS), "attention_mask": GpuArray(MASK)})
 
 
 # Arrays on the GPU
@@ -191,6 +227,38 @@ def test_arrays_on_the_gpu(predictor, dlpack):
     assert list(found) == list(expected)
     for name, values in found.items():
         np.testing.assert_array_equal(values, expected[name])
+
+
+def test_arrays_are_awaited_by_the_engines_stream(predictor, dlpack, monkeypatch):
+    """What torch's current stream was given before comes first; then arrays, mask included, are read."""
+    seen = []
+
+    class Stream:
+        def wait_stream(self, other):
+            seen.append(f"waits for {other}")
+
+        def synchronize(self):
+            pass
+
+    @contextmanager
+    def stream(entered):
+        seen.append("engine's")
+        yield
+        seen.append("caller's")
+
+    take = torch.from_dlpack
+    monkeypatch.setattr(torch, "from_dlpack", lambda array: seen.append("taken over") or take(array))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "caller's")
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(predictor._backend._engine.device, "stream", Stream())
+    predictor.run({"input_ids": GpuArray(IDS), "attention_mask": GpuArray(MASK)})
+    assert seen[:5] == ["waits for caller's", "engine's", "taken over", "taken over", "caller's"]
+
+
+def test_reading_fails_as_the_engine_does(predictor, dlpack, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "cpu", lost)
+    with pytest.raises(BackendError, match="the GPU engine failed on arrays on the GPU"):
+        predictor.run({"input_ids": GpuArray(IDS), "attention_mask": GpuArray(MASK)})
 
 
 def test_choices_on_the_gpu(make_artifact, monkeypatch, dlpack):

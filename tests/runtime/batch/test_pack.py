@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from albert_runtime.batch import from_padded
 from albert_runtime.batch.pack import pack
 from albert_runtime.batch.packed import ModelLimits
 
@@ -107,10 +108,41 @@ def test_full_mask_keeps_order():
 @pytest.mark.parametrize("given_mask", [{}, {"attention_mask": None}])
 def test_missing_mask_comes_from_the_pad_id(given_mask):
     limits = ModelLimits(50, 2, 10, pad_token_id=3)
-    packed = pack({"input_ids": [[3, 7, 3, 0], [5, 6, 7, 3]], **given_mask}, limits)
-    assert packed.to_padded()[1].tolist() == [[0, 1, 0, 1], [1, 1, 1, 0]]
+    packed = pack({"input_ids": [[3, 3, 7, 0], [5, 6, 7, 3]], **given_mask}, limits)
+    assert packed.to_padded()[1].tolist() == [[0, 0, 1, 1], [1, 1, 1, 0]]
     assert packed.input_ids.tolist() == [3, 7, 0, 5, 6, 7]  # position 0 stays, as a query nobody attends to
     assert packed.masked_first.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "mask"),
+    [
+        ([0, 50, 60, 0], [1, 1, 1, 1]),  # PL-BERT's: its pad id ends and begins every text
+        ([5, 0, 6, 0], [1, 1, 1, 1]),
+        ([5, 0, 6, 7], [1, 1, 1, 1]),
+        ([0, 0, 6, 0], [1, 1, 1, 1]),
+        ([5, 6, 0, 0], [1, 1, 0, 0]),
+        ([0, 0, 5, 6], [0, 0, 1, 1]),
+        ([5, 6, 7, 8], [1, 1, 1, 1]),
+    ],
+)
+def test_the_pad_id_is_padding_at_one_end_and_a_token_elsewhere(row, mask, caplog):
+    """transformers without a mask attends to everything, and so does a list of ids: equal where mask is 1."""
+    limits = ModelLimits(99, 2, 10, pad_token_id=0)
+    from_padded._warn_of_guess.cache_clear()
+    for neighbours in ([], [[9, 9, 9, 9]], [[9, 0, 0, 0], [0, 9, 9, 9]]):
+        for _ in range(2):
+            packed = pack({"input_ids": [row, *neighbours]}, limits)
+            assert packed.to_padded()[1][0].tolist() == mask
+        listed = pack([row], limits)
+        if all(mask):
+            assert packed.input_ids[:4].tolist() == listed.input_ids.tolist() == row
+    pads = row.count(0)
+    guess = pads and all(mask)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * bool(guess)  # once
+    assert not guess or "hold the pad id 0 elsewhere than at one end" in caplog.text
+    grouped = pack({"input_ids": [[row, [9, 9, 9, 9]]]}, limits, choices=True)
+    assert grouped.to_padded()[1].reshape(2, 4)[0].tolist() == mask
 
 
 def test_a_ragged_pad_id_is_a_token():

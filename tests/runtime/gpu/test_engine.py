@@ -1,5 +1,7 @@
 """The GPU engine's passes: bits, graphs, chunks, outputs, arrays on the GPU. Parity is in test_golden.py."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -212,9 +214,45 @@ def test_graphs_are_bounded(artifact, monkeypatch):
     assert [run(3), run(16), run(9), run(17), run(2, 2)] == [1, 1, 1, 2, 3]
     monkeypatch.setattr(graphs_module, "_MOST_GRAPHS", 3)
     assert [run(33), run(16)] == [3, 3]
-    monkeypatch.setattr(graphs_module, "_MOST_BYTES", 16 * engine.model.bytes_per_token())
+    monkeypatch.setattr(graphs_module, "_MOST_BYTES", 32 * engine.model.bytes_per_token())
+    monkeypatch.setattr(graphs_module, "_LEAST_GRAPHS", 2)
     assert run(17) == 3  # too large to keep: it runs without a graph
-    assert run(1, 1, 1) == 1
+    assert run(1, 1, 1) == 2
+
+
+def test_a_pass_is_captured_after_its_first_run_on_a_stream_of_its_own(artifact, monkeypatch):
+    """As far as a machine without a GPU shows it."""
+    opened = Artifact.open(artifact())
+    engine = GpuEngine(opened.files["weights"], opened.manifest, "fp32")
+    seen, streams = [], ["the engine's"]
+
+    @contextmanager
+    def stream(entered):
+        streams.append(entered)
+        yield
+        streams.pop()
+
+    class Graph:
+        def capture_begin(self, capture_error_mode):
+            seen.append(("begin", streams[-1], capture_error_mode))
+
+        def capture_end(self):
+            seen.append("end")
+
+        def replay(self):
+            seen.append("replay")
+
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(graphs_module.Forward, "__call__", lambda self, wanted: seen.append(streams[-1]))
+    wanted = graphs_module.Wanted(tokens=False, token_logits=False, pooled=True, pooled_logits=False)
+    captured = engine.graphs.get(Capacity(16, 1), wanted)
+    monkeypatch.setattr(engine.device, "is_gpu", True)
+    monkeypatch.setattr(engine.device, "capture_stream", "another")
+    captured()
+    captured()
+    begin = ("begin", "another", "thread_local")
+    assert seen == ["the engine's", begin, "another", "end", "replay"]
 
 
 @given(tokens=st.integers(1, 5000), data=st.data())

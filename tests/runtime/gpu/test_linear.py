@@ -48,11 +48,12 @@ def test_against_float64(device, generator, dtype, shape):
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activations_and_residual(device, generator, dtype, activation):
+@pytest.mark.parametrize("columns", [30, 64])  # a tail, and a tile that is full
+def test_activations_and_residual(device, generator, dtype, activation, columns):
     x = normal(generator, device, dtype, 20, 40) * 3
-    weight = normal(generator, device, dtype, 30, 40) / 3
-    bias = normal(generator, device, torch.float32, 30)
-    residual = normal(generator, device, dtype, 20, 30)
+    weight = normal(generator, device, dtype, columns, 40) / 3
+    bias = normal(generator, device, torch.float32, columns)
+    residual = normal(generator, device, dtype, 20, columns)
     out = torch.empty_like(residual)
     linear(x, Linear(weight, bias), out, ints(device, 20), activation=activation, residual=residual)
     expected = ACTIVATIONS[activation](x.double() @ weight.double().T + bias.double()) + residual.double()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 from albert_runtime import InputError
 
@@ -110,3 +110,61 @@ def test_a_tokenizer_without_mask(tmp_path, piece_tokenizer):
     path.write_text(piece_tokenizer.read_text().replace("[MASK]", "[HIDE]"))
     with pytest.raises(InputError, match=r"tokenizer\.json has no mask token"):
         answer_one(setting(path, "masked-lm", None), "fill_mask", "[MASK]")
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("anna [MASK] in", "\u2581lives"),
+        ("anna[MASK]in", "\u2581lives"),
+        ("anna,[MASK] in", "\u2581lives"),
+        ("who?[MASK]", "\u2581smith"),
+        ("a.[MASK] in", "b"),
+        ("ann[MASK] lives", "a"),
+        ("anna [MASK]s", "\u2581who"),
+        ("anna [MASK] lives", ","),
+        ("anna lives in [MASK]", "."),
+        ("[MASK] lives", "\u2581anna"),
+    ],
+)
+def test_spaces_are_those_of_the_decoder(fill, marked_tokenizer, text, piece):
+    """As transformers' pipeline: it decodes the row with the piece in place of the mask."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = Tokenizer.from_file(str(marked_tokenizer))
+    tokenizer.decoder = decoders.Metaspace()
+    oracle = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    ids = [tokenizer.token_to_id(piece) if token == 4 else token for token in oracle(text)["input_ids"]]
+    assert fill(text, [piece])["text"] == oracle.decode(ids[1:-1])
+
+
+def test_spaces_of_word_pieces_are_those_of_the_decoder(tmp_path):
+    from tokenizers import AddedToken, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "go", "##ing", ",", ".", "?", "!"]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.decoder = decoders.WordPiece(cleanup=True)
+    tokenizer.add_special_tokens([AddedToken("[MASK]", normalized=False)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for text in ("go [MASK]", "go[MASK] go", "go,[MASK]", "[MASK] go", "go [MASK]go"):
+        for token in range(5, len(words)):
+
+            def run(batch, outputs, positions, token=token):
+                return {"prediction_scores": np.eye(1, len(words), token, dtype=np.float32) * 9}
+
+            filled = answer_one(setting(tmp_path / "tokenizer.json", "masked-lm", run), "fill_mask", text)
+            ids = [token if one == 4 else one for one in tokenizer.encode(text).ids]
+            expected = tokenizer.decode(ids[1:-1], skip_special_tokens=False)
+            if text.startswith("[MASK]"):
+                expected = expected.removeprefix("##")
+            if words[token] in ",.?!" and text.endswith("]go"):
+                continue  # the text after a sign keeps what it had
+            assert filled["text"] == expected, (text, words[token])
+
+
+def test_an_opening_sign_stays_beside_its_word(fill):
+    """There the decoder would put a space that the text never had."""
+    assert fill("in ([MASK])", ["\u2581smith"])["text"] == "in (smith)"
+    assert fill('who "[MASK]" in', ["\u2581smith"])["text"] == 'who "smith" in'
+    assert fill('"who"[MASK]', ["\u2581smith"])["text"] == '"who" smith'

@@ -188,3 +188,24 @@ def test_no_bar_without_terminal_or_rich(classifier, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     classifier.classify(["a"] * 3)
     assert terminal.text == ""
+
+
+def test_texts_are_cut_to_the_tokenizers_own_length(make_task):
+    """The smaller of positions and model_max_length, as in transformers; without truncate positions count."""
+    predictor = Predictor(make_task("model", max_length=8), backend="native")
+    text = "anna " * 20
+    cut = predictor.pack([text], truncate=True)
+    assert cut.shape == (1, 8)
+    assert predictor.pack([text]).shape == (1, 22)
+    np.testing.assert_array_equal(predictor.embed(text, truncate=True), predictor.embed("anna " * 6))
+    # Token ids are no text: the tokenizer has no say in them.
+    assert predictor.pack([[2, *[6] * 70, 3]], truncate=True).shape == (1, 64)
+
+
+def test_windows_are_as_long_as_the_tokenizer_says(make_task):
+    path = make_task("question-answering", max_length=12)
+    predictor = Predictor(path, backend="native")
+    context = "anna lives in paris " * 4
+    windows = predictor._text_model("answer").encoder.windows("who", context, 2)
+    assert len(windows) > 1 and max(len(row.ids) for row in windows) == 12
+    assert predictor.answer("who", context)["text"] in context

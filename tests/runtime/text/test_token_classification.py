@@ -128,3 +128,33 @@ def test_chinese_characters_are_words(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     found = tag(tmp_path / "tokenizer.json", "人 巴黎人", {"巴": "B-LOC", "黎": "I-LOC"})
     assert plain(found) == [("LOC", "巴黎", 2, 4)]
+
+
+@pytest.mark.parametrize("tokenizer", ["piece_tokenizer", "marked_tokenizer"])
+def test_a_character_that_expands_to_several_words_is_one_entity(request, tokenizer):
+    """U+FDFA becomes four words under NFKC and NFKD."""
+    path = request.getfixturevalue(tokenizer)
+    found = tag(path, "in \ufdfa Anna", {"<unk>": "B-PER", "\u2581": "B-PER", "\u2581anna": "B-LOC"})
+    assert plain(found) == [("PER", "\ufdfa", 3, 4), ("LOC", "Anna", 5, 9)]
+    found = tag(path, "\ufdfab Anna", {"<unk>": "B-LOC", "\u2581": "B-PER"})
+    assert plain(found) == [("PER", "\ufdfab", 0, 2)]
+
+
+def test_a_character_that_expands_to_several_word_pieces_is_one_entity(tmp_path):
+    """U+33C2 becomes "a.m.", which is four words."""
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", ".", "m", "in"]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    labelled = {"a": "B-PER", ".": "B-LOC", "m": "I-PER"}
+    found = tag(tmp_path / "tokenizer.json", "in \u33c2 a.m", labelled)
+    assert plain(found) == [
+        ("PER", "\u33c2", 3, 4),
+        ("PER", "a", 5, 6),
+        ("LOC", ".", 6, 7),
+        ("PER", "m", 7, 8),
+    ]

@@ -153,3 +153,31 @@ def test_masks_and_pieces(piece_tokenizer, tokenizer_file):
     assert [encoder.piece(token) for token in ids[1:-1]] == [("anna", False), ("", False), ("x", True)]
     assert TextEncoder(tokenizer_file, 16).piece(5) == ("a", False)
     assert encoder.piece(10**6) == ("", True)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_that_is_cut_is_the_files(piece_tokenizer, tmp_path, side):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(piece_tokenizer))
+    tokenizer.enable_truncation(512, direction=side)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", 5)
+    (row,) = encoder.encode(["Anna Smith lives in Paris"], True)
+    kept = ["lives", "in", "Paris"] if side == "left" else ["Anna", "Smith", "lives"]
+    assert ["Anna Smith lives in Paris"[start:end] for start, end in row.spans[1:-1]] == kept
+    # transformers' own answer for the same file.
+    transformers = pytest.importorskip("transformers")
+    oracle = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    assert oracle.truncation_side == side
+    assert row.ids == oracle("Anna Smith lives in Paris", truncation=True, max_length=5)["input_ids"]
+    assert len(encoder.encode(["Anna Smith lives in Paris"], False)[0].ids) == 7
+
+
+def test_pieces_where_no_piece_is_a_mere_space_mark(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    pieces = [("<unk>", 0.0), ("\u2581cat", -1.0), ("s", -1.0)]
+    Tokenizer(models.Unigram(pieces, unk_id=0)).save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", 5)
+    assert [encoder.piece(1), encoder.piece(2)] == [("cat", False), ("s", True)]

@@ -4,7 +4,9 @@ import triton
 import triton.language as tl
 
 SQRT_HALF = tl.constexpr(0.7071067811865476)
-MINUS_2_SQRT_2_OVER_PI = tl.constexpr(-1.5957691216057308)
+# Of gelu_new: -2 sqrt(2 / pi) log2 e, and 0.044715 times that.
+LINEAR = tl.constexpr(-2.302208198144325)
+CUBIC = tl.constexpr(-0.10294323958002348)
 
 
 @triton.jit
@@ -13,8 +15,8 @@ def activate(x, ACTIVATION: tl.constexpr):
     if ACTIVATION == "gelu":
         x = 0.5 * x * (1 + tl.erf(x * SQRT_HALF))
     elif ACTIVATION == "gelu_new":
-        # 0.5 (1 + tanh u) = 1 / (1 + exp(-2u))
-        x = x / (1 + tl.exp((x + 0.044715 * x * x * x) * MINUS_2_SQRT_2_OVER_PI))
+        # 0.5 (1 + tanh u) = 1 / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
+        x = x / (1 + tl.exp2(x * (LINEAR + CUBIC * (x * x))))
     elif ACTIVATION == "relu":
         x = tl.maximum(x, 0.0)
     elif ACTIVATION == "tanh":

@@ -184,12 +184,19 @@ def linear_kernel(
     if HALVES:
         half: tl.constexpr = TILE_COLUMNS // 2
         left, right = tl.split(tl.permute(tl.reshape(sums, (TILE_ROWS, 2, half)), (0, 2, 1)))
-        finish(left, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+        finish(
+            left, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION, True
+        )
         first_column += half
         columns -= half
-        finish(right, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+        finish(
+            right, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION, True
+        )
     else:
-        finish(sums, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION)
+        whole: tl.constexpr = COLUMNS % TILE_COLUMNS == 0
+        finish(
+            sums, first_row, first_column, rows, columns, ends, RESIDUAL_STRIDE, OUT_STRIDE, ACTIVATION, whole
+        )
 
 
 @triton.jit
@@ -203,26 +210,31 @@ def finish(
     RESIDUAL_STRIDE: tl.constexpr,
     OUT_STRIDE: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """The last step: scales, bias, activation, residual; then the results are written.
 
     Of the block of sums that starts at (first_row, first_column), ``rows`` by ``columns`` are inside.
-    ``ends``: where scales, bias, residual and results start.
+    ``ends``: where scales, bias, residual and results start. ``WHOLE``: all columns are inside.
     """
     x_scale_start, weight_scale_start, bias_start, residual_start, out_start = ends
     row, column = tl.arange(0, sums.shape[0]), tl.arange(0, sums.shape[1])
-    read_row, read_column = tl.minimum(row, rows - 1), tl.minimum(column, columns - 1)
+    read_row = tl.minimum(row, rows - 1)
+    # Columns are masked and not repeated as rows are: several that lie side by side are read at once.
+    in_columns = None if WHOLE else column < columns
+    in_row = None if WHOLE else (column < columns)[None, :]
     result = sums.to(tl.float32)
     if weight_scale_start is not None:
         row_scale = tl.load(x_scale_start + first_row + read_row)
-        column_scale = tl.load(weight_scale_start + first_column + read_column)
+        column_scale = tl.load(weight_scale_start + first_column + column, mask=in_columns)
         result = result * row_scale[:, None] * column_scale[None, :]
-    result = activate(result + tl.load(bias_start + first_column + read_column)[None, :], ACTIVATION)
+    bias = tl.load(bias_start + first_column + column, mask=in_columns)
+    result = activate(result + bias[None, :], ACTIVATION)
     if residual_start is not None:
         residual = residual_start + first_row * RESIDUAL_STRIDE + first_column
-        at = read_row[:, None] * RESIDUAL_STRIDE + read_column[None, :]
-        result += tl.load(residual + at).to(tl.float32)
+        at = read_row[:, None] * RESIDUAL_STRIDE + column[None, :]
+        result += tl.load(residual + at, mask=in_row).to(tl.float32)
     out = out_start + first_row * OUT_STRIDE + first_column
-    inside = (row < rows)[:, None] & (column < columns)[None, :]
+    inside = (row < rows)[:, None] if WHOLE else (row < rows)[:, None] & (column < columns)[None, :]
     at = row[:, None] * OUT_STRIDE + column[None, :]
     tl.store(out + at, result.to(out_start.dtype.element_ty), mask=inside)

@@ -39,10 +39,11 @@ def to_int8(x):
     peak = tl.max(tl.abs(x), 1)[:, None]
     nothing = tl.sum(x * 0.0, 1)[:, None]  # 0, or NaN
     usable = (peak >= _LEAST_PEAK) & (nothing == 0)
-    factor = _GREATEST / tl.where(usable, peak, 1.0)
+    # `/` is approximate on a GPU; these are rounded as the CPU engine's.
+    factor = tl.div_rn(_GREATEST, tl.where(usable, peak, 1.0))
     scaled = tl.where(usable, x * factor, 0.0)
     rounded = (scaled + _ROUNDER) - _ROUNDER
-    return rounded.to(tl.int8), tl.where(usable, peak / _GREATEST, nothing)
+    return rounded.to(tl.int8), tl.where(usable, tl.div_rn(peak, _GREATEST), nothing)
 
 
 @triton.jit

@@ -115,6 +115,13 @@ def test_missing_parts_are_named(folder):
         source(folder)
 
 
+def test_a_head_of_run_squad_v2_is_one_line_that_says_what_can_be_had(tmp_path):
+    folder = write_folder(tmp_path / "albert", CONFIG, google(CONFIG, "squad_v2"))
+    with pytest.raises(ExportError, match=r"run_squad_v2 .* is unknown; say with --task what to export"):
+        source(folder)
+    assert source(folder, "--task", "model")[0].head.task == "model"
+
+
 TEXTS = ["The quick brown FOX, quite zealous!", "Ada Lovelace, \u00c9tude in 1843"]
 
 
@@ -132,13 +139,13 @@ def test_the_vocabulary_beside_it(tmp_path, kind, name):
     config = {**CONFIG, "vocab_size": len(theirs)}
     folder = write_folder(tmp_path, config, google(config))
     (folder / ("spiece.model" if kind == "pieces" else "vocab.txt")).rename(folder / name)
-    ours = tokenizers.Tokenizer.from_str(source(folder)[0].tokenizer_json.decode())
+    ours = tokenizers.Tokenizer.from_str(source(folder)[0].tokenizer.json.decode())
     for text in TEXTS:
         assert ours.encode(text).ids == theirs(text)["input_ids"]
-    kept = tokenizers.Tokenizer.from_str(source(folder, "--no-lowercase")[0].tokenizer_json.decode())
+    kept = tokenizers.Tokenizer.from_str(source(folder, "--no-lowercase")[0].tokenizer.json.decode())
     if kind != "pieces":  # the pieces' own character map folds case, too
         assert kept.encode(TEXTS[0]).ids != ours.encode(TEXTS[0]).ids
     # A file that says otherwise is listened to.
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
-    told = tokenizers.Tokenizer.from_str(source(folder)[0].tokenizer_json.decode())
+    told = tokenizers.Tokenizer.from_str(source(folder)[0].tokenizer.json.decode())
     assert told.encode(TEXTS[0]).ids == kept.encode(TEXTS[0]).ids
