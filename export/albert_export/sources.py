@@ -151,7 +151,8 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
 def _task(files: _Files) -> str:
     """The task that the config names, or that the tensors show."""
     description = files.description
-    if description.says_task or files.weights is None:
+    # Of TensorFlow's the tensors have been asked already, which may have a head that is none of ours.
+    if description.says_task or files.weights is None or description.library == TENSORFLOW:
         return description.task()
     try:
         stored = read_tensors(files.weight_files())

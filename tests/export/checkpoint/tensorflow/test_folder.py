@@ -115,6 +115,13 @@ def test_missing_parts_are_named(folder):
         source(folder)
 
 
+def test_a_head_of_run_squad_v2_is_one_line_that_says_what_can_be_had(tmp_path):
+    folder = write_folder(tmp_path / "albert", CONFIG, google(CONFIG, "squad_v2"))
+    with pytest.raises(ExportError, match=r"run_squad_v2 .* is unknown; say with --task what to export"):
+        source(folder)
+    assert source(folder, "--task", "model")[0].head.task == "model"
+
+
 TEXTS = ["The quick brown FOX, quite zealous!", "Ada Lovelace, \u00c9tude in 1843"]
 
 
