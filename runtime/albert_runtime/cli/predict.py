@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from stat import S_ISREG
 
+from ..artifact.tasks import ACTIVATIONS
 from ..backends.registry import NAMES, PRECISIONS
 from ..errors import AlbertError
 from ..predictor import Predictor
@@ -75,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
     )
     method_options = {
         "top_k": options.top_k,
+        "activation": options.activation,
         "pooling": options.pooling,
         "truncate": options.truncate or None,
         "allow_no_answer": options.allow_no_answer or None,
@@ -183,6 +185,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         type=_count,
         help="return the K best labels or words with their probabilities",
+    )
+    parser.add_argument(
+        "--activation",
+        choices=ACTIVATIONS,
+        help="what makes scores of a classifier's logits (default: what its checkpoint says)",
     )
     parser.add_argument(
         "--pooling", choices=POOLINGS, help="how to make one vector of a text's tokens (default: mean)"
