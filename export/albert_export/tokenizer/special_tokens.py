@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 from ..errors import ExportError
 from .choices import Choices
-from .settings import Json, Settings
+from .settings import CONFIG_NAME, Json, Settings
 
 # In the order in which transformers gives ids to those that the vocabulary lacks.
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -70,7 +70,6 @@ def special_tokens(
         ExportError: A required token is missing, or a file contradicts the vocabulary.
     """
     limit = choices.vocab_size
-    required = [*required, *(["mask_token"] if choices.needs_mask and defaults else [])]
     given = _given(settings, defaults)
     _check_ids(settings, path, vocabulary, given, limit)
     ids = {**vocabulary, **{token: index for index, (token, _) in given.items()}}
@@ -99,6 +98,11 @@ def special_tokens(
             chosen = {**chosen, **entry}
         tokens[token] = {**chosen, **known_attributes.pop(token, {}), "special": True}
     missing = [defaults[role] for role in required if role not in made.roles]
+    if not missing and choices.needs_mask and defaults and "mask_token" not in made.roles:
+        raise ExportError(
+            f"{path} lacks {defaults['mask_token']}, which a masked LM fills: name another in "
+            f"{CONFIG_NAME} (mask_token), or export with --task model"
+        )
     if missing:
         raise ExportError(f"{path} lacks the special tokens {', '.join(missing)}; it is not an ALBERT's")
     for token, entry in _named(settings):
