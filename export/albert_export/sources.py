@@ -28,7 +28,7 @@ from .checkpoint.folder import (
 from .checkpoint.heads import head_of, labels_of
 from .checkpoint.sentence_folder import read_sentence_folder
 from .checkpoint.sentence_weights import WeightSource
-from .checkpoint.task_of_tensors import task_of_tensors
+from .checkpoint.task_of_tensors import other_task, task_of_tensors
 from .checkpoint.tensor_names import (
     ENCODER,
     HEADS,
@@ -229,7 +229,8 @@ def checkpoint_source(
         arrange(stored, description.library, config, head, ignorable)
     except ExportError as error:
         title = LIBRARY_TITLES[description.library]
-        raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}") from None
+        hint = "" if task_given else other_task(placed, description.library, task)
+        raise ExportError(f"{path}, read as {title}'s weights for task {task}: {error}{hint}") from None
     weights = CheckpointWeights(files, description.library, ignorable)
     return Source(config, head, labels, weights, notes=notes + more)
 

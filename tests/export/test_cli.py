@@ -242,7 +242,7 @@ def test_more_labels_than_columns(run, tmp_path, write_checkpoint, tiny, tiny_te
     write_checkpoint(tmp_path, tiny, tiny_tensors | head, "AlbertForSequenceClassification", id2label=names)
     outcome = run(tmp_path, "-o", tmp_path / "out", "--name", "x")
     assert outcome.code == 0
-    assert "the config has 3 labels, the classifier 2 columns, which are: bad, good" in outcome.err
+    assert "the config has 3 labels, the classifier 2 columns: bad, good" in outcome.err
     assert json.loads((tmp_path / "out" / "x.manifest.json").read_text())["labels"] == ["bad", "good"]
 
 

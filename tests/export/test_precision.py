@@ -193,9 +193,11 @@ def test_the_engine_computes_what_it_is_asked_for(exported):
         (brain, "fp32", "fp32"),
     ):
         assert Predictor(program, precision=precision).info()["computes"] == computes
-    with pytest.raises(BackendError, match="native does not run model-gelu-bf16, exported in bf16, in fp16; use"):
+    with pytest.raises(BackendError, match="native does not run model-gelu-bf16, exported in bf16, in fp16;"):
         Predictor(brain, precision="fp16")
-    with pytest.raises(BackendError, match="onnxruntime does not run model-gelu-fp16, exported in fp16, in fp32; use"):
+    with pytest.raises(
+        BackendError, match="onnxruntime does not run model-gelu-fp16, exported in fp16, in fp32"
+    ):
         Predictor(half, backend="onnxruntime", precision="fp32")
 
 

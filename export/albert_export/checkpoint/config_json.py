@@ -152,6 +152,9 @@ def parse_config(values: Mapping[str, object], library: str) -> CheckpointConfig
         raise ExportError(f"position_embedding_type is {positions!r:.60}; only absolute ones can be exported")
     defaults = {**_COMMON_DEFAULTS, **_DEFAULTS[library]}
     fields = {name: values.get(name, default) for name, default in defaults.items()}
+    pad, words = fields["pad_token_id"], fields["vocab_size"]
+    if type(pad) is int and type(words) is int and -words <= pad < 0:
+        fields["pad_token_id"] = pad + words  # as torch's embedding counts
     activation = fields["hidden_act"]
     if isinstance(activation, str):
         fields["hidden_act"] = _ACTIVATIONS.get(activation, activation)

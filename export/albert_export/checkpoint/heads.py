@@ -47,5 +47,5 @@ def labels_of(
     stated = f" (num_labels {said})" if said is not None else ""
     listed = shown(", ".join(labels), 120)
     return labels, (
-        f"the config has {len(names)} labels{stated}, the classifier {columns} columns, which are: {listed}",
+        f"the config has {len(names)} labels{stated}, the classifier {columns} columns: {listed}",
     )

@@ -38,6 +38,20 @@ def task_of_tensors(placed: Mapping[str, ModelTensor], library: str) -> str:
     return possible[0]
 
 
+def other_task(placed: Mapping[str, ModelTensor], library: str, task: str) -> str:
+    """What to add to a refusal of tensors as those of ``task``, if they look like another one's."""
+    try:
+        found = task_of_tensors(placed, library)
+    except ExportError:
+        return ""
+    pretrained = (tasks.MASKED_LM, tasks.PRETRAINING)  # the one is a part of the other
+    return (
+        ""
+        if found == task or {found, task} <= {*pretrained}
+        else f"; the tensors look like those of --task {found}"
+    )
+
+
 def _open(what: str, possible: list[str] | tuple[str, ...]) -> ExportError:
     return ExportError(
         f"{what}, and the config does not say of which task; give --task: {', '.join(possible)}"

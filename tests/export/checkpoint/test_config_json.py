@@ -99,6 +99,20 @@ def test_null_means_the_default():
     assert parse_config({"init_args": [dict.fromkeys(fields)]}, PADDLENLP) == parse_config({}, PADDLENLP)
 
 
+def test_a_negative_pad_id_counts_from_the_end():
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "vocab_size": 9,
+        "embedding_size": 4,
+        "hidden_size": 4,
+        "num_attention_heads": 1,
+        "pad_token_id": -1,
+    }
+    model = transformers.AlbertModel(transformers.AlbertConfig(**sizes, intermediate_size=4))
+    assert parse_config(sizes, HUGGING_FACE).config.pad_token_id == 8
+    assert model.embeddings.word_embeddings.padding_idx == 8
+
+
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_activations(activation):
     assert parse_config({"hidden_act": activation}, HUGGING_FACE).config.hidden_act == activation

@@ -201,7 +201,7 @@ def test_the_weights_tell_the_number_of_labels(tmp_path, tiny, task, labels):
     assert (made.head.num_labels, made.labels) == (3, default_labels(3))
     np.testing.assert_array_equal(tensors["classifier.weight"], state["classifier.weight"])
     assert made.notes == (
-        f"the config has {labels} labels, the classifier 3 columns, which are: LABEL_0, LABEL_1, LABEL_2",
+        f"the config has {labels} labels, the classifier 3 columns: LABEL_0, LABEL_1, LABEL_2",
     )
 
 

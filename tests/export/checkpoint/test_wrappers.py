@@ -176,6 +176,13 @@ def test_the_task_by_its_tensors(tmp_path, task, changes):
     assert source.notes[0] == f"the config names no task of ours: {task}, by its tensors"
 
 
+def test_a_config_that_names_another_task_than_the_tensors(tmp_path):
+    make(tasks.SEQUENCE_CLASSIFICATION).save_pretrained(tmp_path)
+    edit_config(tmp_path, architectures=["AlbertModel"])
+    with pytest.raises(ExportError, match=r"classifier.*look like those of --task sequence-classification"):
+        resolved(tmp_path)
+
+
 def test_a_task_that_the_tensors_leave_open(tmp_path, write_checkpoint, tiny):
     make(tasks.MULTIPLE_CHOICE).save_pretrained(tmp_path / "one")
     edit_config(tmp_path / "one", architectures=None)
