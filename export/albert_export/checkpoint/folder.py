@@ -16,6 +16,7 @@ from .config_json import (
     read_config,
 )
 from .labels import default_labels
+from .sentence_folder import cross_encoder_said
 from .tensor_names import written_by_paddlenlp
 from .weight_files import SUFFIXES, TORCH, WEIGHT_NAMES, is_pdparams, read_tensors, weight_files
 
@@ -69,6 +70,7 @@ def read_folder(folder: Path) -> Checkpoint:
         weights = present[0] if present else None
     except (ArtifactError, ExportError) as error:
         raise type(error)(f"{config_file}: {error}") from None
+    values = {**values, **cross_encoder_said(folder)}
     library = (mark or PADDLENLP) if weights is None else library_of_weights(weights)
     try:
         return Checkpoint(folder, parse_config(values, library), weights)
