@@ -18,6 +18,7 @@ from .config_json import (
     read_config,
 )
 from .labels import default_labels
+from .sentence_folder import cross_encoder_said
 from .stored_tensor import shown
 from .tensor_names import written_by_paddlenlp
 from .tensorflow.bundle import INDEX
@@ -141,6 +142,7 @@ def _read_plain(folder: Path, index: Path | None = None) -> Checkpoint:
         weights = present[0] if present else None
     except (ArtifactError, ExportError) as error:
         raise type(error)(f"{config_file}: {error}") from None
+    values = {**values, **cross_encoder_said(folder)}
     library = (mark or PADDLENLP) if weights is None else library_of_weights(weights)
     try:
         return Checkpoint(folder, parse_config(values, library), weights)

@@ -117,6 +117,28 @@ def read_sentence_folder(folder: Path) -> SentenceFolder | None:
     return SentenceFolder(transformer, head, tuple(files), limit, lowercase, texts)
 
 
+def cross_encoder_said(folder: Path) -> Mapping[str, object]:
+    """What a cross-encoder's folder says beside its config.json, in the older form: within the config itself.
+
+    Raises AlbertError for what would change its scores and cannot be exported.
+    """
+    path = folder / _SETTINGS_NAME
+    settings = read_object(path)
+    if settings.get("model_type") != _CLASSIFIER:
+        return {}
+    if settings.get("default_prompt_name") is not None:
+        raise ExportError(f"{path}: the default prompt of a {_CLASSIFIER} cannot be exported; set it to null")
+    modules = folder / MODULES_NAME
+    if modules.is_file():
+        kinds = [kind for kind, _ in (_module(folder, modules, entry) for entry in read_list(modules))]
+        if kinds != ["Transformer"]:
+            raise ExportError(
+                f"{modules}: the modules of a {_CLASSIFIER} must be one Transformer, not {', '.join(kinds)}"
+            )
+    name = settings.get("activation_fn")
+    return {} if name is None else {"sentence_transformers": {"activation_fn": name}}
+
+
 def _module(folder: Path, path: Path, entry: object) -> tuple[str, Path]:
     """The class name of a module of the package and its folder, which lies within ``folder``."""
     if not isinstance(entry, dict):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from albert_export.checkpoint.sentence_folder import read_sentence_folder
+from albert_export.checkpoint.sentence_folder import cross_encoder_said, read_sentence_folder
+from albert_export.errors import ExportError
 from albert_export.tokenizer.lowercase import lowercased
 from albert_runtime.artifact.sentence import DENSE, NORMALIZE, SentenceTexts, Step
 from albert_runtime.errors import AlbertError
@@ -65,6 +66,21 @@ def test_no_modules_and_a_cross_encoder(folder):
     assert read_sentence_folder(folder) is None
     (folder / "modules.json").unlink()
     assert read_sentence_folder(folder) is None
+
+
+def test_what_a_cross_encoder_says(folder):
+    """As 6.2.0 writes it: the activation beside the config, one module."""
+    path = folder / "config_sentence_transformers.json"
+    assert cross_encoder_said(folder) == {}
+    name = "torch.nn.modules.activation.Sigmoid"
+    write(path, {"model_type": "CrossEncoder", "activation_fn": name, "default_prompt_name": None})
+    with pytest.raises(ExportError, match="must be one Transformer, not Transformer, Pooling, D"):
+        cross_encoder_said(folder)
+    write(folder / "modules.json", json.loads((folder / "modules.json").read_text())[:1])
+    assert cross_encoder_said(folder) == {"sentence_transformers": {"activation_fn": name}}
+    edit(path, ["default_prompt_name"], "query")
+    with pytest.raises(ExportError, match="the default prompt of a CrossEncoder cannot be exported"):
+        cross_encoder_said(folder)
 
 
 @pytest.mark.parametrize(

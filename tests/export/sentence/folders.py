@@ -56,6 +56,63 @@ def write_tokenizer(folder, *, cased=False, model_max_length=None):
     )
 
 
+def _config(**more):
+    torch.manual_seed(5)
+    return transformers.AlbertConfig(
+        vocab_size=VOCABULARY,
+        embedding_size=12,
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.5,
+        **more,
+    )
+
+
+def write_cross_encoder(folder):
+    """A folder as CrossEncoder.save_pretrained of 6.2.0 writes it, one label."""
+    transformers.AlbertForSequenceClassification(_config(num_labels=1)).save_pretrained(folder)
+    write_tokenizer(folder)
+    kind = "sentence_transformers.base.modules.transformer.Transformer"
+    write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
+    logits = {"text": {"method": "forward", "method_output_name": "logits"}}
+    write_json(
+        folder / "sentence_bert_config.json",
+        {
+            "transformer_task": "sequence-classification",
+            "modality_config": logits,
+            "module_output_name": "scores",
+        },
+    )
+    activation = "torch.nn.modules.activation.Sigmoid"
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "model_type": "CrossEncoder",
+            "activation_fn": activation,
+            "default_prompt_name": None,
+            "prompts": {},
+        },
+    )
+    return folder
+
+
+def scores(folder, pairs):
+    """float32 [B]: what CrossEncoder(folder).predict(pairs) gives."""
+    if importlib.util.find_spec("sentence_transformers") is not None:
+        from sentence_transformers import CrossEncoder
+
+        return CrossEncoder(str(folder), device="cpu").predict(pairs)
+    model = transformers.AlbertForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    firsts, seconds = zip(*pairs, strict=True)
+    with torch.no_grad():
+        logits = model(**tokenizer(list(firsts), list(seconds), padding=True, return_tensors="pt")).logits
+    return torch.sigmoid(logits[:, 0]).numpy()
+
+
 def write_folder(
     folder: Path,
     *,
@@ -73,17 +130,7 @@ def write_folder(
 
     ``modules``: names, or {fields of a Dense's config}; ``settings``: config_sentence_transformers.json.
     """
-    torch.manual_seed(5)
-    config = transformers.AlbertConfig(
-        vocab_size=VOCABULARY,
-        embedding_size=12,
-        hidden_size=HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=40,
-        max_position_embeddings=POSITIONS,
-        initializer_range=0.5,
-    )
+    config = _config()
     model = transformers.AlbertModel(config).eval()
     encoder = folder / "0_Transformer" if old else folder
     model.save_pretrained(encoder, safe_serialization=not old)

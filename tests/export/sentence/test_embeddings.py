@@ -7,7 +7,17 @@ from albert_runtime import InputError, Predictor
 from albert_runtime.artifact.manifest import Manifest
 from albert_runtime.artifact.sentence import ACTIVATIONS
 
-from .folders import HIDDEN, TEXTS, dense, encode, reference_of, write_dense, write_folder
+from .folders import (
+    HIDDEN,
+    TEXTS,
+    dense,
+    encode,
+    reference_of,
+    scores,
+    write_cross_encoder,
+    write_dense,
+    write_folder,
+)
 
 BACKENDS = ("native", "onnxruntime", "paddle")
 TOLERANCE = 2e-5
@@ -138,3 +148,11 @@ def test_prompts_that_are_not_pooled(export, tmp_path):
         InputError, match="prompt 'other' is unknown; model has the prompts query, document, p"
     ):
         predictor.embed("a", prompt_name="other")
+
+
+def test_the_scores_of_a_cross_encoder(export, tmp_path):
+    """CrossEncoder.predict of 6.2.0: its activation lies beside the config, here a sigmoid."""
+    folder = write_cross_encoder(tmp_path / "model")
+    pairs = [("a list", "of names"), ("python", "what it prints")]
+    found = [answer["score"] for answer in Predictor(export(folder)).classify(pairs)]
+    assert np.abs(np.array(found) - scores(folder, pairs)).max() < TOLERANCE
