@@ -87,9 +87,10 @@ else
 fi
 on_gpu card 20 bash -c 'nvidia-smi && "$0" -c "import torch; print(torch.__version__, torch.cuda.get_device_name())"' "$python"
 step machine 20 bash -c 'lscpu && "$0" --version' "$python"
-on_gpu tests-gpu 80 "$python" -m pytest "${tests[@]}" tests/gpu
-# Mostly compiling, one process for each core.
-on_gpu tests-kernels 90 "$python" -m pytest "${tests[@]}" -n auto tests/runtime/gpu --ignore tests/runtime/gpu/test_compile.py
+# Mostly compiling, so one process for each core. What fills the GPU's memory runs by itself.
+on_gpu tests-gpu 100 "$python" -m pytest "${tests[@]}" -n auto -k "not memory_runs_out" tests/gpu tests/runtime/gpu \
+  --ignore tests/runtime/gpu/test_compile.py
+on_gpu tests-memory 30 "$python" -m pytest "${tests[@]}" -k memory_runs_out tests/gpu
 step fidelity 70 "$python" -m albert_bench.gpu.fidelity "${tiny[@]}" --models "$work/models" --golden tests/data/golden --output "$out"
 step bench-gpu 170 "$python" -m albert_bench.gpu "${tiny[@]}" --models "$work/models" --output "$out"
 if [[ ! $dry_run ]] && ! command -v ncu >/dev/null; then

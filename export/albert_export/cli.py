@@ -168,8 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP or Hugging Face "
-        "transformers; write a relative folder as ./NAME",
+        help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP, Hugging Face "
+        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index); write a "
+        "relative folder as ./NAME",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: .)"
@@ -179,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="PATH",
         type=Path,
-        help="weights for a variant: a checkpoint folder, or a .pdparams, .safetensors or .bin file",
+        help="weights for a variant: a checkpoint folder, or a .pdparams, .safetensors, .bin or .index file",
     )
     source.add_argument(
         "--random-weights",

@@ -1,6 +1,7 @@
 """How an artifact's files are called (STEM + suffix), and sizes as users read them."""
 
 import re
+from pathlib import Path
 
 from albert_runtime.artifact import manifest
 
@@ -18,6 +19,18 @@ _PLAIN_STEM = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 def is_plain_stem(stem: str) -> bool:
     """Whether STEM can start the names of an artifact's files: one visible path component."""
     return _PLAIN_STEM.fullmatch(stem) is not None
+
+
+def model_name(folder: Path) -> str:
+    """What a checkpoint's folder calls its model; in a Hugging Face cache that is the repository's name.
+
+    There it is models--OWNER--NAME/snapshots/COMMIT.
+    """
+    folder = folder.resolve()
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.split("--", 2)[-1]
+    return folder.name
 
 
 def human_size(count: int) -> str:

@@ -11,10 +11,9 @@ from albert_runtime.artifact.sentence import SentenceTexts
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
-    HUGGING_FACE,
     LIBRARY_TITLES,
     PADDLENLP,
-    PADDLENLP_DECODER_NORM_EPS,
+    TENSORFLOW,
     CheckpointConfig,
 )
 from .checkpoint.folder import (
@@ -26,10 +25,9 @@ from .checkpoint.folder import (
     read_folder,
     written_by,
 )
-from .checkpoint.labels import MAX_LABELS, fit_labels, stated_activation
+from .checkpoint.heads import head_of, labels_of
 from .checkpoint.sentence_folder import read_sentence_folder
 from .checkpoint.sentence_weights import WeightSource
-from .checkpoint.stored_tensor import shown
 from .checkpoint.task_of_tensors import task_of_tensors
 from .checkpoint.tensor_names import (
     ENCODER,
@@ -41,10 +39,11 @@ from .checkpoint.tensor_names import (
     is_tied,
     turn_old_decoder,
 )
+from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
-from .names import is_plain_stem
+from .names import is_plain_stem, model_name
 from .pad_token import tokenizer_pad_id
 from .sentence_source import with_sentence
 from .tokenizer.build import MadeTokenizer, make_tokenizer
@@ -76,11 +75,21 @@ class Source:
 
 @dataclass(frozen=True)
 class _Files:
-    """A config, the weight file that goes with it (None: random), and the folders to look for a tokenizer."""
+    """A config, the weight file that goes with it (None: random), and the folders to look for a tokenizer.
+
+    ``adapter`` is the file of a LoRA adapter to merge.
+    """
 
     description: CheckpointConfig
     weights: Path | None
     folders: tuple[Path, ...]
+    adapter: Path | None = None
+
+    def weight_files(self) -> tuple[Path, ...]:
+        """All files that hold weights."""
+        assert self.weights is not None
+        files = weight_files(self.weights.absolute())
+        return files if self.adapter is None else (*files, self.adapter.absolute())
 
 
 def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, str]:
@@ -118,12 +127,14 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source, origin = random_source(description, task, options.random_weights), "random weights"
     else:
         task_given = options.task is not None or is_variant or sentence is not None
-        source = checkpoint_source(description, files.weights, task, task_given=task_given)
+        source = checkpoint_source(
+            description, files.weights, task, task_given=task_given, adapter=files.adapter
+        )
         origin = f"{LIBRARY_TITLES[description.library]} weights {files.weights}"
     choices = Choices(
         options.lowercase,
         options.keep_accents,
-        description.library == HUGGING_FACE,
+        description.library != PADDLENLP,
         source.config.vocab_size,
         needs_mask=task == tasks.MASKED_LM,
     )
@@ -134,16 +145,17 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source = replace(
             source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
         )
-    return source, f"{origin}, task {task}"
+    return replace(source, notes=(*description.notes, *source.notes)), f"{origin}, task {task}"
 
 
 def _task(files: _Files) -> str:
     """The task that the config names, or that the tensors show."""
     description = files.description
-    if description.says_task or files.weights is None:
+    # Of TensorFlow's the tensors have been asked already, which may have a head that is none of ours.
+    if description.says_task or files.weights is None or description.library == TENSORFLOW:
         return description.task()
     try:
-        stored = read_tensors(weight_files(files.weights.absolute()))
+        stored = read_tensors(files.weight_files())
         return task_of_tensors(by_model_name(stored, description.library)[0], description.library)
     except ExportError as error:
         raise ExportError(f"{files.weights}: {error}") from None
@@ -167,7 +179,7 @@ def stem(options: argparse.Namespace) -> str:
     if options.name is not None:
         name = options.name
     else:
-        name = name if name in VARIANTS else _model_folder(name).resolve().name
+        name = name if name in VARIANTS else model_name(_model_folder(name))
         name = name if options.precision == "fp32" else f"{name}-{options.precision}"
     if not is_plain_stem(name):
         raise UsageError(f"{name!r} cannot start a file name; give a plain one with --name")
@@ -176,15 +188,17 @@ def stem(options: argparse.Namespace) -> str:
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
     """The model of ``description`` with seeded weights."""
-    tied = task == tasks.MASKED_LM or description.library == HUGGING_FACE
+    tied = task == tasks.MASKED_LM or description.library != PADDLENLP
     labels = description.labels if task in tasks.LABELLED else None
-    head, notes = _head(description, task, labels, tied=tied)
+    head, notes = head_of(description, task, labels, tied=tied)
     pooled = head.reads_pooled or (task == tasks.MODEL and description.config.add_pooling_layer)
     config = replace(description.config, add_pooling_layer=pooled)
     return Source(config, head, labels, RandomWeights(seed), notes=notes)
 
 
-def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, task_given: bool) -> Source:
+def checkpoint_source(
+    description: CheckpointConfig, path: Path, task: str, *, task_given: bool, adapter: Path | None = None
+) -> Source:
     """The model of a weight file or index, every tensor accounted for.
 
     Args:
@@ -192,19 +206,20 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
         path: The weight file, or the index of its shards.
         task: The task to export for.
         task_given: The user named the task, so the checkpoint's own head for another task may be left out.
+        adapter: The file of a LoRA adapter, which is merged.
 
     Raises:
         AlbertError: The files are damaged, or hold tensors that do not fit; the message lists them.
     """
-    files = weight_files(path.absolute())
+    files = _Files(description, path, (), adapter).weight_files()
     stored = read_tensors(files)
     placed, _ = by_model_name(stored, description.library)
     turn_old_decoder(placed, description.config)
     tied = task in (tasks.MASKED_LM, tasks.PRETRAINING) and is_tied(
         placed, description.library, description.tied, masked_lm=task == tasks.MASKED_LM
     )
-    labels, notes = _labels(description, task, placed)
-    head, more = _head(description, task, labels, tied=tied)
+    labels, notes = labels_of(description, task, placed)
+    head, more = head_of(description, task, labels, tied=tied)
     config = replace(description.config, add_pooling_layer=_has_pooler(description, head, placed))
     ignorable: tuple[str, ...] = HEADS if task_given else PRETRAINED
     if task_given and task == tasks.MODEL:
@@ -219,61 +234,21 @@ def checkpoint_source(description: CheckpointConfig, path: Path, task: str, *, t
     return Source(config, head, labels, weights, notes=notes + more)
 
 
-def _head(
-    description: CheckpointConfig, task: str, labels: tuple[str, ...] | None, *, tied: bool
-) -> tuple[Head, tuple[str, ...]]:
-    """The head of a task with these labels, and a note if the config's activation is none of ours."""
-    eps = PADDLENLP_DECODER_NORM_EPS
-    if description.library == HUGGING_FACE:
-        eps = description.config.layer_norm_eps
-    columns = len(labels or ())
-    activation, note = None, None
-    if task == tasks.SEQUENCE_CLASSIFICATION:
-        activation, note = stated_activation(description.said, columns)
-    head = Head.of(
-        task,
-        num_labels=columns,
-        tied_decoder=tied,
-        decoder_norm_eps=eps,
-        multi_label=description.multi_label,
-        activation=activation,
-    )
-    return head, () if note is None else (note,)
-
-
 def _has_pooler(description: CheckpointConfig, head: Head, placed: dict[str, ModelTensor]) -> bool:
     if head.task != tasks.MODEL:
         return head.reads_pooled
-    if description.library == HUGGING_FACE:
-        # transformers' configs do not say whether there is one.
+    if description.library != PADDLENLP:
+        # Neither transformers' configs nor Google's say whether there is one.
         return any(name.startswith("pooler.") for name in placed)
     return description.config.add_pooling_layer
-
-
-def _labels(
-    description: CheckpointConfig, task: str, placed: dict[str, ModelTensor]
-) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """One label for each column of the weights, None for a task without, and a note if others are said."""
-    classifier = placed.get("classifier.weight")
-    if task not in tasks.LABELLED:
-        return None, ()
-    if classifier is None or len(classifier.shape) != 2 or not 1 <= classifier.shape[1] <= MAX_LABELS:
-        return description.labels, ()  # that such a classifier does not fit is told with the other tensors
-    columns, names, said = classifier.shape[1], description.labels, description.said.get("num_labels")
-    labels = fit_labels(names, columns)
-    if len(names) == columns and said in (None, columns):
-        return labels, ()
-    stated = f" (num_labels {said})" if said is not None else ""
-    listed = shown(", ".join(labels), 120)
-    return labels, (
-        f"the config has {len(names)} labels{stated}, the classifier {columns} columns, which are: {listed}",
-    )
 
 
 def _model_folder(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
+    if index_of_prefix(path) is not None:
+        return path.parent
     if path.exists():
         raise UsageError(
             f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
@@ -285,12 +260,14 @@ def _model_folder(name: str) -> Path:
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:
     """MODEL is a folder, whose config counts; ``--weights`` replaces its weights."""
-    checkpoint = read_folder(folder)
+    named = None if Path(options.model).is_dir() else index_of_prefix(Path(options.model))
+    checkpoint = read_folder(folder, named)
     description = checkpoint.description
     if options.random_weights is not None:
         return _Files(description, None, (folder,))
     if options.weights is None:
-        return _Files(description, checkpoint.weights_file(), (folder,))
+        folders = (folder,) if checkpoint.base is None else (folder, checkpoint.base)
+        return _Files(description, checkpoint.weights_file(), folders, checkpoint.adapter)
     other: Path = options.weights
     if other.is_dir() and has_config(other):
         replacement = read_folder(other)
@@ -317,6 +294,9 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     """The weight file or index that ``path`` is or holds, and its folder."""
     if path.is_dir():
         return find_weights(path), path
+    index = index_of_prefix(path)
+    if index is not None:
+        return index, path.parent
     if not path.is_file():
         raise ExportError(f"--weights {path} does not exist; give a checkpoint folder or a weight file")
     return path, path.parent
@@ -325,7 +305,10 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
 def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
     """The first tokenizer that the folders hold."""
     for folder in files.folders:
-        made = make_tokenizer(folder, choices)
+        rules = choices
+        if choices.lowercase is None and files.description.library == TENSORFLOW:
+            rules = replace(choices, lowercase=lowercase_in_tensorflow(folder))
+        made = make_tokenizer(folder, rules)
         if made is not None:
             return made
     accents = "--keep-accents" if choices.keep_accents else "--strip-accents"

@@ -40,7 +40,7 @@ def attention(
 class Engine:
     def __init__(
         self,
-        weights_path: str,
+        weights_path: str | bytes,
         tensors: Mapping[str, tuple[str, int, Sequence[int]]],
         *,
         isa: str,

@@ -12,6 +12,11 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_NAME = 100
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a path is text; Linux allows any bytes, other people's C++ often only these."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
+
+
 def sha256_file(path: Path, offset: int = 0, length: int | None = None) -> str:
     """Hash a file, or a range of it, without reading it into memory at once.
 

@@ -14,14 +14,14 @@ STEPS = [
     "card",
     "machine",
     "tests-gpu",
-    "tests-kernels",
+    "tests-memory",
     "fidelity",
     "bench-gpu",
     "ncu",
     "tests-cpu",
     "bench-cores",
 ]
-ON_A_GPU_ONLY = {"build", "card", "tests-gpu", "tests-kernels", "ncu"}
+ON_A_GPU_ONLY = {"build", "card", "tests-gpu", "tests-memory", "ncu"}
 
 
 @pytest.fixture

@@ -90,16 +90,21 @@ def test_kernels_are_added_up_from_ncus_csv():
     printed = """\
 ==PROF== Connected to process 1
 some program's "words"
-"ID","Kernel Name","Device","gpu__time_duration.sum"
-"","","","ns"
-"0","linear_kernel","0","1,500"
-"1","attention_kernel","0","900"
-"2","linear_kernel","0","500.5"
+"ID","Kernel Name","Device","Grid Size","gpu__time_duration.sum"
+"","","","","ns"
+"0","attention_kernel","0","(64, 12, 1)","900"
+"1","linear_kernel","0","(2304, 1, 1)","1,500"
+"2","linear_kernel","0","(1536, 1, 1)","700"
+"3","linear_kernel","0","(2304, 1, 1)","500.5"
 ==PROF== Disconnected
 """
     times = kernel_times(printed.splitlines())
-    assert times == [KernelTime("linear_kernel", 2, 2000.5), KernelTime("attention_kernel", 1, 900.0)]
-    assert "| linear_kernel | 2 | 2.0 | 69.0 % |" in markdown(times)
+    assert times == [
+        KernelTime("linear_kernel", "(2304, 1, 1)", 1, 2, 2000.5),
+        KernelTime("attention_kernel", "(64, 12, 1)", 0, 1, 900.0),
+        KernelTime("linear_kernel", "(1536, 1, 1)", 2, 1, 700.0),
+    ]
+    assert "| linear_kernel | (2304, 1, 1) | 2 | 2.0 | 55.6 % |" in markdown(times)
     assert kernel_times(["==ERROR== no permission"]) == []
 
 

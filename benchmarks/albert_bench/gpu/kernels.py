@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,20 @@ _PROGRAM = "python -m albert_bench.gpu.kernels"
 _NCU_OPTIONS = ("--profile-from-start", "off", "--target-processes", "all", "--print-kernel-base", "function")
 _TIME = "gpu__time_duration.sum"
 _LOOKED_INTO = 2
-_KERNEL = "Kernel Name"
+_KERNEL, _GRID = "Kernel Name", "Grid Size"
 
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """A kernel's launches in one forward pass and their nanoseconds together."""
+    """A kernel's launches on one grid in one forward pass, and their nanoseconds together.
+
+    Products of different sizes are launches of one kernel and differ in their grids. ``first``: the place of
+    the first of these launches among all of the pass.
+    """
 
     name: str
+    grid: str
+    first: int
     launches: int
     nanoseconds: float
 
@@ -59,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = markdown(times)
         (options.output / "kernels.md").write_text(text, encoding="utf-8")
         print(text)
-        slowest = "|".join(re.escape(one.name) for one in times[:_LOOKED_INTO])
-        chosen = ["--kernel-name", f"regex:^({slowest})$", "--launch-count", str(2 * _LOOKED_INTO)]
-        details = _ncu([*chosen, "--set", "full", "--page", "details"], forward)
-        (options.output / "kernels-ncu.txt").write_text(details, encoding="utf-8")
+        for place, one in enumerate(times[:_LOOKED_INTO], 1):
+            chosen = ["--launch-skip", str(one.first), "--launch-count", "1"]
+            details = _ncu([*chosen, "--set", "full", "--page", "details"], forward)
+            (options.output / f"kernels-ncu-{place}.txt").write_text(details, encoding="utf-8")
     except (AlbertError, OSError) as error:
         return report_error(str(error), 1)
     return 0
@@ -70,11 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def kernel_times(lines: Iterable[str]) -> list[KernelTime]:
     """The kernels in ncu's CSV of one line a launch, the slowest first; what precedes the CSV is skipped."""
-    found: dict[str, list[float]] = {}
-    for row in csv.DictReader(line for line in lines if line.startswith('"')):
-        if row[_KERNEL]:  # the second line holds units
-            found.setdefault(row[_KERNEL], []).append(float(row[_TIME].replace(",", "")))
-    times = [KernelTime(name, len(taken), sum(taken)) for name, taken in found.items()]
+    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    rows = csv.DictReader(line for line in lines if line.startswith('"'))
+    launches = (row for row in rows if row[_KERNEL])  # the second line holds units
+    for place, row in enumerate(launches):
+        taken = float(row[_TIME].replace(",", ""))
+        found.setdefault((row[_KERNEL], row[_GRID]), []).append((place, taken))
+    times = [
+        KernelTime(name, grid, taken[0][0], len(taken), sum(one for _, one in taken))
+        for (name, grid), taken in found.items()
+    ]
     return sorted(times, key=lambda one: -one.nanoseconds)
 
 
@@ -84,13 +94,14 @@ def markdown(times: Sequence[KernelTime]) -> str:
     rows = [
         [
             one.name,
+            one.grid,
             str(one.launches),
             f"{one.nanoseconds / 1e3:,.1f}",
             f"{100 * one.nanoseconds / total:.1f} %",
         ]
         for one in times
     ]
-    return table(("kernel", "launches", "us", "share"), rows) + "\n"
+    return table(("kernel", "grid", "launches", "us", "share"), rows, 2) + "\n"
 
 
 def _ncu(options: Sequence[str], command: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
@@ -13,8 +13,8 @@ from ..errors import ExportError
 from .labels import MULTI_LABEL, column_names, default_labels, label_count
 from .stored_tensor import shown
 
-PADDLENLP, HUGGING_FACE = "paddlenlp", "huggingface"
-LIBRARY_TITLES = {PADDLENLP: "PaddleNLP", HUGGING_FACE: "Hugging Face"}
+PADDLENLP, HUGGING_FACE, TENSORFLOW = "paddlenlp", "huggingface", "tensorflow"
+LIBRARY_TITLES = {PADDLENLP: "PaddleNLP", HUGGING_FACE: "Hugging Face", TENSORFLOW: "TensorFlow"}
 # PaddleNLP builds the masked-LM head's LayerNorm without an epsilon, so Paddle's own default holds.
 PADDLENLP_DECODER_NORM_EPS = 1e-5
 
@@ -48,6 +48,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "hidden_act": "gelu_new",
     },
 }
+_DEFAULTS[TENSORFLOW] = _DEFAULTS[HUGGING_FACE]  # transformers took its defaults from Google's code
 # Other spellings of the same two functions.
 _ACTIVATIONS = {
     "gelu_python": "gelu",
@@ -72,7 +73,8 @@ class CheckpointConfig:
     """What a config says. ``labels`` are there for every task; ``tied``: the decoder is the word table.
 
     ``multi_label``: a classifier of sequences was trained to give any number of labels at a time. ``said``:
-    all of the config, for what it says of the columns, whose number the tensors tell.
+    all of the config, for what it says of the columns, whose number the tensors tell. ``notes``: what the
+    user should know about how the folder was read.
     """
 
     config: AlbertConfig
@@ -82,11 +84,17 @@ class CheckpointConfig:
     tied: bool = True
     multi_label: bool = False
     said: Mapping[str, object] = field(default_factory=dict, compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def says_task(self) -> bool:
         """Whether the architecture is there and one of the two libraries'."""
         return self.architecture in _ARCHITECTURES
+
+    def for_task(self, task: str) -> "CheckpointConfig":
+        """The same model with the head of ``task``."""
+        name = next(name for name, known in _ARCHITECTURES.items() if known == task)
+        return replace(self, architecture=name)
 
     def task(self) -> str:
         """The task of the architecture, model if there is none; ExportError if it is not one of ours."""

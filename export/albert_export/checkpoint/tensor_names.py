@@ -13,14 +13,15 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
 from ..errors import ExportError
-from .config_json import HUGGING_FACE, PADDLENLP
+from .config_json import HUGGING_FACE, PADDLENLP, TENSORFLOW
 from .stored_tensor import FLOATS, StoredTensor, StoredTensors, shown
+from .tensorflow.names import model_tensors, stored_as_rows
 
 Shape = tuple[int, ...]
 
 WORDS, DECODER = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
 _BIAS, _DECODER_BIAS = "predictions.bias", "predictions.decoder.bias"
-_PREFIXES = {PADDLENLP: ("transformer.", "albert."), HUGGING_FACE: ("albert.",)}
+_PREFIXES = {PADDLENLP: ("transformer.", "albert."), HUGGING_FACE: ("albert.",), TENSORFLOW: ()}
 _IGNORED = ("StructuredToParameterName@@", "embeddings.position_ids")
 # Tables of rows, which both libraries store alike; every other matrix is a linear map.
 _TABLES = (
@@ -70,12 +71,14 @@ def by_model_name(stored: StoredTensors, library: str) -> tuple[dict[str, ModelT
     """
     placed: dict[str, ModelTensor] = {}
     others: list[str] = []
+    if library == TENSORFLOW:
+        stored = model_tensors(stored)
     for raw_name, tensor in stored.items():
         name = _model_name(raw_name, library)
         if name in _IGNORED:
             continue
         if isinstance(tensor, StoredTensor) and name not in placed:
-            placed[name] = ModelTensor(tensor, library == HUGGING_FACE and _is_linear(name, tensor.shape))
+            placed[name] = ModelTensor(tensor, _is_turned(name, tensor.shape, library))
         else:
             others.append(raw_name)
     read = placed.pop(_DECODER_BIAS, None)
@@ -103,8 +106,13 @@ def _model_name(name: str, library: str) -> str:
     return name
 
 
-def _is_linear(name: str, shape: Shape) -> bool:
-    return name.endswith(".weight") and len(shape) == 2 and name not in _TABLES
+def _is_turned(name: str, shape: Shape, library: str) -> bool:
+    """Whether the library stores this tensor as [out, in], the other way round than our model."""
+    if len(shape) != 2 or library == PADDLENLP:
+        return False
+    if library == TENSORFLOW:
+        return stored_as_rows(name)
+    return name.endswith(".weight") and name not in _TABLES
 
 
 def equal(one: ModelTensor, other: ModelTensor) -> bool:
@@ -121,7 +129,7 @@ def is_tied(placed: Mapping[str, ModelTensor], library: str, wished: bool, *, ma
     since 2.6.1, its pretraining model never; it stores both, so that the numbers tell.
     """
     words, decoder = placed.get(WORDS), placed.get(DECODER)
-    if library == HUGGING_FACE and wished:
+    if library != PADDLENLP and wished:
         return True
     if decoder is None:
         return library == PADDLENLP and wished and masked_lm

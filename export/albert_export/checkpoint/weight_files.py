@@ -9,9 +9,11 @@ import numpy as np
 from albert_runtime.errors import ArtifactError
 
 from ..errors import ExportError
+from .lora import CONFIG_NAME, is_adapter_file, merge_whole, merged, plain_names, read_adapter
 from .pickle_machine import read_state_dict
 from .safetensors_file import read_safetensors
 from .stored_tensor import StoredTensor, StoredTensors, shown
+from .tensorflow.bundle import INDEX, bundle_files, read_bundle
 from .torch_legacy import is_legacy, read_legacy
 from .torch_zip import read_zip
 from .wrappers import without_wrappers
@@ -39,7 +41,12 @@ _MAX_SHARDS = 1000
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files behind ``path``: itself, or the shards that an index names (plain names beside it only)."""
+    """The files behind ``path``: itself, or the shards that an index names (plain names beside it only).
+
+    TensorFlow's index, which holds the tensors' shapes and places, is itself the first of them.
+    """
+    if is_tensorflow(path):
+        return bundle_files(path)
     if not path.name.endswith(_INDEX_SUFFIX):
         return (path,)
     if path.stat().st_size > _MAX_INDEX_BYTES:
@@ -68,21 +75,35 @@ def is_pdparams(path: Path) -> bool:
     return path.name.removesuffix(_INDEX_SUFFIX).endswith(PDPARAMS)
 
 
+def is_tensorflow(path: Path) -> bool:
+    """Whether a weight file is the index of a TensorFlow checkpoint, by its name."""
+    return path.name.endswith(INDEX)
+
+
 def _is_plain(name: str) -> bool:
     return name.isprintable() and Path(name).name == name and not {"/", "\\", ":"} & set(name)
 
 
 def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> StoredTensors:
-    """Everything the files hold, by name without a wrapper's prefix.
+    """Everything the files hold, by name without a wrapper's prefix; a LoRA adapter among them is merged.
 
     Raises AlbertError, also for a tensor that two files hold.
 
     ``digest`` is updated with the bytes of all files, in order. A .pdparams, which holds its tensors in one
     pickle, is read once for both; the tensors of the other formats are left unread.
     """
+    if is_tensorflow(files[0]):
+        if digest is not None:
+            for path in files:
+                update_digest(digest, path)
+        return read_bundle(files[0])
     stored: StoredTensors = {}
+    adapter: StoredTensors | None = None
     for path in files:
         part = _read_file(path, digest)
+        if is_adapter_file(path) and len(files) > 1:
+            adapter, adapter_config = plain_names(part), read_adapter(path.parent / CONFIG_NAME)
+            continue
         # Paddle writes an entry of its own, which is no tensor, into every shard.
         twice = sorted(
             name
@@ -94,7 +115,8 @@ def read_tensors(files: tuple[Path, ...], digest: "Digest | None" = None) -> Sto
                 f"{path} holds {shown(twice[0])}, which another file of the checkpoint holds too"
             )
         stored.update(part)
-    return without_wrappers(stored)
+    stored = without_wrappers(merge_whole(stored, files[0].parent))
+    return stored if adapter is None else merged(stored, adapter, adapter_config)
 
 
 def _read_file(path: Path, digest: "Digest | None") -> StoredTensors:

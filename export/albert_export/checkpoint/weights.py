@@ -65,7 +65,8 @@ class CheckpointWeights:
 
     def origin(self, sha256: str) -> dict[str, object]:
         """The manifest's ``weights_origin``; ``sha256`` is that of all files, one after another."""
-        names = [path.name for path in self.files]
+        # JSON is UTF-8, file names need not be.
+        names = [path.name.encode(errors="replace").decode() for path in self.files]
         return {"kind": "checkpoint", "format": self.library, "files": names, "sha256": sha256}
 
     def load(self, config: AlbertConfig, head: Head, digest: "Digest | None" = None) -> Loaded:

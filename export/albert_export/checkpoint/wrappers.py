@@ -4,6 +4,7 @@ DataParallel writes module., torch.compile _orig_mod., a class of the user's own
 (encoder.), sentence-transformers 0.auto_model. The word table's name tells the prefix.
 """
 
+import re
 from collections.abc import Mapping
 
 from ..errors import ExportError
@@ -13,7 +14,9 @@ _WORDS = "embeddings.word_embeddings.weight"
 # Read as it is: a name in both libraries.
 _BASE = "albert."
 # What a training loop calls the state dict in the dict that it saves, in the order in which one counts.
-_STATES = ("state_dict", "model_state_dict", "model", "net", "module", "ema")
+_STATES = ("state_dict", "model_state_dict", "model", "net", "module", "model_state", "ema")
+# Written wherever a part of the model was wrapped.
+_ANYWHERE = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _DEEPEST = 3
 
 
@@ -35,6 +38,8 @@ def without_wrappers(stored: StoredTensors) -> StoredTensors:
     Tensors elsewhere in the wrapper keep their names, as what is no part of the model. Without a word table
     all keep theirs: what is missing is told later. ExportError for more than one ALBERT.
     """
+    if any(_ANYWHERE.search(name) for name in stored):
+        stored = _renamed(stored, {name: _ANYWHERE.sub("", name) for name in stored})
     prefixes = {name.removesuffix(_WORDS) for name in stored if name.endswith(_WORDS)}
     if len(prefixes) > 1:
         listed = ", ".join(shown(prefix or "(none)", 40) for prefix in sorted(prefixes)[:4])
@@ -47,14 +52,15 @@ def without_wrappers(stored: StoredTensors) -> StoredTensors:
         return stored
     # A head lies beside the attribute that holds the encoder.
     outer = prefix[: prefix.rfind(".", 0, -1) + 1]
+    inner = {name: name.removeprefix(prefix) for name in stored if name.startswith(prefix)}
+    return _renamed(stored, {**{name: name.removeprefix(outer) for name in stored}, **inner})
+
+
+def _renamed(stored: StoredTensors, names: Mapping[str, str]) -> StoredTensors:
+    """The tensors under other names; ExportError if two get the same."""
     found: StoredTensors = {}
     for name, value in stored.items():
-        short = name
-        if name.startswith(prefix):
-            short = name.removeprefix(prefix)
-        elif outer and name.startswith(outer):
-            short = name.removeprefix(outer)
-        if short in found:
-            raise ExportError(f"the checkpoint holds {shown(short)} twice, once as {shown(name)}")
-        found[short] = value
+        if names[name] in found:
+            raise ExportError(f"the checkpoint holds {shown(names[name])} twice, once as {shown(name)}")
+        found[names[name]] = value
     return found

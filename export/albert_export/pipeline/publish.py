@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from albert_runtime.files import is_utf8
+
 from ..errors import ExportError
 from ..names import ALL_SUFFIXES, MANIFEST_SUFFIX, PROGRAM_SUFFIXES, human_size
 
@@ -44,7 +46,12 @@ def staging_folder(directory: Path) -> Iterator[Path]:
 
 
 def check_target(directory: Path, stem: str, *, force: bool) -> None:
-    """ExportError if an artifact of this name is there and may not be, or cannot be, replaced."""
+    """ExportError if an artifact of this name is there and may not be, or cannot be, replaced.
+
+    Nor can there be one where Paddle opens no file: behind a path that is not UTF-8.
+    """
+    if not is_utf8(directory):
+        raise ExportError(f"{str(directory)!r} is not UTF-8, where Paddle cannot write; choose another -o")
     existing = [
         f"{stem}{suffix}" for suffix in ALL_SUFFIXES if os.path.lexists(directory / f"{stem}{suffix}")
     ]

@@ -22,7 +22,8 @@ class Report:
         self.peaks: dict[str, int] = {}
 
     def say(self, text: str, style: str | None = None) -> None:
-        """One plain line."""
+        """One plain line; of a path that is not UTF-8 the odd bytes are shown as escapes."""
+        text = text.encode(errors="backslashreplace").decode()
         self._console.print(text, style=style, markup=False)
 
     def start(self, stage: str, text: str) -> None:

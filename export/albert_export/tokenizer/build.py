@@ -21,6 +21,7 @@ from .tokenizer_file import adapted, decoded
 
 TOKENIZER_NAME = "tokenizer.json"
 SPIECE_NAME = "spiece.model"
+SPIECE_SUFFIX = ".model"
 VOCAB_NAME = "vocab.txt"
 
 _PROBES = ("", "a", "A 1,000\u00e9 \u6211 \U0001f600", "\u0e33\u1112\u1161")
@@ -56,11 +57,6 @@ def make_tokenizer(folder: Path, choices: Choices) -> MadeTokenizer | None:
     path = _vocabulary(folder, settings)
     whole = folder / TOKENIZER_NAME
     if whole.is_file() and (path is None or (choices.lowercase is None and choices.keep_accents is None)):
-        if choices.lowercase is not None or choices.keep_accents is not None:
-            raise ExportError(
-                f"{whole} settles lower-casing and accents itself and no {SPIECE_NAME} or {VOCAB_NAME} lies "
-                "beside it; leave the option out"
-            )
         path, data = whole, read_bytes(whole)
         settings.check_supported()
         _check(path, data, None)
@@ -72,23 +68,35 @@ def make_tokenizer(folder: Path, choices: Choices) -> MadeTokenizer | None:
     else:
         settings.check_supported()
         _check_class(path, settings)
-        one = english if path.name == SPIECE_NAME else chinese
+        one = english if path.suffix == SPIECE_SUFFIX else chinese
         made = one(path, settings, choices)
         data = _dump(made.content)
     _check(path, data, choices.vocab_size, made)
     notes = [*made.notes, *_slow_only(settings)]
+    if not settings.has_token_types():
+        why = f"model_input_names in {CONFIG_NAME} leaves them out"
+        if settings.values.get("model_input_names") is None:
+            why = f"transformers 5 wrote the folder, and its {settings.class_name} has no token types"
+        notes.append(f"both texts of a pair have token type 0: {why}")
     return MadeTokenizer(data, f"{path.name}, {made.rule}", tuple(notes), settings.max_length())
 
 
 def _vocabulary(folder: Path, settings: Settings) -> Path | None:
     """The vocabulary that a tokenizer can be made from; where there are two, the class decides."""
     names = (VOCAB_NAME, SPIECE_NAME) if settings.is_bert else (SPIECE_NAME, VOCAB_NAME)
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    return path or _only(folder, f"*{SPIECE_SUFFIX}") or _only(folder, "vocab*.txt")
+
+
+def _only(folder: Path, pattern: str) -> Path | None:
+    """Google's folders hold 30k-clean.model or vocab_chinese.txt; None unless there is just one such file."""
+    found = [path for path in folder.glob(pattern) if path.is_file()]
+    return found[0] if len(found) == 1 else None
 
 
 def _check_class(path: Path, settings: Settings) -> None:
     """Refuse a class that reads this file in another way."""
-    known = ALBERT if path.name == SPIECE_NAME else (*BERT, *ALBERT)
+    known = ALBERT if path.suffix == SPIECE_SUFFIX else (*BERT, *ALBERT)
     if settings.class_name is not None and settings.class_name not in known:
         raise ExportError(
             f"{settings.folder / str(settings.class_file)} names the tokenizer class {settings.class_name}, "

@@ -87,7 +87,7 @@ def _normalizers(model: SentencePiece, settings: Settings, lowercase: bool, keep
     steps += [replace({"String": quotes}, '"') for quotes in ("``", "''")]
     if not keep_accents:
         # Not StripAccents, as transformers' fast tokenizer has: that drops every vowel sign of Indic scripts.
-        steps += [{"type": "NFKD"}, replace({"Regex": _combining_characters()}, "")]
+        steps += [{"type": "NFKD"}, replace({"Regex": combining_characters()}, "")]
     if lowercase:
         steps.append({"type": "Lowercase"})
     if model.composes:
@@ -122,7 +122,7 @@ def _scores(pieces: list[Piece]) -> list[tuple[str, float]]:
 
 
 @functools.cache
-def _combining_characters() -> str:
+def combining_characters() -> str:
     """A regular expression for the characters that unicodedata.combining() tells from others."""
     ranges: list[list[int]] = []
     for code in range(sys.maxunicode + 1):

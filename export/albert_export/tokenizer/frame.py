@@ -54,15 +54,30 @@ def apply_settings(content: Json, settings: Settings) -> bool:
         default = {"max_length": _LONGEST, "strategy": "LongestFirst", "stride": 0}
         content["truncation"] = {**default, **truncation, "direction": "Left" if left else "Right"}
         changed = True
-    if not settings.has_token_types():
-        processor = content.get("post_processor") or {}
-        if processor.get("type") == "BertProcessing":
-            processor = content["post_processor"] = template(tuple(processor["cls"]), tuple(processor["sep"]))
-        for part in (*processor.get("single", ()), *processor.get("pair", ())):
-            for piece in part.values():
-                changed |= bool(piece["type_id"])
-                piece["type_id"] = 0
+    processor = content.get("post_processor")
+    if processor and not settings.has_token_types():
+        content["post_processor"] = _without_types(processor)
+        changed |= content["post_processor"] != processor
     return changed
+
+
+def _without_types(processor: Json) -> Json:
+    """The post-processor with token type 0 for both texts of a pair."""
+    match processor["type"]:
+        case "Sequence":
+            return {**processor, "processors": [_without_types(part) for part in processor["processors"]]}
+        case "BertProcessing":
+            return _without_types(template(tuple(processor["cls"]), tuple(processor["sep"])))
+        case "TemplateProcessing":
+            parts = {
+                form: [
+                    {kind: {**piece, "type_id": 0} for kind, piece in part.items()}
+                    for part in processor[form]
+                ]
+                for form in ("single", "pair")
+            }
+            return {**processor, **parts}
+    return processor
 
 
 def template(cls: tuple[str, int], sep: tuple[str, int]) -> Json:

@@ -6,11 +6,11 @@ here, bounds-checked, and the export has no dependency for them.
 
 import enum
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExportError
+from ..protobuf import Malformed, message_fields
 
 SPACE = "\u2581"  # stands for a space within a piece
 
@@ -56,17 +56,13 @@ class SentencePiece:
     remove_extra_whitespaces: bool
 
 
-class _Malformed(Exception):
-    """The bytes are no such message; the text says what is wrong."""
-
-
 def read_spiece(path: Path) -> SentencePiece:
     """Read a unigram model. Raises ExportError naming the file if it is not one."""
     if path.stat().st_size > _MAX_BYTES:
         raise ExportError(f"{path} is far larger than a SentencePiece model can be")
     try:
         return _model(path.read_bytes())
-    except _Malformed as error:
+    except Malformed as error:
         raise ExportError(f"{path} is no SentencePiece model that ALBERT can use: {error}") from None
 
 
@@ -74,24 +70,24 @@ def _model(data: bytes) -> SentencePiece:
     pieces: list[Piece] = []
     trainer: dict[int, int | bytes] = {}
     normalizer: dict[int, int | bytes] = {}
-    for field, value in _fields(data):
+    for field, value in message_fields(data):
         match field, value:
             case 1, bytes():
                 pieces.append(_piece(value))
             case 2, bytes():
-                trainer.update(_fields(value))
+                trainer.update(message_fields(value))
             case 3, bytes():
-                normalizer.update(_fields(value))
+                normalizer.update(message_fields(value))
     if not pieces:
-        raise _Malformed("it holds no pieces")
+        raise Malformed("it holds no pieces")
     if (kind := _number(trainer, 3, _UNIGRAM)) != _UNIGRAM:
-        raise _Malformed(f"it is a {_MODEL_TYPES.get(kind, kind)} model, not a unigram one")
+        raise Malformed(f"it is a {_MODEL_TYPES.get(kind, kind)} model, not a unigram one")
     unknown = [index for index, piece in enumerate(pieces) if piece.kind is Kind.UNKNOWN]
     if len(unknown) != 1:
-        raise _Malformed(f"it has {len(unknown)} unknown-word pieces instead of one")
+        raise Malformed(f"it has {len(unknown)} unknown-word pieces instead of one")
     rule, charsmap = normalizer.get(1, b""), normalizer.get(2, b"")
     if not isinstance(rule, bytes) or not isinstance(charsmap, bytes):
-        raise _Malformed("its normalizer has fields of another type")
+        raise Malformed("its normalizer has fields of another type")
     _check_charsmap(charsmap)
     return SentencePiece(
         pieces,
@@ -105,17 +101,17 @@ def _model(data: bytes) -> SentencePiece:
 
 
 def _piece(data: bytes) -> Piece:
-    values = dict(_fields(data))
+    values = dict(message_fields(data))
     text, score = values.get(1, b""), values.get(2, b"\0\0\0\0")
     if not isinstance(text, bytes) or not isinstance(score, bytes) or len(score) != 4:
-        raise _Malformed("a piece has fields of another type")
+        raise Malformed("a piece has fields of another type")
     number: float = struct.unpack("<f", score)[0]
     if not abs(number) < float("inf"):
-        raise _Malformed("a piece's score is no finite number")
+        raise Malformed("a piece's score is no finite number")
     try:
         return Piece(text.decode(), number, Kind(_number(values, 3, Kind.NORMAL)))
     except ValueError:  # UnicodeDecodeError too
-        raise _Malformed("a piece is no UTF-8 text or of an unknown type") from None
+        raise Malformed("a piece is no UTF-8 text or of an unknown type") from None
 
 
 def _check_charsmap(charsmap: bytes) -> None:
@@ -124,56 +120,15 @@ def _check_charsmap(charsmap: bytes) -> None:
         return
     size = int.from_bytes(charsmap[:4], "little")
     if len(charsmap) > _MAX_CHARSMAP_BYTES or size % 4 or not 0 < size <= len(charsmap) - 4:
-        raise _Malformed("its character map is damaged")
+        raise Malformed("its character map is damaged")
     try:
         charsmap[4 + size :].decode()
     except UnicodeDecodeError:
-        raise _Malformed("its character map is damaged") from None
+        raise Malformed("its character map is damaged") from None
 
 
 def _number(values: dict[int, int | bytes], field: int, default: int) -> int:
     value = values.get(field, default)
     if not isinstance(value, int):
-        raise _Malformed(f"field {field} is not a number")
+        raise Malformed(f"field {field} is not a number")
     return value
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value) of each field of one message: an int for a varint, else the bytes."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        field, wire = key >> 3, key & 7
-        if field == 0:
-            raise _Malformed("it is not a protocol buffer")
-        match wire:
-            case 0:  # a varint
-                number, at = _varint(data, at)
-                yield field, number
-                continue
-            case 1:  # 64 bits
-                length = 8
-            case 2:  # bytes, a text or a message
-                length, at = _varint(data, at)
-            case 5:  # 32 bits
-                length = 4
-            case _:
-                raise _Malformed("it is not a protocol buffer")
-        if length > len(data) - at:
-            raise _Malformed("it is cut short, or not a protocol buffer")
-        yield field, data[at : at + length]
-        at += length
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at ``at``, and where the next field starts."""
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise _Malformed("it is cut short, or not a protocol buffer")

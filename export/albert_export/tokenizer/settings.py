@@ -58,6 +58,11 @@ class Settings:
         """Whether the class is BertTokenizer, or one that tokenizes like it."""
         return self.class_name in BERT
 
+    @property
+    def by_transformers_5(self) -> bool:
+        """Whether transformers 5 wrote tokenizer_config.json: earlier versions name no backend."""
+        return "backend" in self.values
+
     def option(self, name: str) -> bool | None:
         """An option of the tokenizer's class; None if no file sets it."""
         value = self.values.get(name)
@@ -96,10 +101,14 @@ class Settings:
         return None if side is None else side == "left"
 
     def has_token_types(self) -> bool:
-        """Whether the second text of a pair has token type 1: a tokenizer may leave token types out."""
+        """Whether the second text of a pair has token type 1: a tokenizer may leave token types out.
+
+        In transformers 5 all but BertTokenizer do, unless told otherwise. In version 4 none does, but that
+        cannot read what version 5 writes of them.
+        """
         names = self.values.get("model_input_names")
         if names is None:
-            return True
+            return self.is_bert or not self.by_transformers_5
         if not isinstance(names, list):
             raise ExportError(f"{self.folder / CONFIG_NAME}: model_input_names is no list")
         return "token_type_ids" in names

@@ -4,9 +4,11 @@ Their ids are transformers': those that the folder's JSON files give, else the v
 ones behind it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from ..errors import ExportError
 from .choices import Choices
@@ -17,6 +19,7 @@ _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 _ATTRIBUTES = ("single_word", "lstrip", "rstrip", "normalized", "special")
 # Of a model whose vocabulary is unknown.
 _MOST_IDS = 1 << 22
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NONE: Mapping[str, Mapping[str, bool]] = {}
 
 
@@ -120,19 +123,29 @@ def _given(settings: Settings, defaults: Mapping[str, str]) -> dict[int, tuple[s
     try:
         special = {*defaults.values(), *(token for token, _ in _named(settings))}
         special |= {token for role in _ROLES if (token := _token(settings.values.get(role))[0])}
-        given: dict[int, tuple[str, Json]] = {}
+        found: list[tuple[object, str, Json]] = []
         for token, index in settings.extra.items():
-            given[int(index)] = (token, {"special": token in special, "normalized": token not in special})
+            entry = {"special": token in special, "normalized": token not in special}
+            found.append((index, token, entry))
         for index, entry in (settings.values.get("added_tokens_decoder") or {}).items():
-            content = entry["content"]
             # AddedToken's own default.
-            normalized = entry.get("normalized", not entry.get("special", False))
-            given[int(index)] = (content, {**_attributes(entry), "normalized": bool(normalized)})
-        if any(not isinstance(token, str) or not token or index < 0 for index, (token, _) in given.items()):
+            normalized = bool(entry.get("normalized", not entry.get("special", False)))
+            found.append((int(index), entry["content"], {**_attributes(entry), "normalized": normalized}))
+        given = {index: (token, entry) for index, token, entry in found if _is_token(token) and _is_id(index)}
+        if len(given) != len(found) or len({token for token, _ in given.values()}) != len(found):
             raise ValueError
     except (ValueError, TypeError, AttributeError, KeyError):
         raise ExportError(f"{settings.folder}: the added tokens in its JSON files are malformed") from None
     return given
+
+
+def _is_id(index: object) -> TypeGuard[int]:
+    return isinstance(index, int) and not isinstance(index, bool) and index >= 0
+
+
+def _is_token(token: object) -> TypeGuard[str]:
+    """Whether it is a text that can be written: JSON can also hold half a character."""
+    return isinstance(token, str) and token != "" and not _SURROGATE.search(token)
 
 
 def _check_ids(
@@ -172,8 +185,9 @@ def _named(settings: Settings) -> list[tuple[str, Json]]:
             raise TypeError
         for value in tokens.values() if isinstance(tokens, dict) else tokens:
             token, entry = _token(value)
-            if token:
-                found.append((token, entry))
+            if token is None:
+                raise ValueError
+            found.append((token, entry))
     return found
 
 
@@ -181,8 +195,8 @@ def _token(value: object) -> tuple[str | None, Json]:
     """The text of a token, which transformers also writes as an object, and the attributes that this has."""
     if isinstance(value, dict):
         content = value.get("content")
-        return (content if isinstance(content, str) else None), _attributes(value)
-    return (value if isinstance(value, str) else None), {}
+        return (content if _is_token(content) else None), _attributes(value)
+    return (value if _is_token(value) else None), {}
 
 
 def _attributes(entry: Mapping[str, object]) -> Json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import ExportError
 from .choices import Choices
 from .frame import Made, accents, apply_settings, case
+from .normalizer import behaviour, change
 from .settings import ALBERT, CONFIG_NAME, Json, Settings
 from .special_tokens import special_tokens
 
@@ -36,11 +37,11 @@ def adapted(path: Path, content: Json, settings: Settings, choices: Choices) -> 
     changed = _bert_options(content, settings, notes) if settings.is_bert else False
     changed |= _added_tokens(path, content, settings, choices, notes)
     changed |= apply_settings(content, settings)
-    lowercase, strips = _behaviour(content)
-    notes += _where_versions_differ(content, settings, lowercase, strips)
-    if changed:
+    changed |= _choose(path, content, settings, choices, notes)
+    if changed and choices.lowercase is None and choices.keep_accents is None:
         notes.insert(0, f"{path.name} is changed as {CONFIG_NAME} says, as by transformers' AutoTokenizer")
-    return Made(content if changed else None, f"{case(lowercase)}, {accents(not strips)}", notes)
+    lowercase, keeps = behaviour(content)
+    return Made(content if changed else None, f"{case(lowercase)}, {accents(keeps)}", notes)
 
 
 def _bert_options(content: Json, settings: Settings, notes: list[str]) -> bool:
@@ -80,30 +81,41 @@ def _added_tokens(path: Path, content: Json, settings: Settings, choices: Choice
     return True
 
 
-def _behaviour(content: Json) -> tuple[bool, bool]:
-    """Whether the tokenizer lower-cases, and whether it strips accents."""
-    normalizer = importlib.import_module("tokenizers").Tokenizer.from_str(json.dumps(content)).normalizer
-    if normalizer is None:
-        return False, False
-    return "A" not in normalizer.normalize_str("A"), normalizer.normalize_str("\u00e9").strip() == "e"
+def _choose(path: Path, content: Json, settings: Settings, choices: Choices, notes: list[str]) -> bool:
+    """The user's choice of case and accents, else that of the transformers that can read the folder."""
+    lowercase, keep_accents = choices.lowercase, choices.keep_accents
+    expected = _by_version_5(content, settings)
+    if expected is not None and expected != behaviour(content) and (lowercase, keep_accents) == (None, None):
+        if settings.by_transformers_5:
+            lowercase, keep_accents = expected
+        else:
+            notes.append(
+                f"transformers 4 follows {path.name}, as this does, and {_words(behaviour(content))}; "
+                f"transformers 5 follows {CONFIG_NAME} and the class's defaults, and {_words(expected)}"
+            )
+    before = json.dumps(content)
+    if not change(content, lowercase, keep_accents):
+        raise ExportError(
+            f"{path} settles case and accents in a way of its own and no vocabulary lies beside it; leave "
+            "the option out"
+        )
+    return json.dumps(content) != before
 
 
-def _where_versions_differ(content: Json, settings: Settings, lowercase: bool, strips: bool) -> list[str]:
-    """transformers 5 makes the normalizer of its own classes anew, from tokenizer_config.json."""
+def _by_version_5(content: Json, settings: Settings) -> tuple[bool, bool] | None:
+    """Whether transformers 5 lower-cases and keeps accents, None for as the file says.
+
+    It makes the normalizer of its own classes anew, from tokenizer_config.json.
+    """
     kind = content["model"].get("type")
+    lowercase = settings.flag("do_lower_case", default=True)
     if settings.is_bert and kind == "WordPiece":
-        lower = settings.flag("do_lower_case", default=True)
         strip = settings.option("strip_accents")
-        strip = lower if strip is None else strip
-    elif (settings.class_name is None or settings.class_name in ALBERT) and kind == "Unigram":
-        lower = settings.flag("do_lower_case", default=True)
-        strip = not settings.flag("keep_accents", default=False)
-    else:
-        return []
-    if (lower, strip) == (lowercase, strips):
-        return []
-    return [
-        f"transformers 4 follows tokenizer.json, as this does, and {case(lowercase)} and "
-        f"{accents(not strips)}; transformers 5 follows {CONFIG_NAME} and the class's defaults, and "
-        f"{case(lower)} and {accents(not strip)}"
-    ]
+        return lowercase, not (lowercase if strip is None else strip)
+    if (settings.class_name is None or settings.class_name in ALBERT) and kind == "Unigram":
+        return lowercase, settings.flag("keep_accents", default=False)
+    return None
+
+
+def _words(rule: tuple[bool, bool]) -> str:
+    return f"{case(rule[0])} and {accents(rule[1])}"

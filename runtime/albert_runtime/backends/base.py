@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..artifact.tasks import INPUTS
 from ..batch.packed import Int32, PackedBatch
 from ..errors import BackendError
+from ..files import is_utf8
 
 Array = NDArray[np.float32]
 # Name of an output -> its values, padded; see Backend.run.
@@ -66,6 +68,15 @@ def import_package(name: str, extra: str) -> ModuleType:
         raise BackendError(f"the package {missing} is not installed; {install}") from None
     except Exception as error:
         raise BackendError(f"the package {name} does not load ({one_line(error)}); {install}") from None
+
+
+def check_utf8(path: Path, reader: str) -> None:
+    """BackendError if ``reader``, a library, could not open a path because of its name."""
+    if not is_utf8(path):
+        raise BackendError(
+            f"{reader} opens no path that is not UTF-8, such as {str(path.parent)!r}; move the artifact, or "
+            "use backend native"
+        )
 
 
 def check_inputs(names: Sequence[str], file: str) -> None:

@@ -139,7 +139,7 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> 
     cache = PackedFile.of(manifest, precision, isa)
     try:
         engine = _native.Engine(
-            str(artifact.files["weights"]),
+            os.fsencode(artifact.files["weights"]),
             tensors,
             isa=isa,
             vocab_size=config.vocab_size,

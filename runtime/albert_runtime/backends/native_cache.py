@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import _native
 from ..artifact.manifest import Manifest
-from ..files import cache_folder, cache_name, sha256_file
+from ..files import cache_folder, cache_name, is_utf8, sha256_file
 
 _log = logging.getLogger("albert_runtime")
 
@@ -51,7 +51,7 @@ class PackedFile:
     def of(manifest: Manifest, precision: str, isa: str) -> "PackedFile | None":
         """The file of an engine, in a folder that is made if need be; None if no files are kept."""
         folder = _folder()
-        if folder is None or _EXTENSION is None or not _is_unicode(folder):
+        if folder is None or _EXTENSION is None or not is_utf8(folder):
             return None
         parts = {
             "weights": manifest.files["weights"].sha256,
@@ -88,10 +88,6 @@ def _folder() -> Path | None:
     if given not in ("", "1"):
         return Path(given).absolute()
     return cache_folder("packed")
-
-
-def _is_unicode(path: Path) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
 def _remove_unused(folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..artifact.artifact import Artifact
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, check_inputs, import_package, one_line
+from .base import Options, check_inputs, check_utf8, import_package, one_line
 from .padded import PaddedBackend
 
 OLDEST = (1, 21)
@@ -43,6 +43,7 @@ class OnnxRuntimeBackend(PaddedBackend):
         """Start the session; the CPU takes what the providers do not."""
         path = artifact.files["onnx"]
         self._version = usable_version(getattr(ort, "__version__", None))
+        check_utf8(path, "ONNX Runtime")
         artifact.verify_file("onnx")  # small: the weights are in another file
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.num_threads

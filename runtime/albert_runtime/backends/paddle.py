@@ -15,7 +15,7 @@ from ..artifact.artifact import Artifact
 from ..artifact.tasks import INPUTS, MULTIPLE_CHOICE
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, check_inputs, import_package, one_line
+from .base import Options, check_inputs, check_utf8, import_package, one_line
 from .padded import PaddedBackend
 
 # What oneDNN, which Paddle leaves bfloat16 to, may use of the processor.
@@ -121,6 +121,7 @@ def _starts_as_program(path: Path) -> bool:
 
 def _lean_config(inference: Any, program: Path, weights: Path) -> Any:
     """The settings under which memory depends neither on the number of layers nor on the shapes seen."""
+    check_utf8(program, "Paddle")
     config = inference.Config(str(program), str(weights))
     config.disable_glog_info()
     # Paddle's default on CPUs. For a .json program it packs a copy of the weights for every use, once per

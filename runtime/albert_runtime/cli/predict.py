@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from stat import S_ISREG
 
+from ..artifact.tasks import ACTIVATIONS
 from ..backends.registry import NAMES, PRECISIONS
 from ..errors import AlbertError
 from ..predictor import Predictor
@@ -75,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
     )
     method_options = {
         "top_k": options.top_k,
+        "activation": options.activation,
         "pooling": options.pooling,
         "prompt_name": options.prompt_name,
         "truncate": options.truncate or None,
@@ -195,6 +197,11 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt-name",
         metavar="NAME",
         help="prompt of the model's sentence-transformers folder to put before each text",
+    )
+    parser.add_argument(
+        "--activation",
+        choices=ACTIVATIONS,
+        help="what makes scores of a classifier's logits (default: what its checkpoint says)",
     )
     parser.add_argument(
         "--truncate",

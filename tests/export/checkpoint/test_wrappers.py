@@ -60,6 +60,19 @@ def test_the_attribute_that_holds_the_encoder(tmp_path, prefix):
     )
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+def test_wrappers_within_the_model(tmp_path, wrapper):
+    model = make(tasks.SEQUENCE_CLASSIFICATION)
+    model.save_pretrained(tmp_path)
+    places = {"albert_layers.0.": f"albert_layers.0.{wrapper}.", "albert.": f"albert.{wrapper}."}
+    state = {}
+    for name, value in model.state_dict().items():
+        for place, wrapped in places.items():
+            name = name.replace(place, wrapped, 1)  # noqa: PLW2901
+        state[f"{wrapper}.{name}"] = value
+    same(tmp_path, state, tasks.SEQUENCE_CLASSIFICATION, tmp_path)
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_head_of_a_class_of_ones_own(tmp_path, prefix):
     """self.encoder = AlbertModel(...), self.classifier = Linear(...)."""

@@ -1,11 +1,9 @@
 """tokenizer.json from what a checkpoint folder holds: options, special tokens, damaged files."""
 
-import io
 import json
 import sys
 
 import pytest
-import sentencepiece
 import tokenizers
 
 from albert_export.errors import ExportError
@@ -13,26 +11,16 @@ from albert_export.tokenizer import build
 from albert_export.tokenizer.build import make_tokenizer
 from albert_export.tokenizer.choices import Choices
 
+from .sentencepiece_training import train
+
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["hello", "world", "caf", "##e", "cafe", ",", "\u6211", "\u4eec", "h", "##i"]
-TEXT = ["the cat sat on the mat", "a dog ran to the cat, and the dog sat", "1,000 cats and 2,000 dogs"] * 30
 NUMBERS = [f"{n * n:,}, {n:,}, and" for n in range(300)]
 
 
 @pytest.fixture(scope="session")
 def spiece() -> bytes:
     return train(model_type="unigram", required_chars="<pad>")
-
-
-def train(text=TEXT, **options: object) -> bytes:
-    """A small SentencePiece model with ALBERT's special pieces."""
-    out = io.BytesIO()
-    settings = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "vocab_size": 50, "minloglevel": 2}
-    settings["control_symbols"] = ["[CLS]", "[SEP]", "[MASK]"]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text), model_writer=out, hard_vocab_limit=False, **{**settings, **options}
-    )
-    return out.getvalue()
 
 
 def load(folder, **choices) -> tokenizers.Tokenizer:
@@ -179,11 +167,10 @@ def test_a_tokenizer_json_is_used_as_it_is(tmp_path):
     own = make_tokenizer(tmp_path, Choices(lowercase=True)).json
     (tmp_path / "tokenizer.json").write_bytes(own + b"\n")
     assert make_tokenizer(tmp_path, Choices()).json == own + b"\n"
-    # An explicit choice is carried out from the vocabulary beside it, or refused.
+    # An explicit choice is carried out from the vocabulary beside it, else in the file.
     assert "[UNK]" in load(tmp_path, lowercase=False).encode("HELLO").tokens
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(ExportError, match=r"tokenizer.json settles lower-casing and accents itself"):
-        make_tokenizer(tmp_path, Choices(lowercase=False))
+    assert "[UNK]" in load(tmp_path, lowercase=False).encode("HELLO").tokens
 
 
 def test_the_last_of_two_equal_lines_counts(tmp_path):

@@ -68,6 +68,12 @@ def test_json_and_texts_may_mix(predict, classifier):
     assert found == expected
 
 
+def test_the_activation_of_scores(predict, classifier):
+    _, found, _ = predict(classifier, "who\n", "--activation", "none")
+    logits = Predictor(classifier).run(["who"])["logits"][0].tolist()
+    assert sorted(found[0]["probabilities"].values()) == sorted(logits)
+
+
 def test_every_task(predict, make):
     path = make("token-classification", labels=("O", "B-X"))
     _, found, _ = predict(path, "Anna lives\n")
