@@ -114,7 +114,8 @@ class TextEncoder:
         """What a token adds to a text, and whether it continues the word before it."""
         tokenizer = self._tokenizer(False)
         text = tokenizer.id_to_token(token) or ""
-        if type(tokenizer.model).__name__ == "Unigram":  # SentencePiece marks the pieces that begin a word
+        kinds = (type(tokenizer.model).__name__, type(tokenizer.decoder).__name__)
+        if "Unigram" in kinds or "Metaspace" in kinds:  # the pieces that begin a word are marked
             return (text[1:], False) if text.startswith("▁") else (text, True)
         # The signs are transformers' too, which closes them up when it decodes word pieces.
         return (text[2:], True) if text.startswith("##") else (text, text in _CLOSED_UP)

@@ -78,7 +78,7 @@ def test_the_last_position_and_columns_beyond_it(predictors, name):
     ids[0, :512] = 7
     ids[1, :3] = 8
     assert_close(predictors[name].run({"input_ids": ids}), predictors["native"].run({"input_ids": ids}))
-    ids[1, 512] = 8
+    ids[1, :513] = 8
     with pytest.raises(InputError, match="row 1 is 513 tokens long, max_position_embeddings is 512"):
         predictors[name].run({"input_ids": ids})
 
