@@ -4,6 +4,7 @@ import numpy as np
 from onnx import TensorProto
 
 from albert_runtime.artifact.sentence import (
+    BELOW_ALL,
     CLS,
     DENSE,
     LAST_TOKEN,
@@ -19,8 +20,6 @@ from albert_runtime.artifact.tasks import SENTENCE_EMBEDDING
 
 from .onnx_nodes import NodeBuilder
 
-# Added to the states of masked tokens, so that none is the greatest.
-_BELOW_ALL = -1e30
 # ONNX's own operators with torch's default arguments; the others are written out below.
 _OPERATORS: dict[str, tuple[str, dict[str, object]]] = {
     "Tanh": ("Tanh", {}),
@@ -61,7 +60,7 @@ class SentenceNodes(NodeBuilder):
         if kind == MAX:
             one = self.constant("one", 1.0, np.float32)
             masked = self.add("Sub", f"{name}/masked", one, mask)
-            below = self.constant("below_all", _BELOW_ALL, np.float32)
+            below = self.constant("below_all", BELOW_ALL, np.float32)
             column = self.add("Mul", f"{name}/below", masked, below)
             column = self.add(
                 "Unsqueeze", f"{name}/column", column, self.constant("last_axis", [-1], np.int64)

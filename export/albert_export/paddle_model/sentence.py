@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from albert_runtime.artifact.sentence import (
+    BELOW_ALL,
     CLS,
     DENSE,
     LAST_TOKEN,
@@ -26,9 +27,6 @@ from albert_runtime.artifact.sentence import (
 )
 
 from .model import Mixed, named
-
-# Added to the states of masked tokens, so that none is the greatest.
-_BELOW_ALL = -1e30
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Identity": lambda x: x,
@@ -80,7 +78,7 @@ class SentenceEmbedding(Mixed):
     def pooled(self, kind: str, hidden: Tensor, mask: Tensor) -> Tensor:
         """One pooling, [B, H]: the greatest values, or a sum over tokens with weights that add up as said."""
         if kind == MAX:
-            return (hidden + ((1.0 - mask) * _BELOW_ALL).unsqueeze(-1)).max(axis=1)
+            return (hidden + ((1.0 - mask) * BELOW_ALL).unsqueeze(-1)).max(axis=1)
         return paddle.matmul(self.weights(kind, mask).unsqueeze(1), hidden).squeeze(1)
 
     def weights(self, kind: str, mask: Tensor) -> Tensor:

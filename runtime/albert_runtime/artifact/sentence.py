@@ -35,6 +35,8 @@ ACTIVATIONS = (
 LEAST_NORM = 1e-12
 # What means divide by at least, as sentence-transformers has it.
 LEAST_WEIGHT = 1e-9
+# Added to the states of masked tokens, so that none is the greatest.
+BELOW_ALL = -1e30
 PREFIX = "sentence."
 
 _MAX_STEPS = 64

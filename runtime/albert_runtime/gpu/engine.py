@@ -13,8 +13,7 @@ from ..batch.checks import validate_ids
 from ..batch.packed import Int32, PackedBatch
 from .batch import Capacity, GpuBatch, write
 from .device import Device
-from .forward import NOTHING_BAD, Buffers, Forward, Model
-from .forward import Wanted as PassWanted
+from .forward import NOTHING_BAD, Buffers, Forward, Model, PassWanted
 from .graphs import Graphs
 from .numbers import PRECISIONS
 from .results import Collector

@@ -40,7 +40,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PassWanted:
     """What a pass is asked for: states of all tokens, logits of all tokens, pooled outputs, their logits."""
 
     tokens: bool
@@ -107,7 +107,7 @@ class Forward:
         self._all = _Step(batch.capacity.tokens, batch.tokens)
         self._firsts = _Step(batch.capacity.blocks, batch.rows.count)
 
-    def __call__(self, wanted: Wanted, write_state: WriteState | None = None) -> None:
+    def __call__(self, wanted: PassWanted, write_state: WriteState | None = None) -> None:
         """Fill those attributes of the buffers that are wanted."""
         self._embed()
         if write_state is not None:
@@ -165,7 +165,7 @@ class Forward:
         self._product(inner, w.ffn_output, b.sums, step, residual=attended)
         return self._norm(b.sums, w.full_norm, residual, step)
 
-    def _heads(self, hidden: torch.Tensor, wanted: Wanted) -> None:
+    def _heads(self, hidden: torch.Tensor, wanted: PassWanted) -> None:
         b, firsts = self._b, self._firsts
         if wanted.token_logits:
             assert self._weights.classifier is not None

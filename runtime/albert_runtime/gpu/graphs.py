@@ -7,7 +7,7 @@ import torch
 
 from .batch import Capacity, GpuBatch
 from .device import Device
-from .forward import Buffers, Forward, Model, Wanted
+from .forward import Buffers, Forward, Model, PassWanted
 
 # A pass over more tokens takes longer than it takes to start its kernels.
 MOST_TOKENS = 4096
@@ -22,7 +22,7 @@ _capturing = threading.Lock()  # torch allows one capture at a time in a process
 class CapturedPass:
     """A pass of a fixed capacity, captured after its first run. It has a batch and buffers of its own."""
 
-    def __init__(self, model: Model, capacity: Capacity, wanted: Wanted, device: Device) -> None:
+    def __init__(self, model: Model, capacity: Capacity, wanted: PassWanted, device: Device) -> None:
         self.batch = GpuBatch(capacity, device.torch)
         self.buffers = Buffers(model, capacity, device.torch)
         self._forward = Forward(model, self.buffers, self.batch)
@@ -59,9 +59,9 @@ class Graphs:
 
     def __init__(self, model: Model, device: Device) -> None:
         self._model, self._device = model, device
-        self._passes: OrderedDict[tuple[Capacity, Wanted], CapturedPass] = OrderedDict()
+        self._passes: OrderedDict[tuple[Capacity, PassWanted], CapturedPass] = OrderedDict()
 
-    def get(self, needed: Capacity, wanted: Wanted) -> CapturedPass | None:
+    def get(self, needed: Capacity, wanted: PassWanted) -> CapturedPass | None:
         """A pass with room for a batch, made when first asked for; None if a graph would not pay or fit."""
         capacity = bucket(needed)
         size = self._bytes(capacity)

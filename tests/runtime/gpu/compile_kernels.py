@@ -19,7 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.gpu.batch import Capacity, GpuBatch
-from albert_runtime.gpu.forward import Buffers, Forward, Model, Wanted, score_vocabulary
+from albert_runtime.gpu.forward import Buffers, Forward, Model, PassWanted, score_vocabulary
 from albert_runtime.gpu.kernels.attention import attention
 from albert_runtime.gpu.kernels.launch import INTERPRETED
 from albert_runtime.gpu.kernels.rows import scatter_rows
@@ -80,9 +80,11 @@ def start_all(artifact, precision):
     buffers = Buffers(model, batch.capacity, CPU)
     pooled = model.head.reads_pooled
     Forward(model, buffers, batch)(
-        Wanted(tokens=False, token_logits=False, pooled=pooled, pooled_logits=pooled)
+        PassWanted(tokens=False, token_logits=False, pooled=pooled, pooled_logits=pooled)
     )
-    Forward(model, buffers, batch)(Wanted(tokens=True, token_logits=False, pooled=False, pooled_logits=False))
+    Forward(model, buffers, batch)(
+        PassWanted(tokens=True, token_logits=False, pooled=False, pooled_logits=False)
+    )
     score_vocabulary(model, buffers.hidden, batch.input_ids, batch.tokens)
     padded = torch.empty(64, model.config.hidden_size)
     scatter_rows(buffers.hidden, batch.input_ids, padded, batch.tokens)

@@ -245,7 +245,7 @@ def test_a_pass_is_captured_after_its_first_run_on_a_stream_of_its_own(artifact,
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(graphs_module.Forward, "__call__", lambda self, wanted: seen.append(streams[-1]))
-    wanted = graphs_module.Wanted(tokens=False, token_logits=False, pooled=True, pooled_logits=False)
+    wanted = graphs_module.PassWanted(tokens=False, token_logits=False, pooled=True, pooled_logits=False)
     captured = engine.graphs.get(Capacity(16, 1), wanted)
     monkeypatch.setattr(engine.device, "is_gpu", True)
     monkeypatch.setattr(engine.device, "capture_stream", "another")

@@ -28,7 +28,6 @@ QUERIES = 64
 # By the columns of a head, rounded up to a power of two: what fits registers and shared memory.
 _TILES_16 = {64: _Tile(QUERIES, 64, 4, 3), 128: _Tile(QUERIES, 64, 4, 3), 256: _Tile(QUERIES, 32, 8, 2)}
 _TILES_32 = {64: _Tile(QUERIES, 32, 8, 2), 128: _Tile(QUERIES, 32, 8, 2), 256: _Tile(QUERIES, 16, 8, 1)}
-MOST_COLUMNS = 256
 
 
 def attention(

@@ -1,4 +1,8 @@
-"""Rows of floats as int8 with a scale for each row, as csrc/kernels/quantize_rows.cc rounds them."""
+"""Rows of floats as int8 with a scale for each row, by the rule of csrc/kernels/quantize_rows.cc.
+
+A GPU fuses the product with the addition that rounds it: for values within one rounding of a tie, the CPU
+engine may choose the other integer.
+"""
 
 import torch
 import triton
