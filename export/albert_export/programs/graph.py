@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Input:
-    """An input of the program: its name, its sizes (None where any is taken), and numpy's name of its type."""
+    """An input: its name, its sizes (None where any is taken), and numpy's name of its type."""
 
     name: str
     shape: tuple[int | None, ...]

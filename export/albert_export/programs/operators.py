@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from .graph import Attribute, Node
+from .graph import Node
 
 Arrays = tuple[np.ndarray, ...]
 Attributes = Mapping[str, Any]
@@ -36,7 +36,15 @@ def run_node(node: Node, values: tuple[np.ndarray | None, ...]) -> Arrays:
     try:
         with np.errstate(all="ignore"):
             result = operator(node.attributes, *values)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        ArithmeticError,
+        MemoryError,
+        AttributeError,
+    ) as error:
         raise ExportError(f"its inputs do not fit it ({error})") from None
     return result if isinstance(result, tuple) else (np.asarray(result),)
 
@@ -54,7 +62,7 @@ def _ints(values: np.ndarray | None) -> tuple[int, ...] | None:
 # ---- One element at a time
 
 
-def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
     def operator(attributes: Attributes, *values: np.ndarray) -> np.ndarray:
         _bounded(*np.broadcast_shapes(*(np.shape(value) for value in values)))
         return np.asarray(function(*values))
@@ -118,7 +126,7 @@ def _layer_norm(
     return np.asarray(result if bias is None else result + bias)
 
 
-def _reduce(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     def operator(attributes: Attributes, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
         over = _ints(axes)
         if not over:
@@ -254,9 +262,10 @@ def _constant_of_shape(attributes: Attributes, shape: np.ndarray) -> np.ndarray:
 
 
 def _range(attributes: Attributes, start: Any, limit: Any, step: Any) -> np.ndarray:
-    low, high, by = (np.ravel(value)[0] for value in (start, limit, step))
-    _bounded(max(0, math.ceil((high - low) / by)))
-    return np.arange(low, high, by, np.asarray(start).dtype)
+    low, high, by = (np.ravel(value)[0].item() for value in (start, limit, step))
+    count = max(0, math.ceil((high - low) / by))
+    _bounded(count)
+    return low + by * np.arange(count, dtype=np.asarray(start).dtype)
 
 
 def _trilu(attributes: Attributes, x: np.ndarray, k: np.ndarray | None = None) -> np.ndarray:
@@ -268,47 +277,45 @@ def _identity(attributes: Attributes, x: np.ndarray, *rest: np.ndarray) -> np.nd
     return x
 
 
-OPERATORS: Mapping[str, Callable[..., np.ndarray | Arrays]] = {
-    **{
-        name: _elementwise(function)
-        for name, function in {
-            "Abs": np.abs,
-            "Add": np.add,
-            "And": np.logical_and,
-            "Ceil": np.ceil,
-            "Cos": np.cos,
-            "Div": _divide,
-            "Equal": np.equal,
-            "Erf": _erf,
-            "Exp": np.exp,
-            "Floor": np.floor,
-            "Greater": np.greater,
-            "GreaterOrEqual": np.greater_equal,
-            "IsInf": np.isinf,
-            "IsNaN": np.isnan,
-            "Less": np.less,
-            "LessOrEqual": np.less_equal,
-            "Log": np.log,
-            "Mod": np.mod,
-            "Mul": np.multiply,
-            "Neg": np.negative,
-            "Not": np.logical_not,
-            "Or": np.logical_or,
-            "Pow": np.power,
-            "Reciprocal": np.reciprocal,
-            "Relu": lambda x: np.maximum(x, np.zeros((), x.dtype)),
-            "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-            "Sign": np.sign,
-            "Sin": np.sin,
-            "Sqrt": np.sqrt,
-            "Sub": np.subtract,
-            "Tanh": np.tanh,
-            "Xor": np.logical_xor,
-            "Max": lambda *values: np.asarray(_fold(np.maximum, values)),
-            "Min": lambda *values: np.asarray(_fold(np.minimum, values)),
-            "Sum": lambda *values: np.asarray(_fold(np.add, values)),
-        }.items()
-    },
+_ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
+    "Abs": np.abs,
+    "Add": np.add,
+    "And": np.logical_and,
+    "Ceil": np.ceil,
+    "Cos": np.cos,
+    "Div": _divide,
+    "Equal": np.equal,
+    "Erf": _erf,
+    "Exp": np.exp,
+    "Floor": np.floor,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "IsInf": np.isinf,
+    "IsNaN": np.isnan,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Log": np.log,
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Or": np.logical_or,
+    "Pow": np.power,
+    "Reciprocal": np.reciprocal,
+    "Relu": lambda x: np.maximum(x, np.zeros((), x.dtype)),
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Sign": np.sign,
+    "Sin": np.sin,
+    "Sqrt": np.sqrt,
+    "Sub": np.subtract,
+    "Tanh": np.tanh,
+    "Xor": np.logical_xor,
+    "Max": lambda *values: np.asarray(_fold(np.maximum, values)),
+    "Min": lambda *values: np.asarray(_fold(np.minimum, values)),
+    "Sum": lambda *values: np.asarray(_fold(np.add, values)),
+}
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    **{name: _elementwise(function) for name, function in _ELEMENTWISE.items()},
     "Cast": _cast,
     "Clip": _clip,
     "Gelu": _gelu,
@@ -348,7 +355,7 @@ OPERATORS: Mapping[str, Callable[..., np.ndarray | Arrays]] = {
 }
 
 
-def _fold(function: Callable[..., np.ndarray], values: Arrays) -> np.ndarray:
+def _fold(function: Callable[..., Any], values: Arrays) -> np.ndarray:
     result, *rest = values
     for value in rest:
         result = function(result, value)
