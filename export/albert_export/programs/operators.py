@@ -6,7 +6,7 @@ made.
 
 Where ONNX's older opsets have an attribute for what is an input now (axes, starts, ends, split), readers make
 it an input. MatMul has the attributes alpha, transA and transB of ONNX Runtime's FusedMatMul. Gather has
-padding_idx, the row that Paddle looks up as zeros.
+padding_idx, the row that Paddle looks up as zeros. ScoreMask and AdditiveMask are ours, of fused attention.
 """
 
 import math
@@ -273,6 +273,17 @@ def _trilu(attributes: Attributes, x: np.ndarray, k: np.ndarray | None = None) -
     return np.triu(x, diagonal) if attributes.get("upper", 1) else np.tril(x, diagonal)
 
 
+def _score_mask(attributes: Attributes, mask: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """What a mask [B, T], or rows' lengths [B], add to attention's scores [B, heads, T, T]."""
+    kept = mask if mask.ndim == 2 else np.arange(int(length)) < mask[:, None]
+    return np.where(kept, np.float32(0), np.float32(attributes["filtered"]))[:, None, None]
+
+
+def _additive_mask(attributes: Attributes, mask: np.ndarray) -> np.ndarray:
+    """A mask that is added: as it is, or of booleans, -inf where they are false."""
+    return np.where(mask, np.float32(0), np.float32(-np.inf)) if mask.dtype == bool else mask
+
+
 def _identity(attributes: Attributes, x: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     return x
 
@@ -352,6 +363,9 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Trilu": _trilu,
     "Identity": _identity,
     "Dropout": _identity,
+    "CastLike": lambda attributes, x, like: x.astype(like.dtype),
+    "ScoreMask": _score_mask,
+    "AdditiveMask": _additive_mask,
 }
 
 
