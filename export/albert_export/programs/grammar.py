@@ -22,9 +22,6 @@ from .expressions import (
 )
 from .probe import Probe
 
-_ACTIVATIONS = ("gelu", "gelu_new", "relu")
-_MASKED = -100.0
-
 
 class Part(Enum):
     """What an expression is, in the words of messages."""
@@ -53,6 +50,27 @@ class Part(Enum):
     WORD_NORM = "the states of a masked-LM head"
     WORD_SCORES = "scores of words"
     PROBABILITY = "probabilities made of logits"
+
+
+_NORM_OF = {
+    Part.EMBEDDING_SUM: Part.EMBEDDINGS,
+    Part.ATTENTION_SUM: Part.ATTENDED,
+    Part.FFN_SUM: Part.HIDDEN,
+    Part.WORD_DENSE: Part.WORD_NORM,
+}
+_LINEAR_OF = {
+    Part.EMBEDDINGS: Part.HIDDEN,
+    Part.HIDDEN: Part.OF_TOKENS,
+    Part.CONTEXT: Part.ATTENTION_DENSE,
+    Part.ATTENDED: Part.FFN,
+    Part.ACTIVATED: Part.FFN_DENSE,
+    Part.POOLED: Part.CLASSIFIED,
+    Part.WORD_NORM: Part.WORD_SCORES,
+}
+# Fields of Layer.
+_LINEAR_NAMES = {Part.ATTENTION_DENSE: "dense", Part.FFN: "ffn", Part.FFN_DENSE: "ffn_dense"}
+_ACTIVATIONS = ("gelu", "gelu_new", "relu")
+_MASKED = -100.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,7 @@ class Parts:
         return self.roles[id(of)]
 
     def add(self, of: Expression) -> None:
-        """Find out what an expression is, those it reads having been added; NotFitting if no ALBERT has it."""
+        """Find out what an expression is, after those that it reads; NotFitting if no ALBERT has it."""
         match of:
             case Lookup():
                 role = self._lookup(of)
@@ -176,57 +194,46 @@ class Parts:
 
     def _norm(self, of: Norm) -> Role:
         role = self.role(of.x.of)
-        if not of.x.all:
-            raise NotFitting(f"it normalises some rows of {role}")
-        match role.part:
-            case Part.EMBEDDING_SUM if self.norm is None:
-                self.norm = of
-                return Role(Part.EMBEDDINGS)
-            case Part.ATTENTION_SUM:
-                self.layers[role.layer].attention_norm = of
-                return Role(Part.ATTENDED, role.layer)
-            case Part.FFN_SUM:
-                self.layers[role.layer].ffn_norm = of
-                return Role(Part.HIDDEN, role.layer + 1)
-            case Part.WORD_DENSE:
-                return Role(Part.WORD_NORM, role.layer)
-        raise NotFitting(f"it normalises {role}")
+        result = _NORM_OF.get(role.part)
+        if not of.x.all or result is None or (result is Part.EMBEDDINGS and self.norm is not None):
+            raise NotFitting(f"it normalises {role}")
+        if result is Part.EMBEDDINGS:
+            self.norm = of
+        elif result is Part.ATTENDED:
+            self.layers[role.layer].attention_norm = of
+        elif result is Part.HIDDEN:
+            self.layers[role.layer].ffn_norm = of
+            return Role(result, role.layer + 1)
+        return Role(result, role.layer)
 
     # ---- Linear maps and their activations
 
     def _linear(self, of: Linear) -> Role:
         role = self.role(of.x.of)
-        if role.part == Part.HIDDEN and not of.x.all:
-            if not np.array_equal(of.x.rows, np.arange(self.probe.batch) * self.probe.length):
-                raise NotFitting("it takes other tokens than the first of each row")
-            return Role(Part.OF_FIRST, role.layer)
         if not of.x.all:
-            raise NotFitting(f"it multiplies some rows of {role}")
-        match role.part:
-            case Part.EMBEDDINGS:
-                if self.mapping is not None:
-                    raise NotFitting(
-                        "it is a second map of the embeddings, of which an ALBERT makes one "
-                        "(embedding_hidden_mapping_in) to its hidden size"
-                    )
-                self.mapping = of
-                return Role(Part.HIDDEN)
-            case Part.HIDDEN:
-                return Role(Part.OF_TOKENS, role.layer)
-            case Part.CONTEXT:
-                self.layers[role.layer].dense = of
-                return Role(Part.ATTENTION_DENSE, role.layer)
-            case Part.ATTENDED if self.layers[role.layer].ffn is None:
-                self.layers[role.layer].ffn = of
-                return Role(Part.FFN, role.layer)
-            case Part.ACTIVATED:
-                self.layers[role.layer].ffn_dense = of
-                return Role(Part.FFN_DENSE, role.layer)
-            case Part.POOLED:
-                return Role(Part.CLASSIFIED, role.layer)
-            case Part.WORD_NORM:
-                return Role(Part.WORD_SCORES, role.layer)
-        raise NotFitting(f"it multiplies {role}")
+            if role.part is Part.HIDDEN and np.array_equal(of.x.rows, self._firsts()):
+                return Role(Part.OF_FIRST, role.layer)
+            raise NotFitting(f"of {role} it takes other rows than the first tokens'")
+        result = _LINEAR_OF.get(role.part)
+        if result is None:
+            raise NotFitting(f"it multiplies {role}")
+        if result is Part.HIDDEN:
+            if self.mapping is not None:
+                raise NotFitting(
+                    "it is a second map of the embeddings, of which an ALBERT makes one "
+                    "(embedding_hidden_mapping_in) to its hidden size"
+                )
+            self.mapping = of
+        elif result in _LINEAR_NAMES:
+            layer, name = self.layers[role.layer], _LINEAR_NAMES[result]
+            if getattr(layer, name) is not None:
+                raise NotFitting(f"it is a second map of {role}")
+            setattr(layer, name, of)
+        return Role(result, role.layer)
+
+    def _firsts(self) -> np.ndarray:
+        """The rows of each text's first token."""
+        return np.arange(self.probe.batch) * self.probe.length
 
     def _activation(self, of: Activation) -> Role:
         role = self.role(of.x)
@@ -276,7 +283,7 @@ class Parts:
             raise NotFitting("it adds to attention's scores what is no mask")
         if (kept != kept[:, :1, :1]).any():
             raise NotFitting("its mask differs from token to token, as in a decoder")
-        return kept[:, 0, 0]
+        return np.asarray(kept[:, 0, 0])
 
     def _context(self, of: Context) -> Role:
         scores, v = self.role(of.probabilities), self.role(of.v)

@@ -24,6 +24,9 @@ class Unknown:
     why: str
 
 
+_QUANTIZED = frozenset(
+    ["DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear", "com.microsoft.MatMulNBits", "com.microsoft.DynamicQuantizeMatMul", "com.microsoft.MatMulIntegerToFloat", "dequantize_linear", "quantize_linear", "pd_op.dequantize_linear", "pd_op.quantize_linear"]
+)
 # An array that is known, an expression's value, or neither.
 Traced = np.ndarray | Value | Unknown
 
@@ -67,6 +70,10 @@ def _run(
     if unknown is not None:
         return [unknown] * len(node.outputs)
     known = [value for value in inputs if not isinstance(value, Unknown)]
+    if node.op in _QUANTIZED:
+        return [Unknown(node, "it is quantized; give the program before that, or its checkpoint")] * len(
+            node.outputs
+        )
     try:
         results = list(rules.apply(node, known, [name in fixed for name in node.inputs]))
     except NotFitting as error:

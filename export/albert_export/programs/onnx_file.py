@@ -126,7 +126,7 @@ class _Reader:
                 if len(inputs) <= place:
                     inputs.append("" if value is None else self.constant(np.asarray(value)))
         if node.op == "Cast":
-            attributes = {"dtype": _NUMPY.get(attributes.get("to"), "unknown")}  # type: ignore[arg-type]
+            attributes = {"dtype": _NUMPY.get(attributes.get("to"), "unknown")}
         elif node.op == "Split" and len(inputs) < 2:
             attributes.setdefault("num_outputs", len(node.outputs))
         elif node.op in ("Softmax", "LogSoftmax"):
@@ -144,7 +144,7 @@ class _Reader:
         names: Mapping[str, str],
         depth: int,
     ) -> None:
-        """Both branches of an If, and nodes that choose; what the other one cannot compute does not matter."""
+        """Both branches of an If, and nodes that choose: what the other cannot compute does not matter."""
         results = []
         graphs = {one.name: one.g for one in node.attribute if one.HasField("g")}
         for branch in (graphs.get("then_branch"), graphs.get("else_branch")):
@@ -228,7 +228,8 @@ class _Reader:
         path = folder / place
         if not location or place.is_absolute() or ".." in place.parts or "\0" in location:
             raise ArtifactError(
-                f"{self.path}: the data of {shown(tensor)} are said to be in {shown(location)!r}, outside its folder"
+                f"{self.path}: the data of {shown(tensor)} are said to be in {shown(location)!r}, "
+                "outside its folder"
             )
         if not path.is_file():
             raise ArtifactError(f"{self.path}: the data of {shown(tensor)} are missing: {shown(str(path))}")

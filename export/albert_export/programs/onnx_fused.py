@@ -67,6 +67,11 @@ class _Parts:
         rows = self.add("Reshape", x, self.constant([0, 0, heads, -1]))
         return self.add("Transpose", rows, perm=(0, 2, 1, 3))
 
+    def scaled(self, q: str) -> str:
+        """Queries [B, heads, T, d] divided by the root of d, which only their shape tells."""
+        size = self.add("Cast", self.add("Shape", q, start=3), dtype="float32")
+        return self.add("Div", q, self.add("Sqrt", size))
+
     def attend(self, q: str, k: str, v: str, scale: float, bias: str) -> str:
         """Attention of [B, heads, T, d], ``bias`` added to the scores."""
         scores = self.add("MatMul", q, k, transB=1, alpha=scale)
@@ -204,14 +209,13 @@ def _multi_head_attention(
             return False
         thirds = np.split(vector, 3)
         values = [parts.add("Add", x, parts.constant(part)) for x, part in zip(values, thirds, strict=True)]
-    split = [parts.split_heads(x, heads) for x in values]
+    queries, keys, held = (parts.split_heads(x, heads) for x in values)
     scale = attributes.get("scale")
     if not scale:
-        # By the size of a head, which only the values' shape tells.
-        size = parts.add("Cast", parts.add("Shape", split[0], start=3), dtype="float32")
-        split[0] = parts.add("Div", split[0], parts.add("Sqrt", size))
+        queries = parts.scaled(queries)
     filtered = attributes.get("mask_filter_value", -10000.0)
-    parts.join_heads(parts.attend(*split, scale or 1.0, _bias(parts, q, mask, added, filtered)))
+    bias = _bias(parts, q, mask, added, filtered)
+    parts.join_heads(parts.attend(queries, keys, held, scale or 1.0, bias))
     return True
 
 
@@ -237,8 +241,7 @@ def _attention(
         q, k, v = (parts.split_heads(x, heads) for x in values)
     scale = attributes.get("scale")
     if not scale:
-        size = parts.add("Cast", parts.add("Shape", q, start=3), dtype="float32")
-        q = parts.add("Div", q, parts.add("Sqrt", size))
+        q = parts.scaled(q)
     bias = parts.add("AdditiveMask", mask) if mask else ""
     context = parts.attend(q, k, v, scale or 1.0, bias)
     if heads:

@@ -15,7 +15,7 @@ _MAX_ELEMENTS = 1 << 16
 
 @dataclass(frozen=True)
 class Probe:
-    """An array for each input: 0 and 1 for whole numbers, no two alike. ``batch`` counts all rows of tokens."""
+    """An array for each input, of zeros and ones, no two alike. ``batch`` counts all rows of tokens."""
 
     feeds: Mapping[str, np.ndarray]
     batch: int
@@ -23,7 +23,7 @@ class Probe:
     choices: bool
 
     def input_of(self, indices: np.ndarray) -> str | None:
-        """The name of the input whose rows [B, T] these are, or are for each token; None if they are none's."""
+        """The name of the input that has these values; None if there is none."""
         for name, values in self.feeds.items():
             if values.size == indices.size and np.array_equal(values.ravel(), indices.ravel()):
                 return name

@@ -41,13 +41,13 @@ def _swapped(x: Value | np.ndarray) -> Any:
 def _linear(node: Node, x: Value, weight: np.ndarray, alpha: float) -> Value:
     if weight.ndim < 2 or weight.size != weight.shape[-1] * weight.shape[-2]:
         raise NotFitting(f"it multiplies with a constant of shape {list(weight.shape)}, no matrix")
-    weight = weight.reshape(weight.shape[-2:])
+    inputs, outputs = weight.shape[-2:]
     value, scale = x.scaled()
     rows = value.whole_rows()
-    if value.shape[-1] != weight.shape[0]:
-        raise NotFitting(f"its matrix has {weight.shape[0]} rows for {value.shape[-1]} columns")
-    made = Linear(node, (len(rows.rows), weight.shape[1]), rows, weight)
-    product = whole(made, (*value.shape[:-1], weight.shape[1]), node)
+    if value.shape[-1] != inputs:
+        raise NotFitting(f"its matrix has {inputs} rows for {value.shape[-1]} columns")
+    made = Linear(node, (len(rows.rows), outputs), rows, weight.reshape(inputs, outputs))
+    product = whole(made, (*value.shape[:-1], outputs), node)
     scale *= alpha
     return product if scale == 1.0 else Value(product.of, product.at, node, lambda z: z * scale)
 

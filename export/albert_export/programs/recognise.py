@@ -1,4 +1,4 @@
-"""Finds the ALBERT in a graph: its config, its head, its weights, and what its inputs and outputs are called."""
+"""Finds the ALBERT in a graph: which expressions are its parts, which inputs and outputs are its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,14 +88,14 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
             except NotFitting as error:
                 first = error.node or of.node, str(error)
         wrong[id(of)] = first
-    for name, value in ends.items():
-        if id(value.of) in wrong:
-            failures[name] = wrong[id(value.of)]
+    for name, end in ends.items():
+        if id(end.of) in wrong:
+            failures[name] = wrong[id(end.of)]
             continue
         try:
-            outputs.append(_output(name, value, parts))
+            outputs.append(_output(name, end, parts))
         except NotFitting as error:
-            failures[name] = error.node or value.node, str(error)
+            failures[name] = error.node or end.node, str(error)
     outputs = [one for one in outputs if one.role.part is not Part.PROBABILITIES]
     if not any(_counts(one, len(parts.layers)) for one in outputs):
         _refuse(failures, place)

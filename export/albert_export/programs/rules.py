@@ -33,7 +33,7 @@ from .products import einsum, matmul
 Operand = np.ndarray | Value
 # Those that move elements, or drop some; their other inputs are known.
 _MOVES = frozenset(
-    [
+    (
         "Dropout",
         "Expand",
         "Flatten",
@@ -48,10 +48,10 @@ _MOVES = frozenset(
         "Tile",
         "Transpose",
         "Unsqueeze",
-    ]
+    )
 )
 _ONE_INPUT = frozenset(
-    [
+    (
         "Abs",
         "Clip",
         "Erf",
@@ -65,7 +65,7 @@ _ONE_INPUT = frozenset(
         "Sign",
         "Sqrt",
         "Tanh",
-    ]
+    )
 )
 _TWO_INPUTS = frozenset(["Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"])
 _FLOATS = "f"
@@ -92,16 +92,6 @@ def apply(node: Node, inputs: Sequence[Operand | None], fixed: Sequence[bool]) -
         return [rule(node, *inputs)]
     if node.op in _MOVES:
         return _moved(node, inputs)
-    if node.op in _ONE_INPUT and not any(isinstance(value, Value) for value in inputs[1:]):
-        return [_through(node, inputs)]
-    if node.op in _TWO_INPUTS and len(inputs) == 2:
-        return [_binary(node, inputs[0], inputs[1])]
-    if inputs and all(
-        isinstance(value, Value) and isinstance(value.of, Lookup)
-        for value in inputs
-        if value is not None and not isinstance(value, np.ndarray)
-    ):
-        return run_node(node, tuple(_known(value) for value in inputs))
     raise NotFitting("no ALBERT has this operator on its hidden states")
 
 
@@ -141,7 +131,7 @@ def _known(value: Operand | None) -> np.ndarray | None:
     if isinstance(value, Value):
         if not isinstance(value.of, Lookup) or value.function is not None:
             raise NotFitting("it depends on words, where ALBERT has a constant")
-        return value.of.table[value.of.indices].ravel()[value.at]
+        return np.asarray(value.of.table[value.of.indices].ravel()[value.at])
     return value
 
 
@@ -197,9 +187,9 @@ def _where(node: Node, condition: Operand, x: Operand, y: Operand) -> Operand:
 # ---- Elements changed, one at a time
 
 
-def _through(node: Node, inputs: Sequence[Operand | None]) -> Value:
-    value, *rest = inputs
-    assert isinstance(value, Value)
+def _through(node: Node, value: Operand, *rest: Operand | None) -> Value:
+    if not isinstance(value, Value) or any(isinstance(one, Value) for one in rest):
+        raise NotFitting("its bounds depend on words")
     before = value.function or _same
 
     def function(x: np.ndarray) -> np.ndarray:
@@ -212,7 +202,9 @@ def _same(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _binary(node: Node, x: Operand | None, y: Operand | None) -> Value:
+def _binary(node: Node, x: Operand, y: Operand, *rest: Operand) -> Value:
+    if rest:
+        return _binary(node, _binary(node, x, y), *rest)
     if isinstance(x, Value) and isinstance(y, Value):
         return _two_values(node, x, y)
     value, known = (x, y) if isinstance(x, Value) else (y, x)
@@ -264,7 +256,10 @@ def _plus(node: Node, value: Value, known: np.ndarray) -> Value:
         return Value(scores, base.at, node)
     if isinstance(of, Lookup | Sum) and known.ndim > 1 and scale == 1.0:
         rows = known.reshape(-1, known.shape[-1])
-        folded = Lookup(node, rows.shape, rows, np.arange(len(rows)))
+        # Rows that are all alike are one token type's, others the first positions'.
+        alike = len(rows) > 1 and bool((rows == rows[0]).all())
+        indices = np.zeros(len(rows), int) if alike else np.arange(len(rows))
+        folded = Lookup(node, rows.shape, rows[:1] if alike else rows, indices)
         return _sum(node, base, whole(folded, known.shape, node))
     return _with_number(node, value, known, first=True)
 
@@ -281,15 +276,6 @@ def _by_column(value: Value, known: np.ndarray) -> np.ndarray | None:
     if np.broadcast_shapes(value.shape, known.shape) != value.shape or known.size > value.at.size:
         return None
     column = value.at % columns
-    if (
-        known.ndim <= 1
-        and known.size == value.shape[-1]
-        and value.shape[-1] == columns
-        and column.size >= columns
-    ):
-        # The usual form needs no search.
-        if np.array_equal(column.reshape(-1, columns)[0], np.arange(columns)) and value.at.ndim > 1:
-            return known.reshape(columns).astype(np.float64)
     vector = np.full(columns, np.nan)
     spread = np.broadcast_to(known, value.shape)
     vector[column] = spread
@@ -393,7 +379,7 @@ def _layer_norm(
 
 
 def _mean(node: Node, value: Operand, axes: Operand | None = None) -> Value:
-    over = () if axes is None else np.ravel(_known(axes)).tolist()  # type: ignore[arg-type]
+    over = np.ravel(axes).tolist() if isinstance(axes, np.ndarray) else []
     if not isinstance(value, Value) or len(over) != 1 or not _is_last(over[0], len(value.shape)):
         raise NotFitting("a mean over other axes than the last")
     if not node.attributes.get("keepdims", 1):
@@ -427,6 +413,8 @@ def _gemm(node: Node, x: Operand, y: Operand, bias: Operand | None = None) -> Va
 
 
 _RULES: Mapping[str, Callable[..., Operand]] = {
+    **dict.fromkeys(_ONE_INPUT, _through),
+    **dict.fromkeys(_TWO_INPUTS, _binary),
     "Cast": _cast,
     "CastLike": _cast_like,
     "Einsum": einsum,
