@@ -34,8 +34,8 @@ class Albert:
     """What a program computes.
 
     ``tensors``: in our names and layouts, of any float type. ``inputs``: what the program calls ours; one
-    that it lacks is left out. ``outputs``: the same. ``pad_id``: the word that masks where no input does.
-    ``notes``: what the user should know.
+    that it lacks is left out. ``outputs``: the same; ``left_out``: its other outputs, and why.
+    ``pad_id``: the word that masks where no input does. ``notes``: what the user should know.
     """
 
     config: AlbertConfig
@@ -43,6 +43,7 @@ class Albert:
     tensors: Mapping[str, np.ndarray]
     inputs: Mapping[str, str]
     outputs: Mapping[str, ProgramOutput]
+    left_out: Mapping[str, str]
     pad_id: int | None
     notes: tuple[str, ...]
 
@@ -83,8 +84,9 @@ def take_albert(graph: Graph, task: str | None) -> Albert:
         head.tensors,
         {name: value for name, value in inputs.items() if value is not None},
         head.outputs,
+        _left_out(found, head.outputs),
         found.pad_id,
-        (*head.notes, *_notes(found, head.outputs)),
+        (*head.notes, *_notes(found)),
     )
 
 
@@ -179,7 +181,7 @@ class _HeadOf:
         self.head = Head.of(task, tied_decoder=tied, decoder_norm_eps=epsilon(of_norm))
 
     def tie(self, decoder: np.ndarray) -> bool:
-        """Whether the decoder [V, E] is the word table, whose padding row the program may look up as zeros."""
+        """Whether the decoder [V, E] is the word table, of which one row may be looked up as zeros."""
         words = self.tensors[_WORDS]
         rows = np.flatnonzero((words != decoder).any(axis=1))
         if len(rows) == 1 and not words[rows].any() and self.config.padding_idx in (None, int(rows[0])):
@@ -199,7 +201,7 @@ def _chain(of: Expression) -> tuple[Linear, Norm, Activation, Linear]:
     return of, of_norm, activation, activation.x
 
 
-def _notes(found: Found, outputs: Mapping[str, ProgramOutput]) -> list[str]:
+def _notes(found: Found) -> list[str]:
     """What differs between the program and the export."""
     notes = []
     if found.parts.inputs.get(Part.TYPES) is None:
@@ -216,10 +218,11 @@ def _notes(found: Found, outputs: Mapping[str, ProgramOutput]) -> list[str]:
     unused = [name for name in found.unused if name != position]
     if unused:
         notes.append(f"the program makes no use of its input {' and '.join(unused)}")
+    return notes
+
+
+def _left_out(found: Found, outputs: Mapping[str, ProgramOutput]) -> dict[str, str]:
+    """The program's outputs that the export does not have, and why."""
     taken = {one.name for one in outputs.values()}
-    others = [one.name for one in found.outputs if one.name not in taken]
-    if others:
-        notes.append(f"left out of the program's outputs: {', '.join(others)}")
-    return notes + [
-        f"left out of the program's outputs: {name} ({why})" for name, why in found.left_out.items()
-    ]
+    others = {one.name: f"it is {one.role}" for one in found.outputs if one.name not in taken}
+    return {**others, **found.left_out}

@@ -131,7 +131,7 @@ def _layer(layer: Layer) -> Tensors:
 
 
 def _sharing(layers: list[Layer]) -> tuple[list[Tensors], int, int]:
-    """The tensors of the layers that differ, in ALBERT's order; the numbers of groups and of layers in one."""
+    """The tensors of the layers that differ, in ALBERT's order; numbers of groups and of layers in one."""
     kinds: list[Tensors] = []
     sequence = []
     for layer in layers:

@@ -25,7 +25,19 @@ class Unknown:
 
 
 _QUANTIZED = frozenset(
-    ["DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear", "com.microsoft.MatMulNBits", "com.microsoft.DynamicQuantizeMatMul", "com.microsoft.MatMulIntegerToFloat", "dequantize_linear", "quantize_linear", "pd_op.dequantize_linear", "pd_op.quantize_linear"]
+    (
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QuantizeLinear",
+        "com.microsoft.DynamicQuantizeMatMul",
+        "com.microsoft.MatMulIntegerToFloat",
+        "com.microsoft.MatMulNBits",
+        "dequantize_linear",
+        "pd_op.dequantize_linear",
+        "pd_op.quantize_linear",
+        "quantize_linear",
+    )
 )
 # An array that is known, an expression's value, or neither.
 Traced = np.ndarray | Value | Unknown
