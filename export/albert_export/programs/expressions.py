@@ -215,6 +215,15 @@ def whole(of: Expression, shape: tuple[int, ...], node: Node) -> Value:
     return Value(of, np.arange(int(np.prod(shape))).reshape(shape), node)
 
 
+def known_array(value: "np.ndarray | Value | None") -> np.ndarray | None:
+    """An array; a value of a table's rows as the numbers that they are."""
+    if isinstance(value, Value):
+        if not isinstance(value.of, Lookup) or value.function is not None:
+            raise NotFitting("it depends on words, where ALBERT has a constant")
+        return np.asarray(value.of.table[value.of.indices].ravel()[value.at])
+    return value
+
+
 # ---- Functions of one number, told by their values
 
 _PLACES = np.array([-6.0, -3.5, -2.0, -1.0, -0.6, -0.25, -0.05, 0.05, 0.3, 0.5, 0.8, 1.0, 1.7, 2.5, 4.0, 6.0])
