@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
+from albert_runtime.artifact.sentence import SentenceTexts
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.errors import AlbertError
 
@@ -80,6 +81,8 @@ def program_source(options: argparse.Namespace, path: Path) -> tuple[Source, str
     source = with_tokenizer(source, folders, choices, library)
     if sentence is not None:
         source = with_sentence(source, sentence)
+    elif head.sentence is not None:
+        source = replace(source, sentence_texts=SentenceTexts({}))
     return source, f"program {path}, task {head.task}"
 
 

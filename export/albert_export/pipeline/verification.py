@@ -92,6 +92,8 @@ class Verification:
     ) -> dict[str, object]:
         """The engine against the program that the model was taken out of, as the manifest records it."""
         name = shown(program.file.name)
+        if not program.outputs:
+            return {"file": name, "left_out": "it has no output of this task"}
         self.report.start("verify", name)
         batches = comparison_batches(program, manifest.config)
         path = self.folder / _BATCHES

@@ -7,6 +7,7 @@ import numpy as np
 
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.sentence import DENSE, PREFIX
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.errors import ArtifactError
 
@@ -86,7 +87,7 @@ def take_albert(graph: Graph, task: str | None) -> Albert:
         head.outputs,
         _left_out(found, head.outputs),
         found.pad_id,
-        (*head.notes, *_notes(found)),
+        (*head.notes, *_notes(found, head.config)),
     )
 
 
@@ -121,6 +122,7 @@ class _HeadOf:
         if task == tasks.MODEL:
             self.output(tasks.LAST_HIDDEN_STATE, Part.HIDDEN)
             self.output(tasks.POOLED_OUTPUT, Part.POOLED)
+            self.vector()
         elif task in (tasks.MASKED_LM, tasks.PRETRAINING):
             self.words(task)
         elif task == tasks.QUESTION_ANSWERING:
@@ -131,6 +133,18 @@ class _HeadOf:
     def output(self, ours: str, part: Part) -> None:
         if part in self.ends:
             self.outputs[ours] = ProgramOutput(self.ends[part].name, self.ends[part].softened)
+
+    def vector(self) -> None:
+        """A text's vector, as sentence-transformers makes it."""
+        end = self.ends.get(Part.VECTOR)
+        if end is None or end.vector is None:
+            return
+        self.output(tasks.SENTENCE_EMBEDDING, Part.VECTOR)
+        self.head = Head(sentence=end.vector.head)
+        dense = [number for number, step in enumerate(end.vector.head.steps) if step.kind == DENSE]
+        for number, of in zip(dense, end.vector.maps, strict=True):
+            tensors = linear(f"{PREFIX}{number}", of)
+            self.tensors |= tensors if of.bias is not None else {f"{PREFIX}{number}.weight": of.weight}
 
     def classifier(self, task: str) -> None:
         part = Part.OF_TOKENS if task == tasks.TOKEN_CLASSIFICATION else Part.CLASSIFIED
@@ -201,9 +215,14 @@ def _chain(of: Expression) -> tuple[Linear, Norm, Activation, Linear]:
     return of, of_norm, activation, activation.x
 
 
-def _notes(found: Found) -> list[str]:
+def _notes(found: Found, config: AlbertConfig) -> list[str]:
     """What differs between the program and the export."""
     notes = []
+    layers = config.num_hidden_layers
+    if layers > 1 and config.num_hidden_groups == layers:
+        notes.append(
+            f"no two of the program's {layers} layers share weights, so the export has {layers} groups"
+        )
     if found.parts.inputs.get(Part.TYPES) is None:
         notes.append("the program has no token_type_ids: every token has type 0 in it")
     if found.mask is None and found.pad_id is None:

@@ -21,6 +21,7 @@ from .expressions import (
 )
 from .graph import Node
 from .operators import run_node
+from .pooling import Length, Weighted, WeightedSum, kept_rows, normalized, weighted
 
 Operand = np.ndarray | Value
 
@@ -34,11 +35,14 @@ def where(node: Node, condition: Operand, x: Operand, y: Operand) -> Operand:
             if isinstance(chosen, Value):
                 return Value(chosen.of, np.broadcast_to(chosen.at, shape), node, chosen.function)
             return np.broadcast_to(chosen, shape)
-    scores, other, kept = (x, y, condition) if isinstance(x, Value) else (y, x, ~condition)
+    scores, other, mask = (x, y, condition) if isinstance(x, Value) else (y, x, ~condition)
     if not isinstance(scores, Value) or isinstance(other, Value):
         raise NotFitting("it mixes two hidden states")
+    rows = kept_rows(node, scores, mask, other)
+    if rows is not None:
+        return rows
     # Masked scores: what takes their place is as good as added to them.
-    return plus(node, scores, np.where(kept, np.float32(0), other))
+    return plus(node, scores, np.where(mask, np.float32(0), other))
 
 
 def through(node: Node, value: Operand, *rest: Operand | None) -> Value:
@@ -57,6 +61,7 @@ def _same(x: np.ndarray) -> np.ndarray:
 
 
 def binary(node: Node, x: Operand, y: Operand, *rest: Operand) -> Value:
+    """Two values, or a value and an array; of more, one after the other."""
     if rest:
         return binary(node, binary(node, x, y), *rest)
     if isinstance(x, Value) and isinstance(y, Value):
@@ -67,13 +72,25 @@ def binary(node: Node, x: Operand, y: Operand, *rest: Operand) -> Value:
         return plus(node, value, known)
     if node.op == "Sub" and value is x:
         return plus(node, value, -known)
-    if node.op == "Mul" and known.size > 1:
-        norm = value.plain()
-        if isinstance(norm.of, Norm) and norm.of.weight is None and norm.of.bias is None:
-            weight = _by_column(norm, known)
-            if weight is not None:
-                return Value(Norm(node, norm.of.shape, norm.of.x, norm.of.eps, weight), norm.at, node)
-    return _with_number(node, value, known, first=value is x)
+    made = None
+    if node.op == "Mul":
+        made = _times(node, value, known)
+    elif node.op == "Div" and value is x:
+        made = _times(node, value, 1 / known)
+    return made or _with_number(node, value, known, first=value is x)
+
+
+def _times(node: Node, value: Value, known: np.ndarray) -> Value | None:
+    """LayerNorm with its weight, or rows with a number for each; None if it is neither."""
+    if known.size > 1 and isinstance(value.of, Norm) and value.of.weight is None and value.of.bias is None:
+        weight = _by_column(value.plain(), known)
+        if weight is not None:
+            norm = Norm(node, value.of.shape, value.of.x, value.of.eps, weight)
+            return Value(norm, value.at, node)
+    # One number for all is left to functions, but for what are rows with numbers of their own already.
+    if known.size > 1 or isinstance(value.of, Weighted | WeightedSum):
+        return weighted(node, value, known)
+    return None
 
 
 def _with_number(node: Node, value: Value, known: np.ndarray, *, first: bool) -> Value:
@@ -158,6 +175,10 @@ def _two_values(node: Node, x: Value, y: Value) -> Value:
         norm = _norm_of(node, x, y)
         if norm is not None:
             return norm
+    if isinstance(y.of, Length):
+        rows = normalized(node, x, y)
+        if rows is not None:
+            return rows
     if node.op in ("Add", "Sum"):
         return _sum(node, x, y)
     raise NotFitting("ALBERT does not join hidden states in this way")

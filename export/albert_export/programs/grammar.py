@@ -20,7 +20,9 @@ from .expressions import (
     Softmax,
     Sum,
 )
+from .pooling import Greatest, Joined, Kept, Length, Normalized, Weighted, WeightedSum
 from .probe import Probe
+from .sentence import CLS, Vector, join, pooling_of
 
 
 class Part(Enum):
@@ -50,6 +52,8 @@ class Part(Enum):
     WORD_NORM = "the states of a masked-LM head"
     WORD_SCORES = "scores of words"
     PROBABILITY = "probabilities made of logits"
+    VECTOR = "a vector of the text"
+    VECTOR_STEP = "a step of a vector of the text"
 
 
 _NORM_OF = {
@@ -110,6 +114,7 @@ class Parts:
     layers: list[Layer] = field(default_factory=list)
     masks: list[tuple[Scores, np.ndarray | None]] = field(default_factory=list)
     pooler: Linear | None = None
+    vectors: dict[int, Vector] = field(default_factory=dict)  # by the expression's id, as roles are
     roles: dict[int, Role] = field(default_factory=dict)
 
     def role(self, of: Expression) -> Role:
@@ -137,6 +142,10 @@ class Parts:
                 role = self._context(of)
             case Softmax():
                 role = self._probability(of)
+            case WeightedSum() | Greatest() | Joined() | Length() | Normalized():
+                role = self._vector(of)
+            case Weighted() | Kept():
+                role = Role(Part.VECTOR_STEP, self.role(of.x).layer)
             case _:
                 raise NotFitting("it takes a mean that is no part of a LayerNorm")
         self.roles[id(of)] = role
@@ -214,6 +223,9 @@ class Parts:
             if role.part is Part.HIDDEN and np.array_equal(of.x.rows, self._firsts()):
                 return Role(Part.OF_FIRST, role.layer)
             raise NotFitting(f"of {role} it takes other rows than the first tokens'")
+        if role.part is Part.VECTOR:
+            self.vectors[id(of)] = self.vectors[id(of.x.of)].then(of)
+            return role
         result = _LINEAR_OF.get(role.part)
         if result is None:
             raise NotFitting(f"it multiplies {role}")
@@ -246,6 +258,9 @@ class Parts:
             assert isinstance(of.x, Linear)
             self.pooler = of.x
             return Role(Part.POOLED, role.layer)
+        if role.part is Part.VECTOR:
+            self.vectors[id(of)] = self.vectors[id(of.x)].activated(of)
+            return role
         if of.name == "sigmoid":
             return self._probability(of)
         raise NotFitting(f"it makes {of.name} of {role}")
@@ -255,6 +270,36 @@ class Parts:
         if role.part not in (Part.CLASSIFIED, Part.OF_TOKENS, Part.WORD_SCORES):
             raise NotFitting(f"it makes probabilities of {role}")
         return Role(Part.PROBABILITY, role.layer)
+
+    # ---- Vectors of texts
+
+    def _vector(self, of: WeightedSum | Greatest | Joined | Length | Normalized) -> Role:
+        match of:
+            case WeightedSum() | Greatest():
+                role = self.role(of.x)
+                if role.part is not Part.HIDDEN:
+                    raise NotFitting(f"it pools {role}")
+                kept = self.masks[role.layer - 1][1] if 0 < role.layer <= len(self.masks) else None
+                everything = np.ones((self.probe.batch, self.probe.length), bool)
+                self.vectors[id(of)] = pooling_of(of, everything if kept is None else kept)
+                return Role(Part.VECTOR, role.layer)
+            case Joined():
+                self.vectors[id(of)] = join([self.vector_of(part) for part in of.parts])
+                return Role(Part.VECTOR, self.role(of.parts[0].of).layer)
+            case Length():
+                return Role(Part.VECTOR_STEP, self.role(of.x.of).layer)
+            case Normalized():
+                self.vectors[id(of)] = self.vector_of(of.x).normalized()
+                return Role(Part.VECTOR, self.role(of.x.of).layer)
+
+    def vector_of(self, rows: Rows) -> Vector:
+        """The vector of a text that rows are; NotFitting if they are none."""
+        role = self.role(rows.of)
+        if role.part is Part.VECTOR and rows.all:
+            return self.vectors[id(rows.of)]
+        if role.part is Part.HIDDEN and np.array_equal(rows.rows, self._firsts()):
+            return CLS
+        raise NotFitting(f"it makes a vector of the text of {role}")
 
     # ---- Attention
 
@@ -301,4 +346,6 @@ def inputs_of(of: Expression) -> list[Expression]:
             found.append(value)
         elif isinstance(value, Rows):
             found.append(value.of)
+        elif isinstance(value, tuple):
+            found.extend(part.of for part in value if isinstance(part, Rows))
     return found

@@ -15,13 +15,15 @@ from . import onnx_fused
 from .graph import Attribute, Graph, Input, Node
 
 # Attributes of older opsets for what is an input now, in the order of the inputs.
+_OVER_AXES = (
+    *("Squeeze", "Unsqueeze"),
+    *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
+)
 _NOW_INPUTS = {
     "Clip": ("min", "max"),
     "Slice": ("starts", "ends", "axes"),
     "Split": ("split",),
-    **dict.fromkeys(
-        ("Squeeze", "Unsqueeze", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"), ("axes",)
-    ),
+    **dict.fromkeys(_OVER_AXES, ("axes",)),
 }
 _TYPES = onnx.TensorProto
 _NUMPY = {

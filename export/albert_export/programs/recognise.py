@@ -11,6 +11,10 @@ from .grammar import Part, Parts, Role, inputs_of
 from .graph import Graph, Node
 from .interpreter import Traced, Unknown, interpret
 from .probe import Probe, make_probe
+from .sentence import Vector
+
+# What a whole ALBERT gives.
+_OUTPUTS = (Part.HIDDEN, Part.POOLED, Part.CLASSIFIED, Part.OF_TOKENS, Part.WORD_SCORES, Part.VECTOR)
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Output:
     """An output of the program that is one of an ALBERT's: its name there, and what it is here.
 
     ``columns``: of a linear map, those that it gives; None for all. ``softened``: softmax or sigmoid comes
-    after it.
+    after it. ``vector``: how a text's vector is made.
     """
 
     name: str
@@ -26,6 +30,7 @@ class Output:
     of: Expression
     columns: tuple[int, ...] | None
     softened: str | None = None
+    vector: Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
 
 def _counts(output: Output, layers: int) -> bool:
     """Whether an output is one of an ALBERT's own, not merely on the way to it."""
-    return output.role.part is not Part.HIDDEN or output.role.layer == layers > 0
+    return output.role.part in _OUTPUTS and output.role.layer == layers > 0
 
 
 def _refuse(failures: Mapping[str, tuple[Node, str]], place: Mapping[int, int]) -> None:
@@ -164,7 +169,10 @@ def _output(name: str, value: Value, parts: Parts) -> Output:
         of = of.x  # type: ignore[attr-defined]
         role = parts.role(of)
     if value.is_whole():
-        return Output(name, role, of, None, softened)
+        return Output(name, role, of, None, softened, parts.vectors.get(id(of)))
+    first = _first_tokens(value, parts)
+    if first is not None:
+        return Output(name, Role(Part.VECTOR, role.layer), of, None, vector=first)
     columns = value.at % of.shape[-1]
     rows = value.at // of.shape[-1]
     column = int(columns.flat[0])
@@ -172,6 +180,14 @@ def _output(name: str, value: Value, parts: Parts) -> Output:
     if softened or not isinstance(of, Linear) or not whole_column or (columns != column).any():
         raise NotFitting("the output is only a part of what an ALBERT computes")
     return Output(name, role, of, (column,))
+
+
+def _first_tokens(value: Value, parts: Parts) -> Vector | None:
+    """The vector that first tokens' states are; None if the value is something else."""
+    try:
+        return parts.vector_of(value.whole_rows())
+    except NotFitting:
+        return None
 
 
 def _mask(parts: Parts, probe: Probe, words: tuple[int, int]) -> tuple[str | None, int | None]:

@@ -22,6 +22,7 @@ from .expressions import (
     whole,
 )
 from .graph import Node
+from .pooling import mean_of_rows
 from .products import matmul
 
 
@@ -69,6 +70,8 @@ def layer_norm(
 
 def mean(node: Node, value: Operand, axes: Operand | None = None) -> Value:
     over = np.ravel(axes).tolist() if isinstance(axes, np.ndarray) else []
+    if isinstance(value, Value) and over in ([1], [-2]) and len(value.shape) == 3:
+        return mean_of_rows(node, value, np.ravel(over))
     if not isinstance(value, Value) or len(over) != 1 or not _is_last(over[0], len(value.shape)):
         raise NotFitting("a mean over other axes than the last")
     if not node.attributes.get("keepdims", 1):

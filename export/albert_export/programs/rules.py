@@ -8,6 +8,7 @@ from .elementwise import Operand, binary, through, where
 from .expressions import Lookup, NotFitting, Value, whole
 from .graph import Node
 from .operators import run_node
+from .pooling import greatest_of_rows, joined, length_of_rows, sum_of_rows
 from .products import einsum
 from .rowwise import gemm, layer_norm, matmul_of, mean, softmax
 
@@ -89,7 +90,7 @@ def _lookup(node: Node, inputs: Sequence[Operand | None], fixed: Sequence[bool])
         return None
     if node.op == "Slice":
         axes = numbers[2] if len(numbers) > 2 else None
-        if axes is not None and np.ravel(axes).tolist() not in ([0], [-2]):
+        if isinstance(axes, np.ndarray) and axes.ravel().tolist() not in ([0], [-2]):
             return None
         picked = Node("Slice", (), ())
         numbers = [*numbers[:2], np.zeros(1, int), *numbers[3:]]
@@ -146,11 +147,15 @@ _RULES: Mapping[str, Callable[..., Operand]] = {
     "CastLike": _cast_like,
     "Einsum": einsum,
     "Gemm": gemm,
+    "Concat": joined,
     "IsInf": _never,
     "IsNaN": _never,
     "LayerNormalization": layer_norm,
     "MatMul": matmul_of,
+    "ReduceL2": length_of_rows,
+    "ReduceMax": greatest_of_rows,
     "ReduceMean": mean,
+    "ReduceSum": sum_of_rows,
     "Shape": _shape,
     "Softmax": softmax,
     "Where": where,
