@@ -6,7 +6,8 @@ made.
 
 Where ONNX's older opsets have an attribute for what is an input now (axes, starts, ends, split), readers make
 it an input. MatMul has the attributes alpha, transA and transB of ONNX Runtime's FusedMatMul. Gather has
-padding_idx, the row that Paddle looks up as zeros. ScoreMask and AdditiveMask are ours, of fused attention.
+padding_idx, the row that Paddle looks up as zeros; Squeeze only_ones, for which it leaves dimensions that are
+not 1, as Paddle does. ScoreMask and AdditiveMask are ours, of fused attention.
 """
 
 import math
@@ -22,7 +23,7 @@ Arrays = tuple[np.ndarray, ...]
 Attributes = Mapping[str, Any]
 _MAX_ELEMENTS = 1 << 28
 _SQRT_HALF = math.sqrt(0.5)
-_erf = np.vectorize(math.erf, otypes=[float])
+_erf_of_one = np.vectorize(math.erf, otypes=[float])
 
 
 def run_node(node: Node, values: tuple[np.ndarray | None, ...]) -> Arrays:
@@ -84,6 +85,10 @@ def _cast(attributes: Attributes, x: np.ndarray) -> np.ndarray:
 
 def _clip(attributes: Attributes, x: np.ndarray, low: Any = None, high: Any = None) -> np.ndarray:
     return x if low is None and high is None else np.clip(x, low, high)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    return np.asarray(_erf_of_one(x), x.dtype)
 
 
 def _gelu(attributes: Attributes, x: np.ndarray) -> np.ndarray:
@@ -175,7 +180,10 @@ def _flatten(attributes: Attributes, x: np.ndarray) -> np.ndarray:
 
 
 def _squeeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-    return np.squeeze(x, _ints(axes))
+    dropped = _ints(axes)
+    if dropped is not None and attributes.get("only_ones"):
+        dropped = tuple(axis for axis in dropped if x.shape[axis] == 1)
+    return np.squeeze(x, dropped)
 
 
 def _unsqueeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
