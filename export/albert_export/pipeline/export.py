@@ -31,7 +31,7 @@ from ..names import (
 from ..precision import stored_bytes
 from .messages import Job, Result, TraceJob, TraceResult
 from .parent import run_job
-from .publish import check_space, check_target, publish, staging_folder
+from .publish import check_kept, check_space, check_target, publish, staging_folder
 from .report import Report
 from .request import ExportRequest
 from .verification import DEPTHS, REFERENCE, Verification
@@ -52,6 +52,8 @@ def export(request: ExportRequest, report: Report) -> Path:
     began = time.perf_counter()
     directory = request.directory.absolute()
     check_isa()  # told now, not when the engine is asked
+    if request.source.program is not None:
+        check_kept(directory, request.stem, request.source.program.files)
     check_target(directory, request.stem, force=request.force)
     depths = request.source.config.num_hidden_layers + 1 if request.precision.rounded else 0
     answers = verify.answer_bytes(request.source.config, request.source.head, depths)

@@ -91,7 +91,7 @@ class Verification:
         self, program: TakenProgram, manifest: Manifest, allowed: verify.Allowed
     ) -> dict[str, object]:
         """The engine against the program that the model was taken out of, as the manifest records it."""
-        name = shown(program.file.name)
+        name = shown(program.files[0].name)
         if not program.outputs:
             return {"file": name, "left_out": "it has no output of this task"}
         self.report.start("verify", name)

@@ -22,12 +22,12 @@ _SEED = 20261127
 class TakenProgram:
     """A program that an ALBERT was taken out of, as far as it takes to run it.
 
-    ``inputs`` and ``outputs``: what it calls ours. ``fixed``: the sizes of its inputs, None where any is
-    taken. ``types``: numpy's names of its inputs' types; ``others``: inputs that are none of ours. ``half``:
-    it computes in 16 bits.
+    ``files``: the program, then its weights'. ``inputs`` and ``outputs``: what it calls ours. ``fixed``: the
+    sizes of its inputs, None where any is taken. ``types``: numpy's names of its inputs' types; ``others``:
+    inputs that are none of ours. ``half``: it computes in 16 bits.
     """
 
-    file: Path
+    files: tuple[Path, ...]
     inputs: dict[str, str]
     outputs: dict[str, ProgramOutput]
     fixed: tuple[int | None, ...]
@@ -42,7 +42,7 @@ def taken_program(graph: Graph, albert: Albert) -> TakenProgram:
     by_name = {one.name: one for one in graph.inputs}
     sizes = zip(*(one.shape for one in graph.inputs), strict=True)
     return TakenProgram(
-        file=graph.files[0].absolute(),
+        files=tuple(file.absolute() for file in graph.files),
         inputs=dict(albert.inputs),
         outputs=dict(albert.outputs),
         fixed=tuple(next((size for size in one if size), None) for one in sizes),

@@ -38,7 +38,10 @@ def where(node: Node, condition: Operand, x: Operand, y: Operand) -> Operand:
     scores, other, mask = (x, y, condition) if isinstance(x, Value) else (y, x, ~condition)
     if not isinstance(scores, Value) or isinstance(other, Value):
         raise NotFitting("it mixes two hidden states")
-    rows = kept_rows(node, scores, mask, other)
+    if isinstance(scores.of, Lookup) and not other.any():
+        rows = weighted(node, scores, mask.astype(np.float32))
+    else:
+        rows = kept_rows(node, scores, mask, other)
     if rows is not None:
         return rows
     # Masked scores: what takes their place is as good as added to them.
@@ -107,32 +110,54 @@ def _with_number(node: Node, value: Value, known: np.ndarray, *, first: bool) ->
 
 
 def plus(node: Node, value: Value, known: np.ndarray) -> Value:
-    """A bias, the rows of a table that was folded into a constant, or what a mask adds to scores."""
+    """A bias, the rows of a table that was folded into a constant, or what a mask adds."""
     if known.size == 1 and known.ndim <= 1 and value.function is not None and slope(value.function) is None:
         return _with_number(node, value, known, first=True)  # a step of an activation
     base, scale = value.scaled()
-    of = base.of
-    if isinstance(of, Linear | Norm) and of.bias is None:
-        vector = _by_column(base, known)
-        if vector is not None:
-            if isinstance(of, Linear):
-                made: Expression = Linear(node, of.shape, of.x, of.weight, vector / scale)
-                return _scaled(Value(made, base.at, node), scale)
-            if scale == 1.0:
-                return Value(Norm(node, of.shape, of.x, of.eps, of.weight, vector), base.at, node)
-    if isinstance(of, Scores) and base.is_whole() and known.ndim > 1:
-        bias = np.broadcast_to(known.astype(np.float64), base.shape).reshape(of.shape)
-        bias = bias if of.bias is None else of.bias * scale + bias
-        scores = Scores(node, of.shape, of.q, of.k, of.q_columns, of.k_columns, of.scale * scale, bias)
-        return Value(scores, base.at, node)
-    if isinstance(of, Lookup | Sum) and known.ndim > 1 and scale == 1.0:
-        rows = known.reshape(-1, known.shape[-1])
-        # Rows that are all alike are one token type's, others the first positions'.
-        alike = len(rows) > 1 and bool((rows == rows[0]).all())
-        indices = np.zeros(len(rows), int) if alike else np.arange(len(rows))
-        folded = Lookup(node, rows.shape, rows[:1] if alike else rows, indices)
-        return _sum(node, base, whole(folded, known.shape, node))
-    return _with_number(node, value, known, first=True)
+    made: Value | None = None
+    match base.of:
+        case Linear(bias=None) | Norm(bias=None):
+            made = _with_bias(node, base, scale, known)
+        case Norm() if known.ndim > 1:
+            made = kept_rows(node, base, known == 0, np.where(known == 0, -np.inf, known))
+        case Scores() if known.ndim > 1:
+            made = _masked(node, base, scale, known)
+        case Lookup() | Sum() if known.ndim > 1 and scale == 1.0:
+            made = _sum(node, base, _folded(node, known))
+    return made or _with_number(node, value, known, first=True)
+
+
+def _with_bias(node: Node, value: Value, scale: float, known: np.ndarray) -> Value | None:
+    """A linear map or LayerNorm with its bias; None if ``known`` is none."""
+    vector, of = _by_column(value, known), value.of
+    if vector is None:
+        return None
+    if isinstance(of, Linear):
+        made: Expression = Linear(node, of.shape, of.x, of.weight, vector / scale)
+    elif isinstance(of, Norm) and scale == 1.0:
+        made = Norm(node, of.shape, of.x, of.eps, of.weight, vector)
+    else:
+        return None
+    return _scaled(Value(made, value.at, node), scale)
+
+
+def _masked(node: Node, value: Value, scale: float, known: np.ndarray) -> Value | None:
+    """Scores with what a mask adds; None if they are not all there."""
+    of = value.of
+    if not isinstance(of, Scores) or not value.is_whole():
+        return None
+    bias = np.broadcast_to(known.astype(np.float64), value.shape).reshape(of.shape)
+    bias = bias if of.bias is None else of.bias * scale + bias
+    scores = Scores(node, of.shape, of.q, of.k, of.q_columns, of.k_columns, of.scale * scale, bias)
+    return Value(scores, value.at, node)
+
+
+def _folded(node: Node, known: np.ndarray) -> Value:
+    """A table's rows as an exporter's constant: all alike, one token type's, else the first positions'."""
+    rows = known.reshape(-1, known.shape[-1])
+    alike = len(rows) > 1 and bool((rows == rows[0]).all())
+    indices = np.zeros(len(rows), int) if alike else np.arange(len(rows))
+    return whole(Lookup(node, rows.shape, rows[:1] if alike else rows, indices), known.shape, node)
 
 
 def _scaled(value: Value, scale: float) -> Value:

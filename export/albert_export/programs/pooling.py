@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .expressions import Expression, Norm, NotFitting, Rows, Value, whole
+from .expressions import Expression, Lookup, Norm, NotFitting, Rows, Value, whole
 from .graph import Node
 
 _BELOW_ALL = -1e4
@@ -80,10 +80,20 @@ def weighted(node: Node, value: Value, known: np.ndarray) -> Value | None:
     of, factors = base.of, numbers[:, 0] * scale
     if isinstance(of, WeightedSum):
         return whole(WeightedSum(node, of.shape, of.x, of.weights * factors[:, None]), value.shape, node)
+    if isinstance(of, Lookup):
+        return _padded(node, of, factors, value)
     if isinstance(of, Weighted):
         factors = of.weights * factors
         of = of.x
     return whole(Weighted(node, of.shape, of, factors), value.shape, node)
+
+
+def _padded(node: Node, of: Lookup, factors: np.ndarray, value: Value) -> Value | None:
+    """A table's rows with those of one id made zeros; None if they are others."""
+    zeros = np.unique(of.indices[factors == 0])
+    if len(zeros) != 1 or of.padding_idx is not None or not np.array_equal(factors, of.indices != zeros[0]):
+        return None
+    return whole(Lookup(node, of.shape, of.table, of.indices, int(zeros[0])), value.shape, node)
 
 
 def kept_rows(node: Node, value: Value, mask: np.ndarray, other: np.ndarray) -> Value | None:

@@ -1,5 +1,6 @@
 """Where a program's files are, what kind of program it is, and the folders that say more about it."""
 
+import re
 from pathlib import Path
 
 from albert_runtime.errors import ArtifactError
@@ -11,8 +12,10 @@ from .graph import Graph
 ONNX = ".onnx"
 PDMODEL, PIR = PROGRAM_SUFFIXES["pdmodel"], PROGRAM_SUFFIXES["json"]
 _SUFFIXES = (ONNX, PDMODEL, PIR, WEIGHTS_SUFFIX)
-# What exporters call every model's program, before any words on how it was optimised.
+# What exporters call every model's program, perhaps with a word on how it was made.
 _USUAL_NAMES = ("inference", "model", "__model__")
+_MADE = r"([-_.](fp16|fp32|float16|bf16|bnb4|int8|uint8|q4|q4f16|quantized|optimized|simplified|sim|O[1-4]))*"
+_USUAL_STEM = re.compile(rf"({'|'.join(_USUAL_NAMES)}){_MADE}")
 # Repositories keep programs in folders of these names below the model's own.
 _SUBFOLDERS = ("onnx", "paddle", "inference", "infer", "static")
 
@@ -62,7 +65,7 @@ def _has_weights(path: Path) -> bool:
 def program_name(path: Path) -> str:
     """What to call a program's model: the file's name, the folder's where every exporter gives that name."""
     stem = path.stem
-    if not stem.startswith(_USUAL_NAMES):
+    if _USUAL_STEM.fullmatch(stem) is None:
         return stem
     folder = model_folder(path)
     return model_name(folder) or stem

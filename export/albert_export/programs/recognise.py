@@ -1,7 +1,7 @@
 """Finds the ALBERT in a graph: which expressions are its parts, which inputs and outputs are its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,19 +47,19 @@ class Found:
     left_out: Mapping[str, str]
     mask: str | None
     pad_id: int | None
-    unused: tuple[str, ...] = field(default=())
+    unused: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> bool:
+        """Whether the program masks anything."""
+        return self.mask is not None or self.pad_id is not None
 
 
 def recognise(graph: Graph) -> Found:
     """The ALBERT in a graph. Raises ExportError naming the first node that does not fit."""
-    best = None
-    for words in _words(graph):
-        found = _recognise(graph, make_probe(graph, words), words)
-        if found.mask is not None or found.pad_id is not None:
-            return found
-        best = best or found
-    assert best is not None
-    return best
+    attempts = [_recognise(graph, make_probe(graph, words), words) for words in _words(graph)]
+    # Words that the program treats as padding, by a mask or a row of zeros, show it only if they are there.
+    return max(attempts, key=lambda one: (one.masks, one.parts.tables[Part.WORDS].padding_idx is not None))
 
 
 def _words(graph: Graph) -> Sequence[tuple[int, int]]:

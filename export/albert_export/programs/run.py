@@ -18,7 +18,7 @@ def run_program(program: TakenProgram, batches: Sequence[Batch]) -> list[dict[st
     Call it in a process of its own, with Paddle's flags set. Raises whatever the libraries raise.
     """
     names = {ours: theirs.name for ours, theirs in program.outputs.items()}
-    run = (_onnxruntime if program.file.suffix == ONNX else _paddle)(program.file, names)
+    run = (_onnxruntime if program.files[0].suffix == ONNX else _paddle)(program.files[0], names)
     return [run(program_feeds(program, batch)) for batch in batches]
 
 
