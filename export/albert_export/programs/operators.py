@@ -230,9 +230,12 @@ def _slice(
     by = _ints(steps) if steps is not None else (1,) * len(first)
     pieces = [slice(None)] * x.ndim
     for axis, start, end, step in zip(along or (), first, last, by or (), strict=True):
-        # To the very start, backwards: numpy would count -1 from the end.
-        stop = None if step < 0 and end < -x.shape[axis] else end
-        pieces[axis] = slice(start, stop, step)
+        if step < 0:
+            # Backwards numpy would start before the first element, and count -1 from the end.
+            stop = None if end < -x.shape[axis] else end
+            pieces[axis] = slice(max(start, -x.shape[axis]), stop, step)
+        else:
+            pieces[axis] = slice(start, end, step)
     return x[tuple(pieces)]
 
 
