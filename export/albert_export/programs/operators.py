@@ -286,7 +286,10 @@ def _trilu(attributes: Attributes, x: np.ndarray, k: np.ndarray | None = None) -
 
 def _score_mask(attributes: Attributes, mask: np.ndarray, length: np.ndarray) -> np.ndarray:
     """What a mask [B, T], or rows' lengths [B], add to attention's scores [B, heads, T, T]."""
-    kept = mask if mask.ndim == 2 else np.arange(int(length)) < mask[:, None]
+    kept = mask
+    if mask.ndim != 2:
+        _bounded(len(mask), int(length))
+        kept = np.arange(int(length)) < mask[:, None]
     return np.where(kept, np.float32(0), np.float32(attributes["filtered"]))[:, None, None]
 
 

@@ -92,6 +92,17 @@ def test_dimensions_that_are_not_1_may_be_left():
         compute("Squeeze", x, whole([0, 1]))
 
 
+def test_masks_of_fused_attention():
+    mask = np.array([[1, 1, 0], [1, 0, 0]], np.int32)
+    expected = np.where(mask, np.float32(0), np.float32(-7))[:, None, None]
+    for given_as in (mask, mask.sum(1)):
+        added = compute("ScoreMask", given_as, whole(3), filtered=-7.0)
+        assert added.dtype == np.float32
+        np.testing.assert_array_equal(added, expected)
+    np.testing.assert_array_equal(compute("AdditiveMask", X), X)
+    np.testing.assert_array_equal(compute("AdditiveMask", mask == 1), np.where(mask, 0, -np.inf))
+
+
 def test_results_in_half_precision():
     half = X.astype(np.float16)
     for op in ("Erf", "Gelu", "Softmax", "LayerNormalization", "Sigmoid", "ReduceMean"):
@@ -115,6 +126,7 @@ def test_results_in_half_precision():
         ("Split", [X], {"num_outputs": 0}),
         ("Div", [whole(1), whole(0)], {}),
         ("CumSum", [X, whole(0)], {"reverse": 1}),
+        ("ScoreMask", [whole([3]), whole(1 << 40)], {"filtered": -1.0}),
         ("Transpose", [X], {"perm": (0, 0)}),
         ("Mystery", [X], {}),
     ],
