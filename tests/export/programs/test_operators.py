@@ -124,6 +124,8 @@ def test_results_in_half_precision():
         ("Reshape", [X, whole([5])], {}),
         ("Split", [X, whole([5, 1])], {}),
         ("Split", [X], {"num_outputs": 0}),
+        ("Split", [X], {"num_outputs": 1 << 40}),
+        ("GatherND", [np.broadcast_to(X[0], (4, 1 << 20, 3)), np.zeros((1 << 10, 1), int)], {}),
         ("Div", [whole(1), whole(0)], {}),
         ("CumSum", [X, whole(0)], {"reverse": 1}),
         ("ScoreMask", [whole([3]), whole(1 << 40)], {"filtered": -1.0}),
