@@ -10,6 +10,7 @@ padding_idx, the row that Paddle looks up as zeros; Squeeze only_ones, for which
 not 1, as Paddle does. ScoreMask and AdditiveMask are ours, of fused attention.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -76,7 +77,7 @@ def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if np.any(y == 0):
             raise ValueError("division by zero")
         return np.asarray(np.trunc(np.divide(x, y)), np.result_type(x, y))
-    return np.divide(x, y)
+    return np.asarray(np.divide(x, y))
 
 
 def _cast(attributes: Attributes, x: np.ndarray) -> np.ndarray:
@@ -93,8 +94,10 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 def _gelu(attributes: Attributes, x: np.ndarray) -> np.ndarray:
     if attributes.get("approximate", "none") == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _erf(x * _SQRT_HALF))
+        inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    else:
+        inner = _erf(x * _SQRT_HALF)
+    return np.asarray(0.5 * x * (1 + inner))
 
 
 # ---- Rows of elements
@@ -105,7 +108,7 @@ def _matmul(attributes: Attributes, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     y = np.swapaxes(y, -1, -2) if attributes.get("transB") else y
     rows = x.shape[-2] if x.ndim > 1 else 1
     _bounded(*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), rows, y.shape[-1] if y.ndim > 1 else 1)
-    return np.matmul(x, y) * np.asarray(attributes.get("alpha", 1.0), x.dtype)
+    return np.asarray(np.matmul(x, y) * np.asarray(attributes.get("alpha", 1.0), x.dtype))
 
 
 def _gemm(attributes: Attributes, x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -207,14 +210,16 @@ def _concat(attributes: Attributes, *values: np.ndarray) -> np.ndarray:
 
 def _split(attributes: Attributes, x: np.ndarray, sizes: np.ndarray | None = None) -> Arrays:
     axis = attributes.get("axis", 0)
-    if sizes is not None:
-        ends = np.cumsum(_ints(sizes))
-        if len(ends) == 0 or ends[-1] != x.shape[axis] or min(_ints(sizes) or ()) < 0:
-            raise ValueError(f"sizes {list(_ints(sizes) or ())} for {x.shape[axis]}")
-        return tuple(np.split(x, ends[:-1], axis))
-    count = int(attributes["num_outputs"])
-    size = -(-x.shape[axis] // count)
-    return tuple(np.split(x, range(size, size * count, size), axis))
+    whole, lengths = x.shape[axis], _ints(sizes)
+    if lengths is None:
+        count = int(attributes["num_outputs"])
+        if not 0 < count <= whole:
+            raise ValueError(f"{count} pieces of {whole}")
+        size = -(-whole // count)
+        return tuple(np.split(x, range(size, size * count, size), axis))
+    if not lengths or min(lengths) < 0 or sum(lengths) != whole:
+        raise ValueError(f"sizes {list(lengths)} for {whole}")
+    return tuple(np.split(x, list(itertools.accumulate(lengths))[:-1], axis))
 
 
 def _slice(
@@ -230,9 +235,12 @@ def _slice(
     by = _ints(steps) if steps is not None else (1,) * len(first)
     pieces = [slice(None)] * x.ndim
     for axis, start, end, step in zip(along or (), first, last, by or (), strict=True):
-        # To the very start, backwards: numpy would count -1 from the end.
-        stop = None if step < 0 and end < -x.shape[axis] else end
-        pieces[axis] = slice(start, stop, step)
+        if step < 0:
+            # Backwards numpy would start before the first element, and count -1 from the end.
+            stop = None if end < -x.shape[axis] else end
+            pieces[axis] = slice(max(start, -x.shape[axis]), stop, step)
+        else:
+            pieces[axis] = slice(start, end, step)
     return x[tuple(pieces)]
 
 
@@ -256,7 +264,8 @@ def _gather_elements(attributes: Attributes, x: np.ndarray, indices: np.ndarray)
 def _gather_nd(attributes: Attributes, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     if attributes.get("batch_dims"):
         raise ValueError("batch_dims")
-    return x[tuple(np.moveaxis(indices, -1, 0))]
+    _bounded(*indices.shape[:-1], *x.shape[indices.shape[-1] :])
+    return np.asarray(x[tuple(np.moveaxis(indices, -1, 0))])
 
 
 def _where(attributes: Attributes, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -273,7 +282,7 @@ def _range(attributes: Attributes, start: Any, limit: Any, step: Any) -> np.ndar
     low, high, by = (np.ravel(value)[0].item() for value in (start, limit, step))
     count = max(0, math.ceil((high - low) / by))
     _bounded(count)
-    return low + by * np.arange(count, dtype=np.asarray(start).dtype)
+    return np.asarray(low + by * np.arange(count, dtype=np.asarray(start).dtype))
 
 
 def _trilu(attributes: Attributes, x: np.ndarray, k: np.ndarray | None = None) -> np.ndarray:
@@ -283,7 +292,10 @@ def _trilu(attributes: Attributes, x: np.ndarray, k: np.ndarray | None = None) -
 
 def _score_mask(attributes: Attributes, mask: np.ndarray, length: np.ndarray) -> np.ndarray:
     """What a mask [B, T], or rows' lengths [B], add to attention's scores [B, heads, T, T]."""
-    kept = mask if mask.ndim == 2 else np.arange(int(length)) < mask[:, None]
+    kept = mask
+    if mask.ndim != 2:
+        _bounded(len(mask), int(length))
+        kept = np.arange(int(length)) < mask[:, None]
     return np.where(kept, np.float32(0), np.float32(attributes["filtered"]))[:, None, None]
 
 
