@@ -1,6 +1,6 @@
 """A program as a list of operators, whatever file it came from; the operators are ONNX's.
 
-Each reader of a file format translates into this form: ``onnx_file``, ``pdmodel_file``, ``pir_file``.
+Each reader of a file format translates into this form: ``formats``.
 """
 
 from collections.abc import Mapping

@@ -84,15 +84,15 @@ def read_program(path: Path) -> Graph:
     try:
         match path.suffix:
             case ".onnx":
-                from .onnx_file import read_onnx  # noqa: PLC0415
+                from .formats.onnx_file import read_onnx  # noqa: PLC0415
 
                 return read_onnx(path)
             case ".pdmodel":
-                from .pdmodel_file import read_pdmodel  # noqa: PLC0415
+                from .formats.pdmodel_file import read_pdmodel  # noqa: PLC0415
 
                 return read_pdmodel(path)
             case ".json":
-                from .pir_file import read_pir  # noqa: PLC0415
+                from .formats.pir_file import read_pir  # noqa: PLC0415
 
                 return read_pir(path)
     except RecursionError:

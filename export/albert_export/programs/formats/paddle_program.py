@@ -9,10 +9,10 @@ import numpy as np
 
 from albert_runtime.errors import ArtifactError
 
-from ..checkpoint.stored_tensor import shown
-from ..names import WEIGHTS_SUFFIX
-from ..paddle_model.pdiparams import DATA_TYPES, map_tensors, read_tensor_ranges
-from .graph import Graph, Input, Node
+from ...checkpoint.stored_tensor import shown
+from ...names import WEIGHTS_SUFFIX
+from ...paddle_model.pdiparams import DATA_TYPES, map_tensors, read_tensor_ranges
+from ..graph import Graph, Input, Node
 from .paddle_operation import Operation, Translation, Type, Untranslatable
 from .paddle_operators import PADDLE_OPERATORS
 

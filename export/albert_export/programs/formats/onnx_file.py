@@ -9,10 +9,10 @@ from google.protobuf.message import DecodeError
 
 from albert_runtime.errors import ArtifactError
 
-from ..checkpoint.stored_tensor import shown
-from ..errors import ExportError
+from ...checkpoint.stored_tensor import shown
+from ...errors import ExportError
+from ..graph import Attribute, Graph, Input, Node
 from . import onnx_fused
-from .graph import Attribute, Graph, Input, Node
 
 # Attributes of older opsets for what is an input now, in the order of the inputs.
 _OVER_AXES = (

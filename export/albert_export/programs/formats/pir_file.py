@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..checkpoint.stored_tensor import shown
-from .graph import Graph, Input
+from ...checkpoint.stored_tensor import shown
+from ..graph import Graph, Input
 from .paddle_operation import Operation, Type
 from .paddle_program import Damaged, Program, damaged, data_type, read_program, read_weights, sizes_of
 from .pir_operators import named_inputs

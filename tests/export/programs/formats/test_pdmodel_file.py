@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from albert_export.programs.pdmodel_file import read_pdmodel
+from albert_export.programs.formats.pdmodel_file import read_pdmodel
 from albert_runtime.errors import AlbertError
 
 from .evaluate import evaluate

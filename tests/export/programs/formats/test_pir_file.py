@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from albert_export.programs.pir_file import read_pir
+from albert_export.programs.formats.pir_file import read_pir
 from albert_runtime.errors import AlbertError
 
 from .evaluate import evaluate

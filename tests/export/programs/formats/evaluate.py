@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from albert_export.programs.formats.pdmodel_file import read_pdmodel
+from albert_export.programs.formats.pir_file import read_pir
 from albert_export.programs.graph import Graph
 from albert_export.programs.operators import run_node
-from albert_export.programs.pdmodel_file import read_pdmodel
-from albert_export.programs.pir_file import read_pir
 
 READERS = {".pdmodel": read_pdmodel, ".json": read_pir}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Attribute, Node
+from ..graph import Attribute, Node
 
 _MICROSOFT = "com.microsoft."
 _TANH: Mapping[str, Attribute] = {"approximate": "tanh"}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from albert_export.programs.formats.paddle_operators import PADDLE_OPERATORS
+from albert_export.programs.formats.pdmodel_operators import PDMODEL_OPERATORS
 from albert_export.programs.operators import OPERATORS
-from albert_export.programs.paddle_operators import PADDLE_OPERATORS
-from albert_export.programs.pdmodel_operators import PDMODEL_OPERATORS
 from albert_runtime import Predictor
 from albert_runtime.artifact.artifact import Artifact
 

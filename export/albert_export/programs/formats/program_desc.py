@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..checkpoint.stored_tensor import shown
-from ..paddle_model.pdiparams import DATA_TYPES
-from ..protobuf import Malformed, message_fields, varints
+from ...checkpoint.stored_tensor import shown
+from ...paddle_model.pdiparams import DATA_TYPES
+from ...protobuf import Malformed, message_fields, varints
 from .paddle_program import Damaged, data_type, sizes_of
 
 _Fields = dict[int, list[int | bytes]]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..checkpoint.stored_tensor import shown
-from ..protobuf import Malformed
-from .graph import Graph, Input
+from ...checkpoint.stored_tensor import shown
+from ...protobuf import Malformed
+from ..graph import Graph, Input
 from .paddle_operation import Operation, Type
 from .paddle_program import Damaged, Program, damaged, data_type, read_program, read_weights
 from .pdmodel_operators import PDMODEL_OPERATORS, Renamed

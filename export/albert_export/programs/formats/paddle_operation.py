@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .graph import Attribute, Node
+from ..graph import Attribute, Node
 
 _INT64 = 1 << 63
 _MAX_ATTRIBUTE = 1024
