@@ -23,8 +23,8 @@ from albert_export.variants import VARIANTS
 from albert_runtime import _native
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.backends.nvidia import find_gpu
-from albert_runtime.backends.registry import available_cpus
 from albert_runtime.errors import BackendError
+from albert_runtime.threads import available_cpus
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 

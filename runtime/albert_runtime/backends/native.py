@@ -53,7 +53,7 @@ class NativeBackend:
         precision = _WIDENED.get(options.precision, options.precision)
         self._engine = _shared_engine(artifact, artifact.manifest, precision)
         self._config, self._head = artifact.manifest.config, artifact.manifest.head
-        self._pooler = SentencePooler.of(artifact)
+        self.pooler = SentencePooler.of(artifact)
         self._threads = options.num_threads
         self.outputs = artifact.manifest.outputs
 
@@ -98,7 +98,7 @@ class NativeBackend:
             score_tokens=None if places is None else places.tokens,
             score_slots=None if places is None else places.slots,
         )
-        return found.named(outputs, self._head, batch, score_tokens, self._pooler)
+        return found.named(outputs, self._head, batch, score_tokens, self.pooler)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""
