@@ -59,6 +59,6 @@ def _read_omp_num_threads(value: str) -> int | None:
         return None
     levels = [_COUNT.fullmatch(level.strip()) for level in value.split(",")]
     if levels[0] is None or None in levels:
-        _log.warning("%s is %.40r, which is no number of threads; it is ignored", OMP_NUM_THREADS, value)
+        _log.warning("%s is %.40r, no number of threads; it is ignored", OMP_NUM_THREADS, value)
         return None
     return int(levels[0][1])

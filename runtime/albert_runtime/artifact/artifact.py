@@ -60,14 +60,16 @@ class Artifact:
             self.verify_file(role)
 
     def verify_file(self, role: str) -> None:
-        """As ``verify`` for one file; a file found good is not read again."""
-        if self.manifest is None or role in self._verified:
+        """As ``verify`` for one file; one found good is not read again, but must still be that file."""
+        if self.manifest is None:
             return
-        try:
-            actual = sha256_file(self.files[role])
-        except OSError as error:
-            raise _unreadable(self.files[role], error) from None
-        self._compare(role, actual)
+        if role not in self._verified:
+            try:
+                actual = sha256_file(self.files[role])
+            except OSError as error:
+                raise _unreadable(self.files[role], error) from None
+            self._compare(role, actual)
+        self.check_unchanged()
 
     def read(self, role: str) -> bytes:
         """The content of a small file, found to be what the manifest says.

@@ -184,7 +184,9 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> "G
         engine = _engines.get(key)
         if engine is None:
             artifact.verify_file("weights")
-            engine = _engines[key] = GpuEngine(artifact.files["weights"], manifest, precision)
+            engine = GpuEngine(artifact.files["weights"], manifest, precision)
+            artifact.check_unchanged()  # others may share it from now on
+            _engines[key] = engine
     return engine
 
 

@@ -163,6 +163,7 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> 
             precision=precision,
             cache_path="" if cache is None else os.fspath(cache.path),
             cache_key=b"" if cache is None else cache.key,
+            # By then the engine has mapped the file: what is hashed is what it packs, and others share.
             before_packing=lambda: artifact.verify_file("weights"),
         )
     except (ValueError, RuntimeError, OSError) as error:
