@@ -93,10 +93,10 @@ class Artifact:
         """Call when all is loaded: ArtifactError if a file was replaced or written to since ``open``."""
         for path, state in self._states.items():
             try:
-                unchanged = FileState.of(path) == state
-            except OSError:
-                unchanged = False
-            if not unchanged:
+                now = FileState.of(path)
+            except OSError as error:
+                raise _unreadable(path, error) from None
+            if now != state:
                 raise ArtifactError(f"{path} was replaced while the model was loaded; load it again")
 
     def _compare(self, role: str, actual: str) -> None:
