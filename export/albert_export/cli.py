@@ -86,8 +86,8 @@ def _export(options: argparse.Namespace) -> None:
     if options.tensorrt:
         find_gpu()  # a refusal costs less before an export than after it
     name = stem(options)
-    source, note = resolve(options, lambda variant: _download(options, variant, name))
     _check_extra()
+    source, note = resolve(options, lambda variant: _download(options, variant, name))
     from .pipeline.export import export  # noqa: PLC0415  (only now is it known that its imports work)
     from .pipeline.report import Report  # noqa: PLC0415
 
