@@ -1,7 +1,6 @@
 """One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
 
 import json
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
 from albert_runtime.artifact.tasks import INPUTS, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
-from albert_runtime.backends.registry import available_cpus, check_isa
+from albert_runtime.backends.registry import check_isa
 from albert_runtime.files import sha256_file
+from albert_runtime.threads import choose_threads
 
 from .. import verify
 from ..calibration import Calibration, calibrate_on
@@ -87,7 +87,7 @@ class _Build:
     def __init__(self, request: ExportRequest, folder: Path, report: Report) -> None:
         self.request, self.folder, self.report = request, folder, report
         self.source = request.source
-        threads = os.environ.get("OMP_NUM_THREADS", str(available_cpus()))
+        threads = str(choose_threads(None)[0])
         self.flags = {
             "FLAGS_enable_pir_api": "1" if request.format == "json" else "0",
             # Of eager Paddle's matrix products, which ask both; Paddle's own default is one.

@@ -75,7 +75,7 @@ class Embed(TextMethod):
             return [row[0].astype(np.float64) for row in values]
         rows = [row[: len(group[0].ids)] for row, group in zip(values, groups, strict=True)]
         if self.skip:
-            pooler = self.model.pooler()
+            pooler = self.model.pooler
             assert pooler is not None  # it has sentence_texts
             return [pooler.row(row, np.arange(len(row), dtype=np.int32), self.skip) for row in rows]
         return [row.mean(axis=0, dtype=np.float64) for row in rows]

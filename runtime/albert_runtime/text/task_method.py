@@ -37,7 +37,7 @@ class TextModel:
     activation: str = SOFTMAX
     embedding_size: int = 0
     sentence_texts: SentenceTexts | None = None
-    pooler: Callable[[], SentencePooler | None] = lambda: None
+    pooler: SentencePooler | None = None
 
 
 class TaskMethod(ABC):

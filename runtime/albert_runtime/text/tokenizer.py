@@ -1,10 +1,12 @@
 """Texts to token ids by the artifact's tokenizer.json (package ``tokenizers``, imported on first use)."""
 
 import importlib
+import os
+import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError, BackendError, InputError
@@ -13,6 +15,11 @@ Text = str | tuple[str, str]
 
 _CLOSED_UP = (".", ",", "!", "?")
 MASKS = ("[MASK]", "<mask>")
+
+_encoders: "weakref.WeakSet[TextEncoder]" = weakref.WeakSet()
+# Whether this process was forked from one that may have used the library, whose threads are not here: what it
+# does on several of them would wait for ever.
+_one_by_one = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +41,27 @@ class Encoded:
 class TextEncoder:
     """Encodes texts and pairs with the tokenizer's own special tokens and token types. Thread-safe."""
 
-    def __init__(self, path: Path, max_length: int | None, *, keep_first: bool = False) -> None:
-        """``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file is read on first use.
+    def __init__(
+        self,
+        content: bytes,
+        max_length: int | None,
+        *,
+        keep_first: bool = False,
+        file: str = "tokenizer.json",
+    ) -> None:
+        """``content``: of a tokenizer.json, which is parsed on first use; ``file`` names it in errors.
 
-        The file's own truncation says only at which side texts are cut.
-        A pair too long loses tokens of its longer text, with ``keep_first`` of its second text only.
+        ``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file's own truncation says only
+        at which side texts are cut. A pair too long loses tokens of its longer text, with ``keep_first`` of
+        its second text only.
         """
-        self._path = path
+        self._content, self._file = content, file
         self._max_length = max_length
         self._strategy = "only_second" if keep_first else "longest_first"
+        self._reset()
+        _encoders.add(self)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         # Truncation is a state of a tokenizer, so each of the two modes has its own: threads may mix them.
         self._tokenizers: dict[bool, Any] = {}
@@ -54,7 +73,7 @@ class TextEncoder:
         """
         tokenizer = self._tokenizer(truncate)
         try:
-            encodings = tokenizer.encode_batch_fast(texts)
+            encodings = _encode_batch(tokenizer, texts, offsets=False)
         except Exception as error:
             raise InputError(_refusal(tokenizer, texts, 0, error)) from None
         return [item.ids for item in encodings], [item.type_ids for item in encodings]
@@ -63,14 +82,14 @@ class TextEncoder:
         """As calling, with what each token stands for; ``first_row`` is the first text's number in errors."""
         tokenizer = self._tokenizer(truncate)
         try:
-            encodings = tokenizer.encode_batch(texts)
+            encodings = _encode_batch(tokenizer, texts)
         except Exception as error:
             raise InputError(_refusal(tokenizer, texts, first_row, error)) from None
         return [_encoded(item, text) for item, text in zip(encodings, texts, strict=True)]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without special ones."""
-        encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
+        encodings = _encode_batch(self._tokenizer(False), texts, offsets=False, add_special_tokens=False)
         return [len(item.ids) for item in encodings]
 
     def windows(self, question: str, context: str, stride: int, row: int = 0) -> list[Encoded]:
@@ -108,7 +127,7 @@ class TextEncoder:
             token = tokenizer.token_to_id(text)
             if token is not None:
                 return int(token), text
-        raise InputError(f"{self._path.name} has no mask token ({' or '.join(MASKS)})")
+        raise InputError(f"{self._file} has no mask token ({' or '.join(MASKS)})")
 
     def piece(self, token: int) -> tuple[str, bool]:
         """What a token adds to a text, and whether it continues the word before it."""
@@ -135,10 +154,10 @@ class TextEncoder:
                 "texts need the package tokenizers; pip install 'albert-runtime[text]', or pass token ids"
             ) from None
         try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(self._path))
+            tokenizer = tokenizers.Tokenizer.from_buffer(self._content)
         except Exception as error:
             raise ArtifactError(
-                f"{self._path} is no tokenizer ({error}); restore it or export again"
+                f"{self._file} is no tokenizer ({error}); restore it or export again"
             ) from None
         # The file may bring modes of its own; padding would become tokens, and cutting is the caller's
         # decision.
@@ -148,6 +167,29 @@ class TextEncoder:
         if truncate:
             tokenizer.enable_truncation(self._max_length, strategy=self._strategy, direction=side)
         return tokenizer
+
+
+def _encode_batch(
+    tokenizer: Any, texts: Sequence[Text], *, offsets: bool = True, add_special_tokens: bool = True
+) -> list[Any]:
+    """The library's Encoding of each text or pair; without ``offsets`` their spans are not to be used."""
+    if _one_by_one:
+        pairs = [(text, None) if isinstance(text, str) else text for text in texts]
+        return [tokenizer.encode(*pair, add_special_tokens=add_special_tokens) for pair in pairs]
+    encode = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
+    encodings: list[Any] = encode(texts, add_special_tokens=add_special_tokens)
+    return encodings
+
+
+def _reset_after_fork() -> None:
+    # The parent's tokenizers may be locked by threads that are not here.
+    global _one_by_one  # noqa: PLW0603
+    _one_by_one = _one_by_one or "tokenizers" in sys.modules
+    for encoder in _encoders:
+        encoder._reset()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _encoded(item: Any, text: Text) -> Encoded:
@@ -177,7 +219,7 @@ def _refusal(tokenizer: Any, texts: Sequence[Text], first_row: int, error: Excep
             return f"row {row} is no valid Unicode ({reason.reason}); repair how the text was decoded"
     for row, text in enumerate(texts, first_row):
         try:
-            tokenizer.encode_batch_fast([text])
+            _encode_batch(tokenizer, [text], offsets=False)
         except Exception as reason:
             return f"row {row} cannot be tokenized ({reason})"
     return f"the texts cannot be tokenized ({error})"
