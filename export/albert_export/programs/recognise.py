@@ -1,5 +1,6 @@
 """Finds the ALBERT in a graph: which expressions are its parts, which inputs and outputs are its own."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,11 @@ class Found:
 
 def recognise(graph: Graph) -> Found:
     """The ALBERT in a graph. Raises ExportError naming the first node that does not fit."""
-    attempts = [_recognise(graph, make_probe(graph, words), words) for words in _words(graph)]
+    first, *others = _words(graph)
+    attempts = [_recognise(graph, make_probe(graph, first), first)]
+    for words in others:
+        with contextlib.suppress(ExportError):  # a number that is no word
+            attempts.append(_recognise(graph, make_probe(graph, words), words))
     # Words that the program treats as padding, by a mask or a row of zeros, show it only if they are there.
     return max(attempts, key=lambda one: (one.masks, one.parts.tables[Part.WORDS].padding_idx is not None))
 
