@@ -16,7 +16,7 @@ from .checkpoint.stored_tensor import shown
 from .errors import UsageError
 from .programs.albert import Albert, ProgramOutput, take_albert
 from .programs.comparison import taken_program
-from .programs.program_file import model_folder, program_file, read_program
+from .programs.program_file import ONNX, model_folder, program_file, read_program
 from .programs.weights import ProgramWeights
 from .sentence_source import with_sentence
 from .source import Source
@@ -51,7 +51,7 @@ def program_source(options: argparse.Namespace, path: Path) -> tuple[Source, str
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     if sentence is not None:
         albert = _with_embedding(albert)
-    said, library = _said(folder)
+    said, library = _said(folder, HUGGING_FACE if path.suffix == ONNX else PADDLENLP)
     head, labels, notes = _labelled(albert.head, said)
     config = albert.config
     pad = said.get("pad_token_id")
@@ -99,8 +99,8 @@ def _with_embedding(albert: Albert) -> Albert:
     return replace(albert, outputs={**albert.outputs, name: ProgramOutput(name)}, left_out=left_out)
 
 
-def _said(folder: Path) -> tuple[dict[str, object], str | None]:
-    """What the config beside a program says, nulls left out, and the library that wrote it."""
+def _said(folder: Path, library: str) -> tuple[dict[str, object], str]:
+    """What the config beside a program says, without nulls, and who wrote it: ``library`` without a mark."""
     for name in _CONFIG_NAMES:
         if (folder / name).is_file():
             try:
@@ -108,8 +108,8 @@ def _said(folder: Path) -> tuple[dict[str, object], str | None]:
             except AlbertError as error:
                 raise type(error)(f"{folder / name}: {error}") from None
             said = {key: value for key, value in values.items() if value is not None}
-            return {**said, **cross_encoder_said(folder)}, library_of_config(said) or HUGGING_FACE
-    return {}, None
+            return {**said, **cross_encoder_said(folder)}, library_of_config(said) or library
+    return {}, library
 
 
 def _labelled(head: Head, said: dict[str, object]) -> tuple[Head, tuple[str, ...] | None, tuple[str, ...]]:
