@@ -120,6 +120,16 @@ def sum_of_rows(node: Node, value: Value | np.ndarray, axes: np.ndarray | None =
     return whole(WeightedSum(node, (texts, columns), of, matrix), shape, node)
 
 
+def product_with_rows(node: Node, weights: np.ndarray, value: Value) -> Value:
+    """Numbers [B, 1, T] times each text's rows [B, T, C]: another form of their sum."""
+    texts, length, columns = value.shape if len(value.shape) == 3 else (0, 0, 0)
+    if len(value.of.shape) != 2 or not value.is_whole() or weights.shape != (texts, 1, length):
+        raise NotFitting("it multiplies a matrix with hidden states, not hidden states with a matrix")
+    base, scale = value.scaled()
+    matrix = np.kron(np.eye(texts), np.ones(length)) * (weights.reshape(-1) * scale)
+    return whole(WeightedSum(node, (texts, columns), base.of, matrix), (texts, 1, columns), node)
+
+
 def mean_of_rows(node: Node, value: Value, axes: np.ndarray | None) -> Value:
     """The mean over each text's tokens, masked ones and all."""
     total = sum_of_rows(node, value, axes)

@@ -6,6 +6,7 @@ import numpy as np
 
 from .expressions import Context, Linear, NotFitting, Probabilities, Scores, Value, whole
 from .graph import Node
+from .pooling import product_with_rows
 
 
 def matmul(node: Node, x: Value | np.ndarray, y: Value | np.ndarray) -> Value:
@@ -17,7 +18,8 @@ def matmul(node: Node, x: Value | np.ndarray, y: Value | np.ndarray) -> Value:
     alpha = node.attributes.get("alpha", 1.0)
     assert isinstance(alpha, float | int)
     if not isinstance(x, Value):
-        raise NotFitting("it multiplies a matrix with hidden states, not hidden states with a matrix")
+        assert isinstance(y, Value)
+        return product_with_rows(node, x * alpha, y)
     if not isinstance(y, Value):
         return _linear(node, x, y, float(alpha))
     (left, left_scale), (right, right_scale) = x.scaled(), y.scaled()
