@@ -40,8 +40,8 @@ def fetch(number, name="out", place=0):
     )
 
 
-def weight(number, name, shape=(4,)):
-    return {"#": "p", "A": [0, 1, 1, name], "O": tensor(number, shape)}
+def weight(number, name, shape=(4,), **kind):
+    return {"#": "p", "A": [0, 1, 1, name], "O": tensor(number, shape, **kind)}
 
 
 def full(number, value):
@@ -156,6 +156,8 @@ def test_lists_of_values(tmp_path):
         ([data(1), fetch(0)], "does not name one output"),
         ([data(1), op("1.tanh", [1], [{"TT": {}}]), fetch(2)], "a value without a number"),
         ([data(1), op("1.tanh", [1], [tensor(2)], {"N": 3}), fetch(2)], "an attribute without a name"),
+        ([data(1, dtype="0.t_f8"), fetch(1)], "op 0: the input x is of no known type"),
+        ([data(1), weight(2, "w", dtype="0.t_f8"), fetch(1)], "the weight w .* is of a type unknown here"),
         ([data(1), weight(2, "w", (0, 4)), fetch(1)], "the weight w has no elements"),
         ([data(1), weight(2, "w\n", (-1, 4)), fetch(1)], r"the weight w\? has no elements"),
         ([data(1), weight(2, "w"), fetch(1)], r"m\.json needs its weights, m\.pdiparams"),
