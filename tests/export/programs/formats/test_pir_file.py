@@ -44,12 +44,12 @@ def weight(number, name, shape=(4,), **kind):
     return {"#": "p", "A": [0, 1, 1, name], "O": tensor(number, shape, **kind)}
 
 
-def full(number, value):
+def full(number, value, shape=(1,)):
     return op(
         "1.full",
         [],
         [tensor(number, [1])],
-        attribute("shape", "1.a_intarray", [1]),
+        attribute("shape", "1.a_intarray", list(shape)),
         attribute("value", "0.a_f64", value),
         attribute("dtype", "1.a_dtype", "float32"),
     )
@@ -212,7 +212,21 @@ def test_a_file_that_is_not_there_or_far_too_large(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", [1 << 70, -(1 << 63), float("inf"), float("nan"), 1e300, "x", None, [], {}, True]
+    "value",
+    [
+        1 << 70,
+        -(1 << 63),
+        float("inf"),
+        float("nan"),
+        1e300,
+        "x",
+        None,
+        [],
+        {},
+        True,
+        [False],
+        [True, 1 << 70],
+    ],
 )
 @pytest.mark.parametrize(
     "kind", ["0.a_i32", "0.a_f64", "0.a_array", "1.a_intarray", "1.a_scalar", "1.a_dtype"]
@@ -226,6 +240,11 @@ def test_attributes_that_are_no_such_thing(tmp_path, kind, value):
             bad["A"].append(attribute("shape", "1.a_intarray", [2]))
             bad["A"].append({"N": "value", "AT": {"#": kind, "D": values}})
             read_pir(write(tmp_path, [data(1), bad, fetch(2)]))
+
+
+def test_truth_values_in_a_shape_are_numbers(tmp_path):
+    (answer,) = evaluate(read_pir(write(tmp_path, [full(1, True, [True, 2]), fetch(1)])), {})
+    np.testing.assert_array_equal(answer, [[1, 1]])
 
 
 def test_every_truncation(small_programs, tmp_path):
