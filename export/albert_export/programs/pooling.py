@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .expressions import Expression, Lookup, Norm, NotFitting, Rows, Value, whole
+from .expressions import Expression, Lookup, Norm, NotFitting, Rows, Value, is_square, whole
 from .graph import Node
 
 _BELOW_ALL = -1e4
@@ -108,7 +108,10 @@ def kept_rows(node: Node, value: Value, mask: np.ndarray, other: np.ndarray) -> 
 
 
 def sum_of_rows(node: Node, value: Value | np.ndarray, axes: np.ndarray | None = None) -> Value:
-    """The sum over each text's tokens."""
+    """The sum over each text's tokens; of squares in each row, the square of its length."""
+    if isinstance(value, Value) and is_square(value.function):
+        lengths = length_of_rows(node, Value(value.of, value.at, node), axes)
+        return Value(lengths.of, lengths.at, node, lambda x: x * x)
     texts, length, columns, shape = _over_tokens(node, value, axes)
     assert isinstance(value, Value)
     base, scale = value.scaled()
