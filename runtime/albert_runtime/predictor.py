@@ -120,7 +120,12 @@ class Predictor(TextAnswers):
             longest = manifest.max_length
         # A question must stay whole; of other pairs the longer text is cut.
         keep_first = self._task == QUESTION_ANSWERING
-        self._encoder = None if tokenizer is None else TextEncoder(tokenizer, longest, keep_first=keep_first)
+        positions = self._limits.max_position_embeddings
+        self._encoder = (
+            None
+            if tokenizer is None
+            else TextEncoder(tokenizer, longest, positions=positions, keep_first=keep_first)
+        )
 
     def run(
         self,

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the help explains it.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     limits = ServerLimits(
         max_body_bytes=options.max_body_mib * 2**20,
         max_answer_bytes=options.max_answer_mib * 2**20,

@@ -3,7 +3,7 @@
 from ..batch.checks import too_long
 from ..batch.packed import ModelLimits
 from ..errors import InputError
-from .tokenizer import Encoded
+from .tokenizer import Encoded, RowName
 
 
 def validate_text(text: object, row: int, form: str) -> str:
@@ -31,6 +31,11 @@ def validate_row(encoded: Encoded, where: str, limits: ModelLimits) -> None:
             f"{where}: the tokenizer gives id {max(encoded.ids)}, the model has {vocabulary} ids; "
             "export again with the tokenizer of this model"
         )
+
+
+def row_names(first_row: int) -> RowName:
+    """Names the texts of a window in errors, by their row among all texts."""
+    return lambda index: f"row {first_row + index}"
 
 
 def validate_count(name: str, value: object) -> int:

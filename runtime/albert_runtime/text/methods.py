@@ -225,10 +225,18 @@ class TextAnswers(ABC):
         """
         return stream(self._text_model(method), method, items, options)
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, without [CLS] and [SEP]; InputError without a tokenizer."""
+    def count_tokens(self, texts: Sequence[str], *, at_most: int | None = None) -> list[int]:
+        """How many tokens each text has, without [CLS] and [SEP].
+
+        Args:
+            texts: The texts.
+            at_most: Do not count on where a text has so many tokens: the number is then at least this one.
+
+        Raises:
+            InputError: The artifact has no tokenizer, or a text is empty or no valid Unicode.
+        """
         texts = [validate_text(text, row, "a string") for row, text in enumerate(texts)]
-        return self._text_model("count_tokens").encoder.count(texts)
+        return self._text_model("count_tokens").encoder.count(texts, at_most)
 
     async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:
         """``stream`` for asyncio; its batches are joined with other callers' requests, see ``submit``."""

@@ -44,9 +44,10 @@ class AnswerQuestion(TaskMethod):
     def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
         """See TaskMethod.row_groups."""
         found: list[list[RowGroup]] = []
-        for row, (question, context) in enumerate(items, first_row):
-            windows = self.model.encoder.windows(question, context, self.stride, row)
-            validate_row(windows[0], f"row {row}", self.model.limits)
+        for row, item in enumerate(items, first_row):
+            windows = self.model.encoder.windows(item, self.stride, row)
+            for window in windows:
+                validate_row(window, f"row {row}", self.model.limits)
             found.append([[window] for window in windows])
         return found
 

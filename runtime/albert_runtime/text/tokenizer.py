@@ -2,17 +2,27 @@
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import ArtifactError, BackendError, InputError
+from ..batch.checks import too_long
+from ..errors import AlbertError, ArtifactError, BackendError, InputError
+from .cutting import SHORT, Cutter
 
+T = TypeVar("T")
 Text = str | tuple[str, str]
+
+# The name of a row in errors, from its index among the texts that are encoded.
+RowName = Callable[[int], str]
 
 _CLOSED_UP = (".", ",", "!", "?")
 MASKS = ("[MASK]", "<mask>")
+_ROW: RowName = "row {}".format
+# For the one or two texts of a row: the character from which on it was tokenized.
+Begins = tuple[int, ...]
+_WHOLE: Begins = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,70 +42,92 @@ class Encoded:
 
 
 class TextEncoder:
-    """Encodes texts and pairs with the tokenizer's own special tokens and token types. Thread-safe."""
+    """Encodes texts and pairs with the tokenizer's own special tokens and token types. Thread-safe.
 
-    def __init__(self, path: Path, max_length: int | None, *, keep_first: bool = False) -> None:
-        """``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file is read on first use.
+    Of long texts only what matters is tokenized: what ``truncate`` keeps, or what shows that a text does not
+    fit the model.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        max_length: int | None,
+        *,
+        positions: int | None = None,
+        keep_first: bool = False,
+    ) -> None:
+        """``max_length``: tokens that ``truncate`` cuts to; ``positions``: tokens of the model's longest row;
+        None = unknown. The file is read on first use.
 
         The file's own truncation says only at which side texts are cut.
         A pair too long loses tokens of its longer text, with ``keep_first`` of its second text only.
         """
         self._path = path
-        self._max_length = max_length
+        self._max_length, self._positions = max_length, positions
         self._strategy = "only_second" if keep_first else "longest_first"
         self._lock = threading.Lock()
         # Truncation is a state of a tokenizer, so each of the two modes has its own: threads may mix them.
         self._tokenizers: dict[bool, Any] = {}
+        self._side = "right"
+        self._cutter: Cutter | None = None
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that ``truncate`` cuts to, special ones included; None = unknown."""
+        return self._max_length
 
     def __call__(self, texts: Sequence[Text], truncate: bool) -> tuple[list[list[int]], list[list[int]]]:
         """(token ids, token type ids) of each row; too long texts are cut only with ``truncate``.
 
         Cutting drops tokens of the text and keeps the final [SEP].
         """
-        tokenizer = self._tokenizer(truncate)
-        try:
-            encodings = tokenizer.encode_batch_fast(texts)
-        except Exception as error:
-            raise InputError(_refusal(tokenizer, texts, 0, error)) from None
+        encodings = self._encodings(texts, truncate, _ROW, "encode_batch_fast")[0]
         return [item.ids for item in encodings], [item.type_ids for item in encodings]
 
-    def encode(self, texts: Sequence[Text], truncate: bool, first_row: int = 0) -> list[Encoded]:
-        """As calling, with what each token stands for; ``first_row`` is the first text's number in errors."""
-        tokenizer = self._tokenizer(truncate)
-        try:
-            encodings = tokenizer.encode_batch(texts)
-        except Exception as error:
-            raise InputError(_refusal(tokenizer, texts, first_row, error)) from None
-        return [_encoded(item, text) for item, text in zip(encodings, texts, strict=True)]
+    def encode(self, texts: Sequence[Text], truncate: bool, name: RowName = _ROW) -> list[Encoded]:
+        """As calling, with what each token stands for. ``name`` names the texts in errors."""
+        encodings, cuts, begins = self._encodings(texts, truncate, name, "encode_batch")
+        return [
+            _encoded(item, text, begin) for item, text, begin in zip(encodings, cuts, begins, strict=True)
+        ]
 
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, without special ones."""
+    def count(self, texts: Sequence[str], at_most: int | None = None) -> list[int]:
+        """How many tokens each text has, without special ones; at least ``at_most`` where it has as many."""
+        if at_most is not None:
+            return self._guarded(texts, _ROW, lambda: [self._cutting().count(one, at_most) for one in texts])
         encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
         return [len(item.ids) for item in encodings]
 
-    def windows(self, question: str, context: str, stride: int, row: int = 0) -> list[Encoded]:
-        """The question with every stretch of the context that fits; neighbours share ``stride`` tokens.
+    def windows(self, text: Text, stride: int, row: int = 0) -> list[Encoded]:
+        """Every stretch of a text that fits the model; neighbours share ``stride`` tokens.
 
-        InputError if the question leaves no room for the context.
+        Of a pair (question, context) the first stays whole in every window. InputError if it leaves no room.
         """
         tokenizer = self._tokenizer(False)
-        try:
-            first, second = (tokenizer.encode(text, add_special_tokens=False) for text in (question, context))
-        except Exception as error:
-            raise InputError(_refusal(tokenizer, [(question, context)], row, error)) from None
+        parts = (text,) if isinstance(text, str) else text
+        encodings = self._guarded(
+            [text],
+            lambda _: f"row {row}",
+            lambda: [tokenizer.encode(part, add_special_tokens=False) for part in parts],
+        )
+        first, last = encodings[0], encodings[-1]
         if self._max_length is not None:
-            room = self._max_length - len(first.ids) - tokenizer.num_special_tokens_to_add(True)
+            is_pair = len(parts) == 2
+            room = self._max_length - tokenizer.num_special_tokens_to_add(is_pair)
+            if is_pair:
+                room -= len(first.ids)
             if room < 1:
+                what = f"the question is {len(first.ids)} tokens long and leaves" if is_pair else "[SEP] leaves"
                 raise InputError(
-                    f"row {row}: the question is {len(first.ids)} tokens long and leaves no room for the "
-                    f"context within the {self._max_length} tokens that the model takes; shorten it"
+                    f"row {row}: {what} no room for the {'context' if is_pair else 'text'} within the "
+                    f"{self._max_length} tokens that the model takes; shorten it"
                 )
-            if len(second.ids) > room:
-                second.truncate(room, stride=min(stride, room // 2))
-        whole = tokenizer.post_process(first, second, True)
+            if len(last.ids) > room:
+                last.truncate(room, stride=min(stride, room // 2))
+        whole = tokenizer.post_process(*encodings)
         # The library sets the types of special tokens in every window, those of the texts in the first only.
         types = dict(zip(whole.sequence_ids, whole.type_ids, strict=True))
-        windows = [_encoded(item, (question, context)) for item in (whole, *whole.overflowing)]
+        windows = [_encoded(item, text) for item in (whole, *whole.overflowing)]
         for window in windows:
             pairs = zip(window.parts, window.types, strict=True)
             window.types[:] = [given if part is None else types[part] for part, given in pairs]
@@ -120,6 +152,54 @@ class TextEncoder:
         # The signs are transformers' too, which closes them up when it decodes word pieces.
         return (text[2:], True) if text.startswith("##") else (text, text in _CLOSED_UP)
 
+    def _encodings(
+        self, texts: Sequence[Text], truncate: bool, name: RowName, method: str
+    ) -> tuple[list[Any], Sequence[Text], Sequence[Begins]]:
+        """The encodings of texts, what was left of each text, and at which of its characters that begins."""
+        encode = getattr(self._tokenizer(truncate), method)
+        cuts = self._guarded(
+            texts, name, lambda: [self._cut(text, truncate, name(row)) for row, text in enumerate(texts)]
+        )
+        left = [text for text, _ in cuts]
+        return self._guarded(left, name, lambda: encode(left)), left, [begins for _, begins in cuts]
+
+    def _cut(self, text: Text, truncate: bool, where: str) -> tuple[Text, Begins]:
+        """What can matter of a text that ``truncate`` cuts, and where that begins.
+
+        InputError, which begins with ``where``, if a long text surely does not fit and may not be cut.
+        """
+        parts = (text,) if isinstance(text, str) else text
+        if max(map(len, parts)) <= SHORT:
+            return text, _WHOLE
+        try:
+            if truncate and self._max_length is not None:
+                spans = self._cutting().cut(parts, self._max_length)
+                left = [part[start:stop] for part, (start, stop) in zip(parts, spans, strict=True)]
+                begins = tuple(start for start, _ in spans)
+                return (left[0] if isinstance(text, str) else (left[0], left[1])), begins
+            tokens = 0
+            if self._positions is not None:
+                tokens = sum(self._cutting().count(part, self._positions + 1) for part in parts)
+        except InputError as error:
+            raise InputError(f"{where} {error}") from None
+        if self._positions is not None and tokens > self._positions:
+            raise too_long(where, tokens, self._positions, at_least=True)
+        return text, _WHOLE
+
+    def _cutting(self) -> Cutter:
+        if self._cutter is None:
+            self._cutter = Cutter(self._tokenizer(False), from_end=self._side == "left")
+        return self._cutter
+
+    def _guarded(self, texts: Sequence[Text], name: RowName, work: Callable[[], T]) -> T:
+        """The result of ``work``; an InputError that names the text if the tokenizer cannot take one."""
+        try:
+            return work()
+        except AlbertError:
+            raise
+        except Exception as error:
+            raise InputError(_refusal(self._tokenizer(True), texts, name, error)) from None
+
     def _tokenizer(self, truncate: bool) -> Any:
         truncate = truncate and self._max_length is not None
         with self._lock:
@@ -142,21 +222,26 @@ class TextEncoder:
             ) from None
         # The file may bring modes of its own; padding would become tokens, and cutting is the caller's
         # decision.
-        side = (tokenizer.truncation or {}).get("direction", "right")
+        self._side = (tokenizer.truncation or {}).get("direction", "right")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         if truncate:
-            tokenizer.enable_truncation(self._max_length, strategy=self._strategy, direction=side)
+            tokenizer.enable_truncation(self._max_length, strategy=self._strategy, direction=self._side)
         return tokenizer
 
 
-def _encoded(item: Any, text: Text) -> Encoded:
+def _encoded(item: Any, text: Text, begins: Begins = _WHOLE) -> Encoded:
     texts = (text,) if isinstance(text, str) else text
     parts: list[int | None] = item.sequence_ids
     spans = [
         (0, 0) if part is None else _trimmed(texts[part], start, end)
         for part, (start, end) in zip(parts, item.offsets, strict=True)
     ]
+    if any(begins):
+        spans = [
+            span if part is None else (span[0] + begins[part], span[1] + begins[part])
+            for part, span in zip(parts, spans, strict=True)
+        ]
     return Encoded(item.ids, item.type_ids, spans, item.word_ids, parts)
 
 
@@ -169,15 +254,15 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _refusal(tokenizer: Any, texts: Sequence[Text], first_row: int, error: Exception) -> str:
-    for row, text in enumerate(texts, first_row):
+def _refusal(tokenizer: Any, texts: Sequence[Text], name: RowName, error: Exception) -> str:
+    for row, text in enumerate(texts):
         try:
             "".join(text).encode()
         except UnicodeEncodeError as reason:
-            return f"row {row} is no valid Unicode ({reason.reason}); repair how the text was decoded"
-    for row, text in enumerate(texts, first_row):
+            return f"{name(row)} is no valid Unicode ({reason.reason}); repair how the text was decoded"
+    for row, text in enumerate(texts):
         try:
             tokenizer.encode_batch_fast([text])
         except Exception as reason:
-            return f"row {row} cannot be tokenized ({reason})"
+            return f"{name(row)} cannot be tokenized ({reason})"
     return f"the texts cannot be tokenized ({error})"

@@ -28,7 +28,7 @@ def test_long_texts_are_cut_unless_that_is_refused(make):
     assert np.allclose(predictor.embed(LONG), cut.mean(axis=0), atol=1e-6)
     assert np.array_equal(predictor.embed(LONG, truncate=True), predictor.embed(LONG))
     assert not np.allclose(predictor.embed(LONG, truncate=False), predictor.embed(LONG), atol=1e-3)
-    with pytest.raises(InputError, match="max_position_embeddings is 64; shorten it or pass truncate=True"):
+    with pytest.raises(InputError, match="max_position_embeddings is 64; shorten it or set truncate"):
         predictor.embed(LONG * 4, truncate=False)
 
 
