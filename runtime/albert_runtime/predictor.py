@@ -28,6 +28,7 @@ from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
+from .text.long_texts import LONG_TEXTS, count_characters
 from .text.methods import TextAnswers
 from .text.stream import ModelCall
 from .text.task_method import TextModel
@@ -246,7 +247,8 @@ class Predictor(TextAnswers):
         quick = isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE
         if quick or isinstance(batch, PackedBatch):
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
-        submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
+        submit = partial(self.submit, batch, outputs, **options)
+        submitting = asyncio.ensure_future(LONG_TEXTS.run(count_characters(batch), submit))
         try:
             future = await asyncio.shield(submitting)
         except asyncio.CancelledError:

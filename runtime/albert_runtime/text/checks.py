@@ -6,17 +6,17 @@ from ..errors import InputError
 from .tokenizer import Encoded, RowName
 
 
-def validate_text(text: object, row: int, form: str) -> str:
-    """The text; InputError if it is not a string, empty or not valid Unicode."""
+def validate_text(text: object, row: int, form: str, what: str = "row") -> str:
+    """The text; InputError, which names it as ``what``, if it is no string, empty or not valid Unicode."""
     if not isinstance(text, str):
-        raise InputError(f"row {row} is of type {type(text).__name__}, not {form}")
+        raise InputError(f"{what} {row} is of type {type(text).__name__}, not {form}")
     if not text.strip():
-        raise InputError(f"row {row} is an empty text; leave it out")
+        raise InputError(f"{what} {row} is an empty text; leave it out")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"row {row} is no valid Unicode ({error.reason}); repair how the text was decoded"
+            f"{what} {row} is no valid Unicode ({error.reason}); repair how the text was decoded"
         ) from None
     return text
 

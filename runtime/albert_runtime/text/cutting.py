@@ -59,7 +59,7 @@ class Cutter:
         """
         if len(parts) == 1:
             kept = [self._kept(parts[0], tokens)]
-        elif self._is_first_longer(*parts, tokens):
+        elif self._is_first_longer(parts[0], parts[1], tokens):
             second = self._kept(parts[1], tokens)
             kept = [self._kept(parts[0], max(tokens, second[2] + 1)), second]
         else:

@@ -3,7 +3,7 @@
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,8 @@ class Encoded:
 
     ``spans``: characters [start, end) of the text that a token stands for, without the spaces around them;
     empty for special tokens. ``words``: number of the word within its text, None for special tokens.
-    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens.
+    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens. ``first``: of a window,
+    how many tokens of its text come before it.
     """
 
     ids: list[int]
@@ -39,6 +40,7 @@ class Encoded:
     spans: list[tuple[int, int]]
     words: list[int | None]
     parts: list[int | None]
+    first: int = 0
 
 
 class TextEncoder:
@@ -110,7 +112,7 @@ class TextEncoder:
             lambda _: f"row {row}",
             lambda: [tokenizer.encode(part, add_special_tokens=False) for part in parts],
         )
-        first, last = encodings[0], encodings[-1]
+        first, last, step = encodings[0], encodings[-1], 0
         if self._max_length is not None:
             is_pair = len(parts) == 2
             room = self._max_length - tokenizer.num_special_tokens_to_add(is_pair)
@@ -123,11 +125,16 @@ class TextEncoder:
                     f"{self._max_length} tokens that the model takes; shorten it"
                 )
             if len(last.ids) > room:
-                last.truncate(room, stride=min(stride, room // 2))
+                shared = min(stride, room // 2)
+                last.truncate(room, stride=shared)
+                step = room - shared
         whole = tokenizer.post_process(*encodings)
         # The library sets the types of special tokens in every window, those of the texts in the first only.
         types = dict(zip(whole.sequence_ids, whole.type_ids, strict=True))
-        windows = [_encoded(item, text) for item in (whole, *whole.overflowing)]
+        windows = [
+            replace(_encoded(item, text), first=number * step)
+            for number, item in enumerate((whole, *whole.overflowing))
+        ]
         for window in windows:
             pairs = zip(window.parts, window.types, strict=True)
             window.types[:] = [given if part is None else types[part] for part, given in pairs]
@@ -141,6 +148,14 @@ class TextEncoder:
             if token is not None:
                 return int(token), text
         raise InputError(f"{self._path.name} has no mask token ({' or '.join(MASKS)})")
+
+    def tokens_of_word(self, word: str) -> list[int]:
+        """The token that is spelled so in the vocabulary, or else the tokens of the word as a text."""
+        tokenizer = self._tokenizer(False)
+        token = tokenizer.token_to_id(word)
+        if token is not None:
+            return [int(token)]
+        return list(tokenizer.encode(word, add_special_tokens=False).ids)
 
     def piece(self, token: int) -> tuple[str, bool]:
         """What a token adds to a text, and whether it continues the word before it."""

@@ -92,8 +92,10 @@ def test_every_method_refuses_bad_texts_and_cuts_long_ones(make, task):
         ("", "row 0 is an empty text; leave it out"),
         ("\u3000\n", "row 0 is an empty text"),
         ("a \udfff", "row 0 is no valid Unicode .surrogates not allowed"),
-        (LONG, r"row 0(, choice 0)?:? (is|the question is) 50\d\d\d tokens long"),
+        (LONG, r"row 0(, choice 0)?:? (is|the question is) (at least \d{4}|50\d\d\d) tokens long"),
     ):
+        if text is LONG and task == "token-classification":
+            continue  # it runs in windows
         with pytest.raises(InputError, match=message):
             ASK[task](predictor, text)
     if task != "question-answering":  # whose long contexts run in windows, whole
