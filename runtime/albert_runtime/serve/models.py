@@ -115,7 +115,9 @@ class Model:
         stream = self.predictor.astream(self.method, items, **options)
         return Answers([answer async for answer in stream], stream.tokens)
 
-    async def rerank(self, query: str, documents: Sequence[str], truncate: bool | None, top_n: int | None) -> Answers:
+    async def rerank(
+        self, query: str, documents: Sequence[str], truncate: bool | None, top_n: int | None
+    ) -> Answers:
         """Order documents by their relevance to a query.
 
         Args:
@@ -154,16 +156,16 @@ class Model:
             items = [(prompt, choice) for prompt, choices in items for choice in choices]
         runs_in_windows = task == QUESTION_ANSWERING or (task == TOKEN_CLASSIFICATION and not truncate)
         texts = [item for item in items if not is_token_ids(item)]
-        self._request_limits.check_texts(texts, None if runs_in_windows else self._longest(bool(truncate)))
+        self._request_limits.check_texts(texts, None if runs_in_windows else self._longest(truncate))
         ids = [item for item in items if is_token_ids(item)]
         self._request_limits.check_token_count("input", sum(map(len, ids)))
         if self.method == "fill_mask":
             self._request_limits.check_mask_candidates(items, options.get("top_k"))
 
-    def _longest(self, truncate: bool) -> int:
-        """Tokens of a row that are computed at most: those that are left of it, or those that fit."""
+    def _longest(self, truncate: bool | None) -> int:
+        """Tokens of a text that are computed at most, or one more than fit, if a longer text is refused."""
         positions = self.manifest.config.max_position_embeddings
-        cut = truncate or self.manifest.sentence_texts is not None
+        cut = self.manifest.sentence_texts is not None if truncate is None else truncate
         return min(positions, self.manifest.max_length or positions) if cut else positions + 1
 
     def _batch(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None, truncate: bool) -> Any:
@@ -215,9 +217,7 @@ class Model:
                 f"{TEXT} has {len(columns[0])} rows, {TEXT_PAIR} has {len(columns[1])}; give as many of each"
             )
         rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        positions = self.manifest.config.max_position_embeddings
-        longest = min(positions, self.manifest.max_length or positions) if truncate else positions + 1
-        self._request_limits.check_texts(rows, longest)
+        self._request_limits.check_texts(rows, self._longest(truncate))
         return rows
 
 

@@ -42,11 +42,13 @@ class RequestLimits:
             return
         tokens = 0
         for item in items:
-            counts = (self._count(text, most + 1 if longest is None else longest) for text in strings_in([item]))
+            counts = (
+                self._count(text, most + 1 if longest is None else longest) for text in strings_in([item])
+            )
             tokens += sum(counts) if longest is None else min(sum(counts), longest)
             if tokens > most:
                 raise InputError(
-                    f"the texts have more than {most} tokens in all, which is the most that this server takes"
+                    f"the texts have more than {most} tokens in all; this server takes {most} at most"
                 )
         if longest is None and characters > self.server.max_characters:
             raise InputError(

@@ -20,7 +20,9 @@ _LOCAL_NORMALIZERS = (
     *("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled"),
     *("Lowercase", "StripAccents", "BertNormalizer", "Strip"),
 )
-_SPACES = re.compile(r"\\s\+|\\s\{2,\}| \{2,\}|\[[^\[\]]+\]\+?", re.DOTALL)  # regular expressions that are local
+_SPACES = re.compile(
+    r"\\s\+|\\s\{2,\}| \{2,\}|\[[^\[\]]+\]\+?", re.DOTALL
+)  # regular expressions that are local
 _SPLIT_AT_SPACES = ("WhitespaceSplit", "Whitespace", "BertPreTokenizer")
 _ENDS = r"^\s+|\s+$"
 # A letter or digit. U+0D4E and some of the higher planes join the character after them to one grapheme.
@@ -175,7 +177,9 @@ def _stands_alone(token: Any) -> bool:
 
 def _normalizes_to_space(tokenizer: Any, space: str) -> bool:
     normalizer = tokenizer.normalizer
-    return normalizer is not None and normalizer.normalize_str(f"a{space}b") == normalizer.normalize_str("a b")
+    return normalizer is not None and normalizer.normalize_str(f"a{space}b") == normalizer.normalize_str(
+        "a b"
+    )
 
 
 def _adds_up(tokenizer: Any, space: str, sample: tuple[str, str]) -> bool:
@@ -185,4 +189,3 @@ def _adds_up(tokenizer: Any, space: str, sample: tuple[str, str]) -> bool:
         tokenizer.encode(text, add_special_tokens=False).tokens for text in (first + second, first, second)
     )
     return bool(whole == parts[0] + parts[1])
-

@@ -50,7 +50,7 @@ class Embed(TextMethod):
             raise InputError(f"dimensions is {dimensions}; the vectors of {model.name} have {width} numbers")
         self.dimensions = dimensions
         # A part of a vector of length 1 is shorter.
-        scales_itself = by_modules and dimensions is None
+        scales_itself = by_modules and dimensions in (None, width)
         self.normalize = not scales_itself if normalize is None else normalize
         self.prompt = _prompt(model, prompt_name)
         # How many tokens from the first on are a prompt that is not pooled.

@@ -78,7 +78,9 @@ class TextAnswers(ABC):
     @overload
     def tag(self, texts: str, *, stride: int = 128, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]
     @overload
-    def tag(self, texts: Iterable[str], *, stride: int = 128, truncate: bool = False) -> list[list[Answer]]: ...
+    def tag(
+        self, texts: Iterable[str], *, stride: int = 128, truncate: bool = False
+    ) -> list[list[Answer]]: ...
     def tag(self, texts: Any, *, stride: int = 128, truncate: bool = False) -> Any:
         """Find the entities in texts of any length.
 

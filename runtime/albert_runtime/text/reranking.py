@@ -58,7 +58,9 @@ class Rerank:
                 f"model: use {usage}"
             )
         if activation is not None:
-            raise InputError(f"activation is for classifiers; {model.name} is an encoder, its scores are cosines")
+            raise InputError(
+                f"activation is for classifiers; {model.name} is an encoder, its scores are cosines"
+            )
         self.parts = [
             (Embed(model, truncate=truncate, normalize=True, prompt_name=_prompt(model, names)), items)
             for names, items in ((_QUERY_PROMPTS, [text]), (_DOCUMENT_PROMPTS, texts))

@@ -101,12 +101,11 @@ def _joined(
             if token not in chosen or candidate[0] > chosen[token][0]:
                 chosen[token] = candidate
     picks = [(number, column) for _, number, column in (chosen[token] for token in sorted(chosen))]
-    row = Encoded(
-        **{
-            name: [getattr(windows[number], name)[column] for number, column in picks]
-            for name in ("ids", "types", "spans", "words", "parts")
-        }
+    ids, types, spans, words, parts = (
+        [getattr(windows[number], name)[column] for number, column in picks]
+        for name in ("ids", "types", "spans", "words", "parts")
     )
+    row = Encoded(ids, types, spans, words, parts)
     best, scores = (
         np.array([partials[number][index][column] for number, column in picks]) for index in (0, 1)
     )

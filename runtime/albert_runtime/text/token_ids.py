@@ -19,7 +19,9 @@ def validate_token_ids(item: Any, row: int, limits: ModelLimits) -> list[int]:
         ids = np.empty((0, 0))
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise InputError(f"row {row} is no string, no pair of strings and no list of token ids")
-    found: list[int] = validate_ids("input_ids", ids, limits.vocab_size, lambda column: (row, column)).tolist()
+    found: list[int] = validate_ids(
+        "input_ids", ids, limits.vocab_size, lambda column: (row, column)
+    ).tolist()
     return found
 
 

@@ -119,7 +119,9 @@ class TextEncoder:
             if is_pair:
                 room -= len(first.ids)
             if room < 1:
-                what = f"the question is {len(first.ids)} tokens long and leaves" if is_pair else "[SEP] leaves"
+                what = (
+                    f"the question is {len(first.ids)} tokens long and leaves" if is_pair else "[SEP] leaves"
+                )
                 raise InputError(
                     f"row {row}: {what} no room for the {'context' if is_pair else 'text'} within the "
                     f"{self._max_length} tokens that the model takes; shorten it"

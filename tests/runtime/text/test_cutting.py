@@ -15,7 +15,21 @@ from albert_runtime.text.cutting import Cutter
 from albert_runtime.text.tokenizer import TextEncoder
 
 OURS = Path(__file__).parents[3] / "models" / "python-albert" / "tokenizer.json"
-WORDS = ["word", "Anna", "b", "中文", "中", "да", "\u0e33", "e\u0301", "7", "(x)", "[MASK]", "\U0001f600", "ﷺ"]
+WORDS = [
+    "word",
+    "Anna",
+    "b",
+    "中文",
+    "中",
+    "да",
+    "\u0e33",
+    "e\u0301",
+    "7",
+    "(x)",
+    "[MASK]",
+    "\U0001f600",
+    "ﷺ",
+]
 GAPS = [" ", "  ", "\n", "\t \r\n", "", ", ", "\u3000", " \u0301"]
 TEXTS = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(GAPS)), max_size=60)
 
@@ -38,7 +52,9 @@ def unigram(pre_tokenizer, normalizer=None):
 
 
 def byte_level():
-    tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    tokenizer = Tokenizer(
+        models.BPE({char: i for i, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}, [])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     return tokenizer
 
@@ -190,7 +206,7 @@ def test_only_what_matters_is_tokenized(counting, truncate):
         if truncate:
             work([text], True)
         else:
-            with pytest.raises(InputError, match="row 0 is at least [0-9]+ tokens long, .* is 64"):
+            with pytest.raises(InputError, match=r"row 0 is at least [0-9]+ tokens long, .* is 64"):
                 work([text], False)
     assert encoder.count([text], 1000)[0] >= 1000
     assert sum(tokenizer.characters for tokenizer in tokenizers.values()) < 40_000
@@ -208,7 +224,9 @@ def test_a_long_text_of_few_tokens_is_taken(counting):
 def test_what_cannot_be_cut_has_a_limit(counting):
     encoder, tokenizers = counting
     for truncate in (True, False):
-        with pytest.raises(InputError, match="row 3 has 2000000 characters in a row .* 1048576 .*: shorten it"):
+        with pytest.raises(
+            InputError, match=r"row 3 has 2000000 characters in a row .* 1048576 .*: shorten it"
+        ):
             encoder.encode(["a", "b", "a", "a" * 2_000_000], truncate)
     assert sum(tokenizer.characters for tokenizer in tokenizers.values()) == 0
 
@@ -225,7 +243,7 @@ def test_a_pair_of_long_texts_names_its_row_and_choice(make_task):
     from albert_runtime import Predictor
 
     predictor = Predictor(make_task("multiple-choice"), backend="native")
-    with pytest.raises(InputError, match="row 0, choice 1 is at least [0-9]+ tokens long"):
+    with pytest.raises(InputError, match=r"row 0, choice 1 is at least [0-9]+ tokens long"):
         predictor.choose("who", ["a", "who lives " * 4000])
 
 

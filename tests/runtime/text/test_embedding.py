@@ -28,7 +28,7 @@ def test_long_texts_are_cut_unless_that_is_refused(make):
     assert np.allclose(predictor.embed(LONG), cut.mean(axis=0), atol=1e-6)
     assert np.array_equal(predictor.embed(LONG, truncate=True), predictor.embed(LONG))
     assert not np.allclose(predictor.embed(LONG, truncate=False), predictor.embed(LONG), atol=1e-3)
-    with pytest.raises(InputError, match="max_position_embeddings is 64; shorten it or set truncate"):
+    with pytest.raises(InputError, match=r"max_position_embeddings is 64; shorten it or set truncate"):
         predictor.embed(LONG * 4, truncate=False)
 
 
@@ -60,9 +60,9 @@ def test_a_named_pooling_takes_the_place_of_the_modules(make):
 
 
 def test_unknown_prompts(make, make_task):
-    with pytest.raises(InputError, match="prompt 'answer' is unknown; tiny has the prompts query, document"):
+    with pytest.raises(InputError, match=r"prompt 'answer' is unknown; tiny has the prompts query, document"):
         make().embed("a", prompt_name="answer")
-    with pytest.raises(InputError, match="prompt 'query' is unknown; tiny has no prompts"):
+    with pytest.raises(InputError, match=r"prompt 'query' is unknown; tiny has no prompts"):
         Predictor(make_task("model")).embed("a", prompt_name="query")
 
 
@@ -80,7 +80,7 @@ def test_token_ids_are_whole_rows(make_task, make):
 
 def test_long_rows_of_token_ids(make_task, make):
     plain, sentences = Predictor(make_task("model")), make()
-    with pytest.raises(InputError, match="row 1 is 70 tokens long, max_position_embeddings is 64"):
+    with pytest.raises(InputError, match=r"row 1 is 70 tokens long, max_position_embeddings is 64"):
         plain.embed([[5], [5] * 70])
     assert np.array_equal(plain.embed([[5] * 70], truncate=True), plain.embed([[5] * 64]))
     assert np.array_equal(sentences.embed([[5] * 70]), sentences.embed([[5] * 9]))

@@ -101,7 +101,7 @@ def test_no_mask(fill, text):
 
 @pytest.mark.parametrize("top_k", [0, -1, 1.5, True, "3", None])
 def test_bad_numbers_of_candidates(fill, top_k):
-    with pytest.raises(InputError, match="top_k must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"top_k must be a whole number of at least 1"):
         fill("[MASK]", ["▁a"], top_k=top_k)
 
 
@@ -171,7 +171,8 @@ def test_an_opening_sign_stays_beside_its_word(fill):
 
 
 @pytest.mark.parametrize(
-    "targets", [["paris", "anna"], "paris", ["\u2581paris", "paris"], ["a", "b", "who", "in"], ["annas", "\u20ac"]]
+    "targets",
+    [["paris", "anna"], "paris", ["\u2581paris", "paris"], ["a", "b", "who", "in"], ["annas", "\u20ac"]],
 )
 @pytest.mark.parametrize("top_k", [1, 3])
 def test_targets_are_the_pipelines(marked_tokenizer, targets, top_k):

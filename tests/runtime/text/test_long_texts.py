@@ -20,7 +20,7 @@ def test_short_texts_do_not_wait_for_long_ones():
         long = [asyncio.ensure_future(texts.run(LONG, release.wait)) for _ in range(4)]
         await asyncio.sleep(0)
         assert texts.waiting == 4
-        with pytest.raises(Overloaded, match="4 requests with long texts are waiting"):
+        with pytest.raises(Overloaded, match=r"4 requests with long texts are waiting"):
             await texts.run(LONG, int)
         assert await texts.run(10, lambda number: number + 1, 6) == 7
         long.pop().cancel()  # one that has not begun
@@ -39,7 +39,7 @@ def test_errors_are_the_callers():
     def fail():
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(ValueError, match=r"no"):
         asyncio.run(texts.run(LONG, fail))
     assert texts.waiting == 0
 

@@ -67,7 +67,7 @@ def test_only_the_best(make_task):
 def test_long_documents(make_task):
     predictor = load(make_task("sequence-classification", labels=("relevant",)))
     long = [*DOCUMENTS, "who lives " * 80]
-    with pytest.raises(InputError, match="row 4 is .* tokens long"):
+    with pytest.raises(InputError, match=r"row 4 is .* tokens long"):
         predictor.rerank(QUERY, long)
     pairs = [(QUERY, document) for document in long]
     scores = [answer["score"] for answer in predictor.classify(pairs, truncate=True)]
@@ -102,7 +102,7 @@ def test_what_is_refused(make_task, query, documents, options, message):
 
 
 def test_models_without_relevance(make_task):
-    with pytest.raises(InputError, match="has 3 labels; rerank needs"):
+    with pytest.raises(InputError, match=r"has 3 labels; rerank needs"):
         load(make_task("sequence-classification", labels=("a", "b", "c"))).rerank("a", ["b"])
     with pytest.raises(InputError, match=r"is a masked-lm model: use fill_mask\(text\)"):
         load(make_task("masked-lm")).rerank("a", ["b"])

@@ -61,7 +61,10 @@ def test_an_entity_across_windows_is_one(piece_tokenizer):
     ids = TextEncoder(piece_tokenizer, None)([TEXT], False)[0][0]
     labels = {ids[1]: 1}
     made = setting(
-        piece_tokenizer, "token-classification", by_column(lambda c, w, token: 1 if token in labels else 2), LABELS
+        piece_tokenizer,
+        "token-classification",
+        by_column(lambda c, w, token: 1 if token in labels else 2),
+        LABELS,
     )
     found = answer_one(made, "tag", TEXT, stride=2)
     starts = [0, TEXT.rindex("Anna")]
@@ -79,5 +82,5 @@ def test_short_texts_and_truncation_are_as_before(piece_tokenizer):
 @pytest.mark.parametrize("stride", [0, -1, 1.5, None])
 def test_bad_strides(piece_tokenizer, stride):
     made = setting(piece_tokenizer, "token-classification", None, LABELS)
-    with pytest.raises(InputError, match="stride must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"stride must be a whole number of at least 1"):
         answer_one(made, "tag", TEXT, stride=stride)
