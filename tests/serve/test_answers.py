@@ -27,9 +27,9 @@ CASES = [
     ("embedder", {"texts": TEXTS}, lambda p: p.embed(TEXTS).tolist()),
     # Every option of the Python methods.
     ("sentiment", {"text": "who", "activation": "none"}, lambda p: p.classify(["who"], activation="none")),
-    ("entities", {"text": CONTEXT}, lambda p: [p.tag(CONTEXT)]),
-    ("entities", {"text": CONTEXT, "stride": 5}, lambda p: [p.tag(CONTEXT, stride=5)]),
-    ("entities", {"text": CONTEXT, "truncate": True}, lambda p: [p.tag(CONTEXT, truncate=True)]),
+    ("words", {"text": CONTEXT}, lambda p: [p.tag(CONTEXT)]),
+    ("words", {"text": CONTEXT, "stride": 5}, lambda p: [p.tag(CONTEXT, stride=5)]),
+    ("words", {"text": CONTEXT, "truncate": True}, lambda p: [p.tag(CONTEXT, truncate=True)]),
     (
         "filler",
         {"texts": MASKED, "targets": ["who", "a"]},
@@ -180,7 +180,17 @@ def test_embeddings_tell_errors_as_openai_does(client, changes, status, code):
 def test_the_list_of_models(client):
     found = client.get("/v1/models").json()
     assert found["object"] == "list"
-    names = ["embedder", "sentiment", "entities", "reader", "filler", "chooser", "relevance", "sentences"]
+    names = [
+        "embedder",
+        "sentiment",
+        "entities",
+        "reader",
+        "filler",
+        "chooser",
+        "words",
+        "relevance",
+        "sentences",
+    ]
     assert [item["id"] for item in found["data"]] == names
     assert all(item["object"] == "model" and item["created"] > 1e9 for item in found["data"])
 

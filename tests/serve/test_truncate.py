@@ -83,7 +83,7 @@ def test_the_page(client, cutting):
 
 
 def test_entities_are_found_in_whole_texts_by_default(client, cutting):
-    body = {"model": "entities", "text": "Anna lives in Paris " * 40}
+    body = {"model": "words", "text": "Anna lives in Paris " * 40}
     whole = client.post("/predict", json=body).json()["answers"]
     assert whole == cutting.post("/predict", json=body).json()["answers"]
     cut = client.post("/predict", json={**body, "truncate": True}).json()["answers"]

@@ -28,8 +28,9 @@ examples:
   multiply in int8 on 4 threads, and refuse work early when the server is busy:
     albert-serve ./albert-base-v2 --precision int8 --threads 4 --max-queue 64 --timeout 5
 
-endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/models, /metrics, /v2/health/ready and more,
-  all of them described in /openapi.json; / is a status page with a form to try the models
+endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/models, /metrics,
+  /v2/health/ready and more, all of them described in /openapi.json; / is a status page with a form to try
+  the models
 
 exit codes: 0 stopped by SIGTERM or SIGINT with every accepted request answered, 1 failed, or stopped with
   some requests unanswered, 2 wrong usage

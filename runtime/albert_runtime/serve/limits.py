@@ -35,9 +35,9 @@ class ServerLimits:
 
     @property
     def max_characters(self) -> int:
-        """Most characters of one request's texts that are tokenized: far more than ``max_tokens`` tokens have.
+        """Most characters of texts that are tokenized whole: far more than ``max_tokens`` tokens need.
 
-        What is beyond it has hardly any tokens for its size: spaces, marks, words unknown as a whole.
+        What has more has hardly any tokens for its size: spaces, marks, words unknown as a whole.
         """
         return 16 * self.max_tokens
 

@@ -40,24 +40,27 @@ class RequestLimits:
         # A token is seldom shorter than a character, so most requests need no counting.
         if characters <= most:
             return
-        tokens = 0
-        for item in items:
-            counts = (
-                self._count(text, most + 1 if longest is None else longest) for text in strings_in([item])
-            )
-            tokens += sum(counts) if longest is None else min(sum(counts), longest)
+        at_most = most + 1 if longest is None else longest
+        tokens = whole = 0
+        for row, item in enumerate(items):
+            counts = {text: self._count(text, at_most, row) for text in strings_in([item])}
+            tokens += min(sum(counts[text] for text in strings_in([item])), at_most)
+            whole += sum(len(text) for text, count in counts.items() if count < at_most)
             if tokens > most:
                 raise InputError(
                     f"the texts have more than {most} tokens in all; this server takes {most} at most"
                 )
-        if longest is None and characters > self.server.max_characters:
+        if whole > self.server.max_characters:
             raise InputError(
-                f"the texts have {characters} characters in all; this server takes "
-                f"{self.server.max_characters} at most"
+                f"the texts have {whole} characters in all, which is far more than their tokens need; "
+                f"this server takes {self.server.max_characters} at most"
             )
 
-    def _count(self, text: str, at_most: int) -> int:
-        return self.predictor.count_tokens([text], at_most=at_most)[0]
+    def _count(self, text: str, at_most: int, row: int) -> int:
+        try:
+            return self.predictor.count_tokens([text], at_most=at_most)[0]
+        except InputError as error:
+            raise InputError(str(error).replace("row 0", f"row {row}", 1)) from None
 
     def check_token_count(self, name: str, tokens: int) -> None:
         """Refuse an input of token ids that has too many of them, padding included."""
@@ -105,7 +108,10 @@ class RequestLimits:
         width = min(longest, characters + _MAX_SPECIAL_TOKENS)
         if self._output_bytes(len(texts), width, outputs) <= self.server.max_answer_bytes:
             return width
-        tokens = max(sum(self._count(one, longest) for one in strings_in([text])) for text in texts)
+        tokens = max(
+            sum(self._count(one, longest, row) for one in strings_in([text]))
+            for row, text in enumerate(texts)
+        )
         return min(longest, tokens + _MAX_SPECIAL_TOKENS)
 
 

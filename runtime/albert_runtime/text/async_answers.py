@@ -1,14 +1,17 @@
 """Answers to texts for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from ..backends.base import Outputs
 from .long_texts import LONG_TEXTS
+from .registry import create_method
+from .reranking import Rerank
 from .stream import AnswerStream, ModelCall, Tokenizing
-from .task_method import TaskMethod
+from .task_method import Answer, TaskMethod, TextModel
 
 
 class AsyncAnswers(AsyncIterator[Any]):
@@ -55,3 +58,46 @@ class AsyncAnswers(AsyncIterator[Any]):
                 for answer in step:
                     yield answer
                 step = await asyncio.to_thread(answers.advance)
+
+
+class AsyncTextAnswers(ABC):
+    """The methods for asyncio; their batches are joined with other callers' requests."""
+
+    def astream(self, method: str, items: Iterable[object], **options: Any) -> "AsyncAnswers":
+        """``stream`` for asyncio; its batches are joined with other callers' requests, see ``submit``.
+
+        Returns:
+            An asynchronous iterator over the answers; its ``tokens`` is how many the model has been given.
+        """
+        model = self._text_model(method)
+        return AsyncAnswers(self._submit_call, lambda: create_method(model, method, options), items)
+
+    async def arerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        activation: str | None = None,
+        truncate: bool | None = None,
+    ) -> "tuple[list[Answer], int]":
+        """``rerank`` for asyncio, see ``submit``: the answers, and how many tokens the model was given."""
+        options: dict[str, Any] = {"top_n": top_n, "activation": activation, "truncate": truncate}
+        model = self._text_model("rerank")
+        reranking = await asyncio.to_thread(lambda: Rerank(model, query, documents, **options))
+        streams = [
+            AsyncAnswers(self._submit_call, lambda method=method: method, items)  # type: ignore[misc]
+            for method, items in reranking.parts
+        ]
+        answers = []
+        for stream in streams:
+            answers.append([answer async for answer in stream])
+        return reranking.answer(answers), sum(stream.tokens for stream in streams)
+
+    @abstractmethod
+    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
+        """Queue a call among the requests of other callers."""
+
+    @abstractmethod
+    def _text_model(self, method: str) -> TextModel:
+        """The model that answers; InputError if it cannot."""

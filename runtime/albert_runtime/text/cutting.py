@@ -1,8 +1,8 @@
 """Cuts long texts where that changes no token, so that no more of a text is tokenized than matters.
 
-Tokenizers take a text apart at spaces, normalize what is between them and tokenize word by word. A text that is
-cut before a space between two letters therefore has the tokens of its pieces, one after another. Where a
-tokenizer does not work that way, or may not, its texts are not cut.
+Tokenizers normalize a text, take it apart at spaces and tokenize word by word. If no step looks across a
+space between two letters, a text that is cut before one has the tokens of its pieces, one after another. Where
+that is not known of every step of a tokenizer, its texts are not cut.
 """
 
 import json
@@ -20,9 +20,8 @@ _LOCAL_NORMALIZERS = (
     *("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled"),
     *("Lowercase", "StripAccents", "BertNormalizer", "Strip"),
 )
-_SPACES = re.compile(
-    r"\\s\+|\\s\{2,\}| \{2,\}|\[[^\[\]]+\]\+?", re.DOTALL
-)  # regular expressions that are local
+# Regular expressions that are local: of spaces, or of one class of characters.
+_LOCAL_REGEX = re.compile(r"\\s\+|\\s\{2,\}| \{2,\}|\[[^\[\]]+\]\+?", re.DOTALL)
 _SPLIT_AT_SPACES = ("WhitespaceSplit", "Whitespace", "BertPreTokenizer")
 _ENDS = r"^\s+|\s+$"
 # A letter or digit. U+0D4E and some of the higher planes join the character after them to one grapheme.
@@ -52,10 +51,10 @@ class Cutter:
         return self._kept(text, at_most)[2]
 
     def cut(self, parts: Sequence[str], tokens: int) -> list[tuple[int, int]]:
-        """(start, stop) of what can matter of a text, or of both texts of a pair, truncated to ``tokens`` tokens.
+        """(start, stop) of what can matter of a text, or of both texts of a pair, cut to ``tokens`` tokens.
 
-        Where both texts of a pair have so many, the one with more tokens may keep one more: it stays the longer
-        one. (Passing the texts uncut is no way out: the library makes a row of every two stretches of them.)
+        Where both texts of a pair have so many, the one with more tokens may keep one more: it stays the
+        longer one. (The library makes a row of every two stretches of both, so they have to be short.)
 
         InputError if a piece is too long to be tokenized.
         """
@@ -150,7 +149,7 @@ def _is_local(normalizer: dict[str, Any]) -> bool:
     pattern = normalizer["pattern"]
     if "String" in pattern:
         return not any(letter.isalnum() or letter.isspace() for letter in pattern["String"])
-    return _SPACES.fullmatch(pattern["Regex"]) is not None
+    return _LOCAL_REGEX.fullmatch(pattern["Regex"]) is not None
 
 
 def _splitter(steps: Sequence[dict[str, Any]]) -> str | None:

@@ -1,25 +1,20 @@
 """The answers of a Predictor to texts."""
 
-import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import Outputs
-from .async_answers import AsyncAnswers
+from .async_answers import AsyncTextAnswers
 from .checks import validate_text
-from .registry import create_method
 from .reranking import Rerank
-from .stream import AnswerStream, ModelCall, answer_all, stream
-from .task_method import Answer, TextModel
+from .stream import AnswerStream, answer_all, stream
+from .task_method import Answer
 from .tokenizer import Text
 
 
-class TextAnswers(ABC):
+class TextAnswers(AsyncTextAnswers):
     """The methods that take texts and give labels, entities, words and vectors."""
 
     @overload
@@ -136,8 +131,8 @@ class TextAnswers(ABC):
         Args:
             text: A string or an iterable of strings.
             top_k: Candidates for each mask.
-            targets: Words to choose the candidates from. One that is no token stands for its first token, with
-                a warning if it has more. Probabilities remain those among all tokens.
+            targets: Words to choose the candidates from. One that is no token stands for its first token,
+                with a warning if it has more. Probabilities remain those among all tokens.
             truncate: See ``classify``.
 
         Returns:
@@ -166,8 +161,8 @@ class TextAnswers(ABC):
         pooling and further modules, its default prompt, texts cut at the manifest's max_length.
 
         Args:
-            texts: A string, or an iterable of strings, pairs and lists of token ids. Such a list is a whole row:
-                neither special tokens nor a prompt are added.
+            texts: A string, or an iterable of strings, pairs and lists of token ids. Such a list is a whole
+                row: neither special tokens nor a prompt are added.
             pooling: mean (over all tokens, [CLS] and [SEP] included), cls (the first token's hidden state) or
                 pooler (the model's pooled output). None: what the model's folder says, else mean.
             normalize: Scale each vector to length 1. None: yes, unless the folder's modules make the vector,
@@ -310,42 +305,5 @@ class TextAnswers(ABC):
         texts = [validate_text(text, row, "a string") for row, text in enumerate(texts)]
         return self._text_model("count_tokens").encoder.count(texts, at_most)
 
-    def astream(self, method: str, items: Iterable[object], **options: Any) -> "AsyncAnswers":
-        """``stream`` for asyncio; its batches are joined with other callers' requests, see ``submit``.
-
-        Returns:
-            An asynchronous iterator over the answers; its ``tokens`` is how many the model has been given.
-        """
-        model = self._text_model(method)
-        return AsyncAnswers(self._submit_call, lambda: create_method(model, method, options), items)
-
-    async def arerank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        top_n: int | None = None,
-        activation: str | None = None,
-        truncate: bool | None = None,
-    ) -> "tuple[list[Answer], int]":
-        """``rerank`` for asyncio, see ``submit``: the answers, and how many tokens the model was given."""
-        options: dict[str, Any] = {"top_n": top_n, "activation": activation, "truncate": truncate}
-        model = self._text_model("rerank")
-        reranking = await asyncio.to_thread(lambda: Rerank(model, query, documents, **options))
-        streams = [
-            AsyncAnswers(self._submit_call, lambda method=method: method, items)  # type: ignore[misc]
-            for method, items in reranking.parts
-        ]
-        answers = [[answer async for answer in stream] for stream in streams]
-        return reranking.answer(answers), sum(stream.tokens for stream in streams)
-
-    @abstractmethod
-    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
-        """Queue a call among the requests of other callers."""
-
     def _answer(self, method: str, texts: object, **options: Any) -> Any:
         return answer_all(self._text_model(method), method, texts, options)
-
-    @abstractmethod
-    def _text_model(self, method: str) -> TextModel:
-        """The model that answers; InputError if it cannot."""

@@ -23,9 +23,9 @@ _RELEVANT_COLUMN = {1: 0, 2: 1}  # by the number of labels: the one for "relevan
 class Rerank:
     """The relevance of documents to a query.
 
-    A classifier of pairs (a cross-encoder) scores each (query, document); its score is that of its only label,
-    or of the second of two. An encoder embeds all texts; the score is the cosine of a document's vector with
-    the query's.
+    A classifier of pairs (a cross-encoder) scores each (query, document): the score is that of its only
+    label, or of the second of two. An encoder embeds all texts: the score is the cosine of a document's vector
+    with the query's.
 
     ``parts``: the methods to run, each with its items. ``answer`` takes the answers to each.
     """
@@ -85,8 +85,8 @@ class _Relevance(Classify):
         column = _RELEVANT_COLUMN.get(len(model.labels))
         if column is None:
             raise InputError(
-                f"{model.name} has {len(model.labels)} labels; rerank needs a classifier of pairs with one label "
-                "for the relevance, or two of which the second says that the document is relevant"
+                f"{model.name} has {len(model.labels)} labels; rerank needs a classifier of pairs with one "
+                "label, for the relevance, or two, of which the second says that the document is relevant"
             )
         self._column = column
 

@@ -31,8 +31,8 @@ class Encoded:
 
     ``spans``: characters [start, end) of the text that a token stands for, without the spaces around them;
     empty for special tokens. ``words``: number of the word within its text, None for special tokens.
-    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens. ``first``: of a window,
-    how many tokens of its text come before it.
+    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens. ``first``: of a
+    window, how many tokens of its text come before it.
     """
 
     ids: list[int]
@@ -96,7 +96,11 @@ class TextEncoder:
     def count(self, texts: Sequence[str], at_most: int | None = None) -> list[int]:
         """How many tokens each text has, without special ones; at least ``at_most`` where it has as many."""
         if at_most is not None:
-            return self._guarded(texts, _ROW, lambda: [self._cutting().count(one, at_most) for one in texts])
+            return self._guarded(
+                texts,
+                _ROW,
+                lambda: [self._count(one, at_most, _ROW(row)) for row, one in enumerate(texts)],
+            )
         encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
         return [len(item.ids) for item in encodings]
 
@@ -188,20 +192,20 @@ class TextEncoder:
         parts = (text,) if isinstance(text, str) else text
         if max(map(len, parts)) <= SHORT:
             return text, _WHOLE
-        try:
-            if truncate and self._max_length is not None:
-                spans = self._cutting().cut(parts, self._max_length)
-                left = [part[start:stop] for part, (start, stop) in zip(parts, spans, strict=True)]
-                begins = tuple(start for start, _ in spans)
-                return (left[0] if isinstance(text, str) else (left[0], left[1])), begins
-            tokens = 0
-            if self._positions is not None:
-                tokens = sum(self._cutting().count(part, self._positions + 1) for part in parts)
-        except InputError as error:
-            raise InputError(f"{where} {error}") from None
-        if self._positions is not None and tokens > self._positions:
-            raise too_long(where, tokens, self._positions, at_least=True)
+        if truncate and self._max_length is not None:
+            most = self._max_length
+            spans = _naming(where, lambda: self._cutting().cut(parts, most))
+            left = [part[start:stop] for part, (start, stop) in zip(parts, spans, strict=True)]
+            begins = tuple(start for start, _ in spans)
+            return (left[0] if isinstance(text, str) else (left[0], left[1])), begins
+        if self._positions is not None:
+            tokens = sum(self._count(part, self._positions + 1, where) for part in parts)
+            if tokens > self._positions:
+                raise too_long(where, tokens, self._positions, at_least=True)
         return text, _WHOLE
+
+    def _count(self, text: str, at_most: int, where: str) -> int:
+        return _naming(where, lambda: self._cutting().count(text, at_most))
 
     def _cutting(self) -> Cutter:
         if self._cutter is None:
@@ -245,6 +249,14 @@ class TextEncoder:
         if truncate:
             tokenizer.enable_truncation(self._max_length, strategy=self._strategy, direction=self._side)
         return tokenizer
+
+
+def _naming(where: str, work: Callable[[], T]) -> T:
+    """The result of ``work``, whose InputError then says which text it is."""
+    try:
+        return work()
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
 
 
 def _encoded(item: Any, text: Text, begins: Begins = _WHOLE) -> Encoded:

@@ -105,8 +105,8 @@ class PredictAnswer(Struct):
 
 
 class EmbeddingsRequest(Struct):
-    """Texts to embed: a string or strings, or token ids of this model's own tokenizer with its special tokens,
-    as a list for one input or a list of lists for several.
+    """Texts to embed: a string or strings, or token ids of this model's own tokenizer with its special tokens:
+    one list for one input, a list of lists for several.
 
     ``dimensions``: keep so many numbers of a vector, the first ones, and scale them to length 1.
     ``encoding_format``: float or base64. ``truncate`` cuts texts that are too long; null is the server's
@@ -126,8 +126,8 @@ class EmbeddingsRequest(Struct):
 class Embedding(Struct):
     """A vector: a list of numbers, or base64 of little-endian float32 values.
 
-    Its Euclidean length is 1, except for a model of a sentence-transformers folder without Normalize, of which
-    no ``dimensions`` are asked for.
+    Its Euclidean length is 1, except for whole vectors of a model of a sentence-transformers folder without
+    Normalize.
     """
 
     index: int
@@ -160,8 +160,8 @@ class Document(Struct):
 class RerankRequest(Struct):
     """Documents to order by their relevance to a query, as Cohere's and Jina's clients ask.
 
-    ``top_n``: how many to return. ``return_documents`` true repeats each document. ``truncate`` cuts texts that
-    are too long; null is the server's default. Other fields of these APIs are ignored.
+    ``top_n``: how many to return. ``return_documents`` true repeats each document. ``truncate`` cuts texts
+    that are too long; null is the server's default. Other fields of these APIs are ignored.
     """
 
     query: Text
