@@ -76,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
     )
     method_options = {
         "top_k": options.top_k,
+        "targets": options.target,
         "activation": options.activation,
         "pooling": options.pooling,
         "prompt_name": options.prompt_name,
@@ -186,6 +187,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         type=_count,
         help="return the K best labels or words with their probabilities",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="WORD",
+        action="append",
+        help="fill masks with this word or those of other --target, whichever is likelier",
     )
     parser.add_argument(
         "--pooling",

@@ -1,8 +1,8 @@
 """Cuts long texts where that changes no token, so that no more of a text is tokenized than matters.
 
 Tokenizers normalize a text, take it apart at spaces and tokenize word by word. If no step looks across a
-space between two letters, a text that is cut before one has the tokens of its pieces, one after another. Where
-that is not known of every step of a tokenizer, its texts are not cut.
+space between two letters, a text that is cut before one has the tokens of its pieces, one after another.
+Where that is not known of every step of a tokenizer, its texts are not cut.
 """
 
 import json

@@ -24,8 +24,8 @@ class Rerank:
     """The relevance of documents to a query.
 
     A classifier of pairs (a cross-encoder) scores each (query, document): the score is that of its only
-    label, or of the second of two. An encoder embeds all texts: the score is the cosine of a document's vector
-    with the query's.
+    label, or of the second of two. An encoder embeds all texts: the score is the cosine of the vectors of a
+    document and the query.
 
     ``parts``: the methods to run, each with its items. ``answer`` takes the answers to each.
     """

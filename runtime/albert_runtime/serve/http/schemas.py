@@ -105,8 +105,8 @@ class PredictAnswer(Struct):
 
 
 class EmbeddingsRequest(Struct):
-    """Texts to embed: a string or strings, or token ids of this model's own tokenizer with its special tokens:
-    one list for one input, a list of lists for several.
+    """Texts to embed: a string or strings, or token ids of this model's own tokenizer, with special tokens: a
+    list for one input, a list of lists for several.
 
     ``dimensions``: keep so many numbers of a vector, the first ones, and scale them to length 1.
     ``encoding_format``: float or base64. ``truncate`` cuts texts that are too long; null is the server's
