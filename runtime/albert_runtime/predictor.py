@@ -22,7 +22,7 @@ from .backends.registry import available_cpus, choose
 from .backends.sentence_pooling import SentencePooler
 from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
-from .batch.pack import NO_TOKENIZER, pack
+from .batch.pack import pack
 from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import BackendError, DeadlineExceeded, InputError
@@ -393,7 +393,10 @@ class Predictor(TextAnswers):
                 f"{self._artifact.stem}{SUFFIX}; export the model again, or use run"
             )
         if self._encoder is None:
-            raise InputError(NO_TOKENIZER)
+            raise InputError(
+                f"{method} needs a tokenizer and {self._artifact.stem} has none; "
+                "export again from a model that brings its tokenizer"
+            )
         labels = manifest.labels or ()
         return TextModel(
             manifest.name,

@@ -144,3 +144,11 @@ def test_limits_count_what_is_left(start, artifacts):
             "/v2/models/embedder/infer", json={"inputs": [ids], "parameters": {"truncate": True}}
         )
         assert answer.status_code == status
+
+
+def test_prompts_count(start, artifacts):
+    server = start([artifacts["sentences"]], "--max-tokens", 30)
+    body = {"input": ["who a b"] * 7}
+    for prompt, status in (("document", 200), ("query", 422)):  # 3 tokens more for each
+        answer = server.http.post("/v1/embeddings", json={**body, "prompt_name": prompt})
+        assert answer.status_code == status, answer.text

@@ -155,12 +155,18 @@ class Model:
             # The prompt is computed once more with each choice.
             items = [(prompt, choice) for prompt, choices in items for choice in choices]
         runs_in_windows = task == QUESTION_ANSWERING or (task == TOKEN_CLASSIFICATION and not truncate)
-        texts = [item for item in items if not is_token_ids(item)]
+        prompt = self._prompt(options.get("prompt_name"))
+        texts = [(prompt, item) for item in items if not is_token_ids(item)]
         self._request_limits.check_texts(texts, None if runs_in_windows else self._longest(truncate))
         ids = [item for item in items if is_token_ids(item)]
         self._request_limits.check_token_count("input", sum(map(len, ids)))
         if self.method == "fill_mask":
             self._request_limits.check_mask_candidates(items, options.get("top_k"))
+
+    def _prompt(self, name: str | None) -> str:
+        """The prompt that is computed with every text; "" if there is none."""
+        texts = self.manifest.sentence_texts
+        return "" if texts is None else texts.prompts.get(name or texts.default_prompt_name or "", "")
 
     def _longest(self, truncate: bool | None) -> int:
         """Tokens of a text that are computed at most, or one more than fit, if a longer text is refused."""

@@ -43,9 +43,10 @@ class RequestLimits:
         at_most = most + 1 if longest is None else longest
         tokens = whole = 0
         for row, item in enumerate(items):
-            counts = {text: self._count(text, at_most, row) for text in strings_in([item])}
-            tokens += min(sum(counts[text] for text in strings_in([item])), at_most)
-            whole += sum(len(text) for text, count in counts.items() if count < at_most)
+            texts = [text for text in strings_in([item]) if text.strip()]
+            counts = [self._count(text, at_most, row) for text in texts]
+            tokens += min(sum(counts), at_most)
+            whole += sum(len(text) for text, count in zip(texts, counts, strict=True) if count < at_most)
             if tokens > most:
                 raise InputError(
                     f"the texts have more than {most} tokens in all; this server takes {most} at most"

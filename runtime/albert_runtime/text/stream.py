@@ -14,6 +14,7 @@ from ..backends.base import Outputs
 from ..batch.pack import pack_rows
 from ..batch.packed import Int32, PackedBatch
 from ..errors import InputError
+from .long_texts import count_characters
 from .progress import bar
 from .registry import create_method
 from .task_method import RowGroup, TaskMethod, TextModel
@@ -105,7 +106,7 @@ def _steps(
 ) -> Generator[Step, Outputs | None, None]:
     first_row = 0
     while window := _window(method, items, first_row):
-        yield Tokenizing(sum(map(_count_characters, window)))
+        yield Tokenizing(count_characters(window))
         groups_of = method.row_groups(window, first_row)
         partials = iter((yield from _run(model, method, [group for groups in groups_of for group in groups])))
         yield [
@@ -125,15 +126,8 @@ def _window(method: TaskMethod, items: Iterator[object], first_row: int) -> list
         except StopIteration:
             break
         window.append(method.validate(item, first_row + len(window)))
-        characters += _count_characters(window[-1])
+        characters += count_characters(window[-1])
     return window
-
-
-def _count_characters(item: object) -> int:
-    """Characters of all strings in an item; a token id counts as one."""
-    if isinstance(item, str):
-        return len(item)
-    return sum(map(_count_characters, item)) if isinstance(item, list | tuple) else 1
 
 
 def _run(
