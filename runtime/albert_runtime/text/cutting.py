@@ -14,6 +14,7 @@ from ..errors import InputError
 
 SHORT = 4096  # characters: shorter texts are tokenized at once
 _MAX_PIECE = 2**20  # characters: half a second and 150 MB
+_MAX_COMPARED = 2**16  # tokens of the texts of a pair
 
 # Steps that look at one character, or at letters and the marks on them, and never across a space.
 _LOCAL_NORMALIZERS = (
@@ -69,8 +70,11 @@ class Cutter:
         return [(start, stop) for start, stop, _ in kept]
 
     def _is_first_longer(self, first: str, second: str, tokens: int) -> bool:
-        """Whether the first text has more tokens; both are measured until the shorter one ends."""
-        while True:
+        """Whether the first text has more tokens; both are measured until the shorter one ends.
+
+        If both have more than ``_MAX_COMPARED``, the second counts as the longer one, however many they have.
+        """
+        while tokens <= _MAX_COMPARED:
             (start, stop, count), (other_start, other_stop, other) = (
                 self._kept(text, tokens) for text in (first, second)
             )
@@ -79,6 +83,7 @@ class Cutter:
             if other_stop - other_start == len(second) and count > other:
                 return True
             tokens = 2 * max(tokens, count, other)
+        return False
 
     def _kept(self, text: str, tokens: int) -> tuple[int, int, int]:
         """(start, stop, tokens) of the stretch that has ``tokens`` tokens, or of the whole text."""

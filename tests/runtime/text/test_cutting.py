@@ -212,6 +212,13 @@ def test_only_what_matters_is_tokenized(counting, truncate):
     assert sum(tokenizer.characters for tokenizer in tokenizers.values()) < 40_000
 
 
+def test_a_pair_of_long_texts_is_not_measured_to_its_end(counting):
+    encoder, tokenizers = counting
+    (row,) = encoder.encode([("who lives " * 400_000, "who lives " * 300_000)], True)
+    assert (row.parts.count(0), row.parts.count(1)) == (30, 31)
+    assert sum(tokenizer.characters for tokenizer in tokenizers.values()) < 3_000_000
+
+
 def test_a_long_text_of_few_tokens_is_taken(counting):
     """However many characters they have: a word that is unknown as a whole, spaces, accents."""
     encoder, _ = counting
