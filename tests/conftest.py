@@ -23,14 +23,17 @@ from albert_export.variants import VARIANTS
 from albert_runtime import _native
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.backends.nvidia import find_gpu
-from albert_runtime.backends.registry import available_cpus
 from albert_runtime.errors import BackendError
+from albert_runtime.telemetry import turn_telemetry_off
+from albert_runtime.threads import available_cpus
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 # What the largest export of a test takes: a worker is started only where that much memory is there for it.
 WORKER_BYTES = 4 * 2**30
 MATH_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+turn_telemetry_off()  # tests import ONNX Runtime too
 
 try:
     find_gpu()

@@ -15,10 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from tokenizers import Tokenizer
 
 from albert_export import cli
@@ -26,7 +23,14 @@ from albert_export.precision import PRECISIONS
 from albert_export.verify import BACKENDS
 from albert_runtime import Predictor
 from albert_runtime.errors import UnsupportedError
+from albert_runtime.telemetry import turn_telemetry_off
 from outliers import add_outliers
+
+turn_telemetry_off()
+
+import onnxruntime  # noqa: E402
+from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: E402
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "models" / "python-albert"
 # The engine converts the fp32 artifact's weights to these when it packs them.

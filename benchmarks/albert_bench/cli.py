@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_runtime import AlbertError
-from albert_runtime.backends.registry import available_cpus
+from albert_runtime.threads import available_cpus
 
 from .compare import Plan, compare, encoder_manifest
 from .output import log, report_error, write_json

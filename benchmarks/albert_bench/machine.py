@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from albert_runtime.backends.registry import available_cpus
+from albert_runtime.threads import available_cpus
 
 from .peers.base import PEERS
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from albert_export.checkpoint.folder import read_folder
-from albert_export.checkpoint.sentence_weights import WeightSource
 from albert_export.checkpoint.weights import RandomWeights
 from albert_export.onnx_graph import write_onnx
 from albert_export.onnx_nodes import Numbers
 from albert_export.precision import PRECISIONS, dtypes, rounded
 from albert_export.sources import checkpoint_source
 from albert_export.variants import VARIANTS
+from albert_export.weight_source import WeightSource
 from albert_runtime.artifact.config import LAYERS, AlbertConfig
 from albert_runtime.artifact.manifest import SUFFIX, FileRecord, Manifest
 from albert_runtime.artifact.tasks import INPUTS, Head

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from albert_runtime.backends.registry import available_cpus
+from albert_runtime.threads import available_cpus
 
 from .cli import UsageError, add_common, choose_contenders, measure, settings
 from .compare import Plan, thread_counts

@@ -7,6 +7,7 @@
 #include "bindings/bindings.h"
 #include "engine/cpu.h"
 #include "engine/probe.h"
+#include "engine/thread_team.h"
 #include "kernels/kernels.h"
 
 namespace py = pybind11;
@@ -59,6 +60,8 @@ Returns:
 
 Raises:
     ValueError: No such precision or ISA, or num_threads is out of range.)");
+  // Made before any fork: a child forked while another thread makes it would wait for that thread for ever.
+  static_cast<void>(albert::ThreadTeamPool::instance());
   register_engine(module);
   register_kernels(module);
 }

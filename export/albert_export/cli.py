@@ -36,6 +36,7 @@ _SOURCES = ("paddlenlp", "huggingface")
 _EPILOG = """\
 examples:
   albert-export ./my-checkpoint -o artifacts           a folder saved by PaddleNLP or transformers
+  albert-export model.onnx                             a program exported elsewhere; or .pdmodel, .json
   albert-export albert-base-v2                         a published model; its weights are downloaded
   albert-export albert-base-v2 --task masked-lm        the same, with its masked-LM head
   albert-export albert-base-v2 --random-weights        random weights, for benchmarks and tests
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if options.model is None and not options.list:
-        parser.error("MODEL is missing: give a variant name (see --list) or a checkpoint folder")
+        parser.error("MODEL is missing: give a variant name (see --list), a checkpoint folder or a program")
     code = _FAILED
     try:
         with _terminable():
@@ -86,8 +87,8 @@ def _export(options: argparse.Namespace) -> None:
     if options.tensorrt:
         find_gpu()  # a refusal costs less before an export than after it
     name = stem(options)
-    source, note = resolve(options, lambda variant: _download(options, variant, name))
     _check_extra()
+    source, note = resolve(options, lambda variant: _download(options, variant, name))
     from .pipeline.export import export  # noqa: PLC0415  (only now is it known that its imports work)
     from .pipeline.report import Report  # noqa: PLC0415
 
@@ -169,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         nargs="?",
         help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP, Hugging Face "
-        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index); write a "
-        "relative folder as ./NAME",
+        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index), or a program "
+        "that another tool exported (.onnx, .pdmodel, .json); write a relative folder as ./NAME",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: .)"

@@ -34,6 +34,14 @@ def message_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         at += length
 
 
+def varints(data: bytes) -> Iterator[int]:
+    """The numbers of a packed field."""
+    at = 0
+    while at < len(data):
+        number, at = varint(data, at)
+        yield number
+
+
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """The number that starts at ``at``, and where the next field starts."""
     number = 0

@@ -7,14 +7,14 @@ from albert_runtime.artifact.sentence import DENSE, SentenceHead
 from albert_runtime.errors import ArtifactError
 
 from .checkpoint.sentence_folder import SentenceFolder
-from .checkpoint.sentence_weights import SentenceWeights
 from .checkpoint.stored_tensor import shown
-from .checkpoint.weights import CheckpointWeights
+from .checkpoint.weights import RandomWeights
 from .errors import ExportError
 from .tokenizer.lowercase import lowercased
+from .weight_source import SentenceWeights
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from .source import Source
 
 
 def with_sentence(source: "Source", folder: SentenceFolder) -> "Source":
@@ -27,7 +27,7 @@ def with_sentence(source: "Source", folder: SentenceFolder) -> "Source":
     except ArtifactError as error:
         raise ExportError(f"{folder.transformer}: its modules do not fit together: {error}") from None
     weights, tokenizer = source.weights, source.tokenizer
-    if isinstance(weights, CheckpointWeights):
+    if not isinstance(weights, RandomWeights | SentenceWeights):
         weights = SentenceWeights(weights, folder.files)
     if tokenizer is not None and folder.lowercase:
         tokenizer = replace(tokenizer, json=lowercased(tokenizer.json))

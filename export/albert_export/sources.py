@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from albert_runtime.artifact import tasks
-from albert_runtime.artifact.config import AlbertConfig
-from albert_runtime.artifact.sentence import SentenceTexts
 from albert_runtime.artifact.tasks import Head
 
 from .checkpoint.config_json import (
@@ -21,13 +19,13 @@ from .checkpoint.folder import (
     describe_variant,
     find_weights,
     has_config,
+    has_weights,
     library_of_weights,
     read_folder,
     written_by,
 )
 from .checkpoint.heads import head_of, labels_of
 from .checkpoint.sentence_folder import read_sentence_folder
-from .checkpoint.sentence_weights import WeightSource
 from .checkpoint.task_of_tensors import other_task, task_of_tensors
 from .checkpoint.tensor_names import (
     ENCODER,
@@ -39,38 +37,21 @@ from .checkpoint.tensor_names import (
     is_tied,
     turn_old_decoder,
 )
-from .checkpoint.tensorflow.folder import index_of_prefix, lowercase_in_tensorflow
+from .checkpoint.tensorflow.folder import index_of_prefix
 from .checkpoint.weight_files import read_tensors, weight_files
 from .checkpoint.weights import CheckpointWeights, RandomWeights
 from .errors import ExportError, UsageError
 from .names import is_plain_stem, model_name
-from .pad_token import tokenizer_pad_id
+from .program_source import program_source
+from .programs.program_file import find_program, is_program, program_name
 from .sentence_source import with_sentence
-from .tokenizer.build import MadeTokenizer, make_tokenizer
+from .source import Source
+from .text_source import with_tokenizer
 from .tokenizer.choices import Choices
 from .variants import VARIANTS, nearest_variants
 
 # Fetches a published variant; the folder that holds its files.
 Download = Callable[[str], Path]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model to export: encoder, task, tensors and tokenizer.
-
-    ``config.add_pooling_layer`` is set for the head: a pooler that no output reads is left out. ``labels``
-    are set for the tasks whose labels are the user's own. Without a ``tokenizer`` random weights get the
-    packaged demo tokenizer, a checkpoint gets none. ``notes`` are lines for the user: what the export took
-    for granted, or left out. ``sentence_texts``: for a head with ``sentence``.
-    """
-
-    config: AlbertConfig
-    head: Head
-    labels: tuple[str, ...] | None
-    weights: WeightSource
-    tokenizer: MadeTokenizer | None = None
-    notes: tuple[str, ...] = ()
-    sentence_texts: SentenceTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -105,10 +86,10 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
     """
     name: str = options.model
     is_variant = name in VARIANTS
-    if not is_variant or options.random_weights is not None or options.weights is not None:
-        for option in ("source", "revision"):
-            if getattr(options, option) is not None:
-                raise UsageError(f"--{option} is for a variant that is fetched; leave it out")
+    _check_fetched(options)
+    program = None if is_variant else _program(options)
+    if program is not None:
+        return program_source(options, program)
     sentence = None
     if is_variant:
         files = _variant(options, download)
@@ -138,7 +119,7 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
         source.config.vocab_size,
         needs_mask=task == tasks.MASKED_LM,
     )
-    source = _with_pad_id(replace(source, tokenizer=_tokenizer(files, choices)), files.folders)
+    source = with_tokenizer(source, files.folders, choices, description.library)
     if sentence is not None:
         source = with_sentence(source, sentence)
     elif options.task is None and not is_variant and files.weights is not None and not description.says_task:
@@ -146,6 +127,24 @@ def resolve(options: argparse.Namespace, download: Download) -> tuple[Source, st
             source, notes=(f"the config names no task of ours: {task}, by its tensors", *source.notes)
         )
     return replace(source, notes=(*description.notes, *source.notes)), f"{origin}, task {task}"
+
+
+def _check_fetched(options: argparse.Namespace) -> None:
+    """UsageError for an option that is about fetching weights, if none are fetched."""
+    fetched = options.model in VARIANTS and options.random_weights is None and options.weights is None
+    for option in ("source", "revision"):
+        if not fetched and getattr(options, option) is not None:
+            raise UsageError(f"--{option} is for a variant that is fetched; leave it out")
+
+
+def _program(options: argparse.Namespace) -> Path | None:
+    """The program that MODEL names, or that its folder holds instead of a checkpoint."""
+    path = Path(options.model)
+    if not path.is_dir():
+        return path if is_program(path) else None
+    if options.weights is not None or options.random_weights is not None or has_weights(path):
+        return None
+    return find_program(path)
 
 
 def _task(files: _Files) -> str:
@@ -161,29 +160,22 @@ def _task(files: _Files) -> str:
         raise ExportError(f"{files.weights}: {error}") from None
 
 
-def _with_pad_id(source: Source, folders: tuple[Path, ...]) -> Source:
-    """The source with the tokenizer's pad id, by which missing masks are guessed, noting another."""
-    if source.tokenizer is None:
-        return source
-    said, pads = source.config.pad_token_id, tokenizer_pad_id(source.tokenizer.json, folders)
-    if pads is None or pads == said or not 0 <= pads < source.config.vocab_size:
-        return source
-    note = f"pad_token_id is {said} in the config, {pads} in the tokenizer, which counts: it does the padding"
-    config = replace(source.config, pad_token_id=pads)
-    return replace(source, config=config, notes=(*source.notes, note))
-
-
 def stem(options: argparse.Namespace) -> str:
     """What the names of the artifact's files start with; UsageError if they cannot."""
     name: str = options.model
     if options.name is not None:
         name = options.name
     else:
-        name = name if name in VARIANTS else model_name(_model_folder(name))
+        name = name if name in VARIANTS else _model_name(options)
         name = name if options.precision == "fp32" else f"{name}-{options.precision}"
     if not is_plain_stem(name):
         raise UsageError(f"{name!r} cannot start a file name; give a plain one with --name")
     return name
+
+
+def _model_name(options: argparse.Namespace) -> str:
+    program = _program(options)
+    return model_name(_model_folder(options.model)) if program is None else program_name(program)
 
 
 def random_source(description: CheckpointConfig, task: str, seed: int) -> Source:
@@ -252,11 +244,12 @@ def _model_folder(name: str) -> Path:
         return path.parent
     if path.exists():
         raise UsageError(
-            f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
+            f"{name} is a file that holds no program; MODEL is a variant name, a folder or a program (.onnx, "
+            ".pdmodel, .json); a weight file goes to --weights"
         )
     nearest = nearest_variants(name)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else "see albert-export --list"
-    raise UsageError(f"{name!r} is no variant and no folder; {hint}")
+    raise UsageError(f"{name!r} is no variant, folder or program; {hint}")
 
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:
@@ -301,19 +294,3 @@ def _weight_file(path: Path) -> tuple[Path, Path]:
     if not path.is_file():
         raise ExportError(f"--weights {path} does not exist; give a checkpoint folder or a weight file")
     return path, path.parent
-
-
-def _tokenizer(files: _Files, choices: Choices) -> MadeTokenizer | None:
-    """The first tokenizer that the folders hold."""
-    for folder in files.folders:
-        rules = choices
-        if choices.lowercase is None and files.description.library == TENSORFLOW:
-            rules = replace(choices, lowercase=lowercase_in_tensorflow(folder))
-        made = make_tokenizer(folder, rules)
-        if made is not None:
-            return made
-    accents = "--keep-accents" if choices.keep_accents else "--strip-accents"
-    for option, value in (("--lowercase", choices.lowercase), (accents, choices.keep_accents)):
-        if value is not None:
-            raise UsageError(f"{option} has no tokenizer to act on: there is no spiece.model or vocab.txt")
-    return None

@@ -35,7 +35,7 @@ Answer = Mapping[str, np.ndarray]
 
 # To compare depths, the batches run through the encoder alone.
 ENCODER = Head(hidden_states=True)
-REFERENCE = "paddle eager float64"
+REFERENCE, REFERENCE_TITLE = "paddle eager float64", "eager Paddle in float64"
 # The backends compared with the reference. The engine must run; another backend is left out, with its reason
 # recorded, if it reports that this processor cannot run the artifact.
 ENGINE = "native"
@@ -218,13 +218,14 @@ def record(
         **limits,
         "eager_float32_max_abs": eager_float32.max_abs,
         "eager_float32_typical_abs": eager_float32.typical_abs,
-        "backends": _plain(backends),
+        "backends": plain(backends),
         **({"left_out": dict(left_out)} if left_out else {}),
-        **({"depths": _plain(depths)} if depths else {}),
+        **({"depths": plain(depths)} if depths else {}),
     }
 
 
-def _plain(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+def plain(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """Results as JSON has them."""
     return {
         backend: {name: asdict(errors) for name, errors in outputs.items()}
         for backend, outputs in results.items()

@@ -6,6 +6,7 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _BLOCK = 2**20
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
@@ -42,6 +43,25 @@ def sha256_file(path: Path, offset: int = 0, length: int | None = None) -> str:
             digest.update(block[:size])
             length = None if length is None else length - size
     return digest.hexdigest()
+
+
+class FileState(NamedTuple):
+    """What tells whether a path still leads to the same file, and whether that was written to or renamed.
+
+    The times are in nanoseconds; ``changed`` (st_ctime_ns) is set by the system alone, at a renaming too.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """The state of a file now; OSError if there is none."""
+        found = path.stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -18,14 +18,14 @@ from .artifact.manifest import SUFFIX, Manifest
 from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERING
 from .backends.base import Options, Outputs
 from .backends.padded import PaddedBackend
-from .backends.registry import available_cpus, choose
+from .backends.registry import choose
 from .backends.sentence_pooling import SentencePooler
 from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
 from .batch.pack import pack
 from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
-from .errors import BackendError, DeadlineExceeded, InputError
+from .errors import ArtifactError, BackendError, DeadlineExceeded, InputError
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from .text.long_texts import LONG_TEXTS, count_characters
@@ -33,16 +33,20 @@ from .text.methods import TextAnswers
 from .text.stream import ModelCall
 from .text.task_method import TextModel
 from .text.tokenizer import TextEncoder
+from .threads import MAX_THREADS, choose_threads
 
 _log = logging.getLogger("albert_runtime")
-_MAX_THREADS = 1024
 _MAX_PACKED_AT_ONCE = 4096  # tokens, in an array: 0.1 ms
 _MAX_QUEUED = 2**31 - 1
 _MAX_DELAY = 60.0
 
 
 class Predictor(TextAnswers):
-    """An exported ALBERT model, loaded and ready to run. All methods but ``build`` are thread-safe."""
+    """An exported ALBERT model, loaded and ready to run. All methods but ``build`` are thread-safe.
+
+    All that it needs is read while it loads: files may then be replaced, by renaming, or removed. A pickle
+    holds the absolute path and the options, and loads the model again where it is read.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,8 @@ class Predictor(TextAnswers):
                 activations in 16 bits unless the precision is fp32 or tf32. native widens fp16 to fp32.
             device: ``auto``, ``cpu`` or ``gpu``: restricts ``auto`` to backends of that device, and lets
                 paddle run on a GPU.
-            num_threads: Threads of one run; None = the CPUs available to this process.
+            num_threads: Threads of one run; None = what OMP_NUM_THREADS says, but no more than the CPUs
+                available to this process, which are also taken where it is not set.
             max_batch: Rows in a pass of a TensorRT engine; None = 32.
             max_length: Tokens in a row of a TensorRT engine; None = the model's positions.
             max_batch_tokens: For ``submit``, tokens in a batch. None = 128 on native, 16384 on a GPU, else
@@ -83,21 +88,34 @@ class Predictor(TextAnswers):
             max_queue: For ``submit``, how many requests may be unanswered.
             max_queue_delay: For ``submit``, seconds that a batch which is not full waits for more requests.
             verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
-                the sha256 of a program or graph when a backend loads it, and that of the weights when the
-                engine first packs them.
+                the sha256 of the tokenizer, of all that another backend than native loads, and that of the
+                weights when native first packs them.
             scheduler: Creates what ``submit`` queues with: the class, for example
                 ``functools.partial(Scheduler, patience=0)``, or a callable with the same arguments.
 
         Raises:
-            ArtifactError: A file is missing, damaged or not understood.
+            ArtifactError: A file is missing, damaged or not understood, or was replaced during the load.
             BackendError: An option is unknown, or something that a backend needs is missing.
         """
-        threads = available_cpus() if num_threads is None else num_threads
-        _check_whole("num_threads", threads, _MAX_THREADS)
+        _check_whole("num_threads", 1 if num_threads is None else num_threads, MAX_THREADS)
+        self._given: dict[str, Any] = {
+            "backend": backend,
+            "precision": precision,
+            "device": device,
+            "num_threads": num_threads,
+            "max_batch": max_batch,
+            "max_length": max_length,
+            "max_batch_tokens": max_batch_tokens,
+            "max_queue": max_queue,
+            "max_queue_delay": max_queue_delay,
+            "verify": verify,
+            "scheduler": scheduler,
+        }
         _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
         _check_whole("max_queue", max_queue, _MAX_QUEUED)
         if not 0 <= max_queue_delay <= _MAX_DELAY:
             raise BackendError(f"max_queue_delay is {max_queue_delay!r}; give seconds from 0 to {_MAX_DELAY}")
+        threads, self._threads_chosen_by = choose_threads(num_threads)
         self._artifact = Artifact.open(path)
         manifest = self._artifact.manifest
         stored = "fp32" if manifest is None else manifest.precision
@@ -112,21 +130,27 @@ class Predictor(TextAnswers):
         self._max_batch_tokens = max_batch_tokens
         self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
         self._scheduler = self._new_scheduler()
-        self._pooler: SentencePooler | None = None
         self._task = None if manifest is None else manifest.task
         self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
-        tokenizer = self._artifact.files.get("tokenizer")
+        # An engine has one; for others it pools where the program cannot: without the tokens of a prompt.
+        self._pooler: SentencePooler | None = getattr(self._backend, "pooler", None)
+        if self._pooler is None:
+            self._pooler = SentencePooler.of(self._artifact)
+        self._encoder = self._read_tokenizer()
+        self._artifact.check_unchanged()
+
+    def _read_tokenizer(self) -> TextEncoder | None:
+        manifest = self.manifest
+        if "tokenizer" not in self._artifact.files:
+            return None
         longest = self._limits.max_position_embeddings
         if manifest is not None and manifest.max_length is not None:
             longest = manifest.max_length
         # A question must stay whole; of other pairs the longer text is cut.
         keep_first = self._task == QUESTION_ANSWERING
+        content, file = self._artifact.read("tokenizer"), str(self._artifact.files["tokenizer"])
         positions = self._limits.max_position_embeddings
-        self._encoder = (
-            None
-            if tokenizer is None
-            else TextEncoder(tokenizer, longest, positions=positions, keep_first=keep_first)
-        )
+        return TextEncoder(content, longest, positions=positions, keep_first=keep_first, file=file)
 
     def run(
         self,
@@ -260,6 +284,9 @@ class Predictor(TextAnswers):
         """Finish the submitted requests and refuse new ones; ``run`` still works."""
         self._scheduler.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._given), (self._artifact.path,)
+
     def __enter__(self) -> "Predictor":
         return self
 
@@ -297,9 +324,13 @@ class Predictor(TextAnswers):
         This takes minutes. Do not call it while other threads use this Predictor.
 
         Raises:
+            ArtifactError: The files are no longer those that this Predictor loaded.
             BackendError: Something is missing, or the engine gives wrong results; nothing has changed then.
         """
-        self._backend, self._skipped = choose("tensorrt", self._artifact, self._options)
+        artifact = Artifact.open(self._artifact.path)
+        if artifact.manifest != self.manifest:
+            raise ArtifactError(f"{artifact.path} was replaced since it was loaded; make another Predictor")
+        self._backend, self._skipped = choose("tensorrt", artifact, self._options)
         self._scheduler.close()
         self._scheduler = self._new_scheduler()
 
@@ -323,6 +354,7 @@ class Predictor(TextAnswers):
             "weights_origin": None if manifest is None else dict(manifest.weights_origin),
             "notes": [self._without_manifest()] if manifest is None else [],
             **self._backend.info(),
+            "num_threads_from": self._threads_chosen_by,
         }
 
     def __repr__(self) -> str:
@@ -350,8 +382,8 @@ class Predictor(TextAnswers):
             padded=isinstance(backend, PaddedBackend),
             is_per_token=None if manifest is None else manifest.head.is_per_token,
         )
-        # Without this its thread would outlive the Predictor. At exit, waiting requests are dropped.
-        weakref.finalize(self, scheduler.close, cancel=True)
+        # Without this its thread would outlive the Predictor: as it is, only until all requests are answered.
+        weakref.finalize(self, scheduler.close, wait=False).atexit = False
         return scheduler
 
     def _packed(
@@ -410,14 +442,8 @@ class Predictor(TextAnswers):
             manifest.head.score_activation,
             manifest.embedding_size,
             manifest.sentence_texts,
-            self._sentence_pooler,
+            self._pooler,
         )
-
-    def _sentence_pooler(self) -> SentencePooler | None:
-        """What pools where the program cannot: without the tokens of a prompt. Read on first use."""
-        if self._pooler is None:
-            self._pooler = SentencePooler.of(self._artifact)
-        return self._pooler
 
     def _without_manifest(self) -> str:
         return (

@@ -70,9 +70,9 @@ def test_usage_errors_of_the_parser(run, arguments, words):
     [
         (["albert-bse-v2"], "did you mean albert-base-v2, "),
         (["albert-base-v2", "--fp16", "--format", "json"], "use --format pdmodel, or --bf16"),
-        (["resnet50"], "'resnet50' is no variant and no folder; see albert-export --list"),
-        (["./albert-base-v2"], "is no variant and no folder"),
-        (["setup.cfg"], "setup.cfg is a file; MODEL is a variant name or a folder"),
+        (["resnet50"], "'resnet50' is no variant, folder or program; see albert-export --list"),
+        (["./albert-base-v2"], "is no variant, folder or program"),
+        (["setup.cfg"], "setup.cfg is a file that holds no program; MODEL is a variant name"),
         (["albert-base-v2", "--random-weights", "--name", "../x"], "'../x' cannot start a file name"),
         (["albert-base-v2", "--random-weights", "--name", ""], "'' cannot start a file name"),
         (

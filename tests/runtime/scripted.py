@@ -25,7 +25,9 @@ def setting(
     limits: ModelLimits = LIMITS,
 ) -> TextModel:
     """A text model whose ``run(batch, outputs, positions)``, on padded arrays, the test gives."""
-    encoder = TextEncoder(tokenizer, limits.max_position_embeddings, keep_first=task == "question-answering")
+    encoder = TextEncoder(
+        tokenizer.read_bytes(), limits.max_position_embeddings, keep_first=task == "question-answering"
+    )
     outputs = next(method for method in METHODS.values() if task in method.tasks)
     names = getattr(outputs, "outputs", ("last_hidden_state", "pooled_output"))
 

@@ -9,6 +9,7 @@ from albert_runtime import InputError, Predictor
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.artifact.tasks import MASKED_SPAN_LOGIT
 from albert_runtime.backends import padded
+from albert_runtime.backends.base import OwnProcess
 from albert_runtime.backends.padded import PaddedBackend
 from albert_runtime.batch.pack import pack
 from albert_runtime.batch.packed import ModelLimits
@@ -126,6 +127,7 @@ class Padded(PaddedBackend):
     """The engine in the clothes of a padded program, which computes nonsense at masked positions."""
 
     name = "padded"
+    process = OwnProcess("padded")
 
     def __init__(self, predictor):
         self._predictor = predictor

@@ -1,5 +1,6 @@
 """The process among others: starting and stopping."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,12 +21,12 @@ from .server import COMMAND, INFER, PATIENCE, asked, connected, raw, until
 HELD = ("--max-queue-delay", 2, "--max-batch-tokens", 16)
 
 
-def right(answer, predictors, ids):
+def right(answer, predictors, batch):
     assert answer.status_code == 200, answer.text
     outputs = {
         item["name"]: np.float32(item["data"]).reshape(item["shape"]) for item in answer.json()["outputs"]
     }
-    assert_equal(outputs, predictors["embedder"].run({"input_ids": ids}))
+    assert_equal(outputs, predictors["embedder"].run(batch))
 
 
 def run(*words, **options):
@@ -41,6 +42,23 @@ def run(*words, **options):
 
 
 # Starting
+
+
+def test_an_artifact_replaced_while_it_is_served(start, artifacts, predictors, tmp_path):
+    """The first text and the first ids come after it: old weights never meet the new tokenizer."""
+    folder, new = tmp_path / "served", artifacts["embedder 2"].parent
+    shutil.copytree(artifacts["embedder"].parent, folder)
+    server = start([folder])
+    for file in new.iterdir():
+        shutil.copy(file, tmp_path / "part")
+        if file.name == "embedder.tokenizer.json":
+            (tmp_path / "part").write_bytes(file.read_bytes().replace(b"anna", b"anne"))
+        (tmp_path / "part").replace(folder / file.name)
+    texts = ["Anna Smith", "who lives"]
+    asked_texts = {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": texts}]}
+    right(server.http.post(INFER, json=asked_texts), predictors, texts)
+    right(server.http.post(INFER, json=asked(np.array([[5, 6]]))), predictors, {"input_ids": [[5, 6]]})
+    server.stop()
 
 
 def test_not_ready_before_the_warm_up(make_app):
@@ -218,7 +236,7 @@ def test_what_was_accepted_is_answered(start, artifacts, predictors, number):
         late = server.http.post(INFER, json=asked(asks[0]))
         assert late.status_code == 503 and "shutting down" in late.json()["error"]
         for answer, ids in zip(answers, asks, strict=True):
-            right(answer.result(PATIENCE), predictors, ids)
+            right(answer.result(PATIENCE), predictors, {"input_ids": ids})
         assert texts.result(PATIENCE).status_code == 200
         expected = predictors["embedder"].run({"input_ids": asks[0]})
         assert np.array_equal(over_grpc.result(PATIENCE).as_numpy("pooled_output"), expected["pooled_output"])
@@ -293,13 +311,13 @@ def test_killed_it_can_start_again_at_once(start, artifacts, predictors, tmp_pat
     first = start([artifacts["embedder"]])
     ports = [address.rpartition(":")[2] for address in (first.url, first.grpc)]
     with httpx.Client(base_url=first.url, timeout=PATIENCE) as client:
-        right(client.post(INFER, json=asked(np.array([[5]]))), predictors, np.array([[5]]))
+        right(client.post(INFER, json=asked(np.array([[5]]))), predictors, {"input_ids": [[5]]})
         first.process.kill()
         assert first.join() == -signal.SIGKILL
     second = start([artifacts["embedder"]], "--port", ports[0], "--grpc-port", ports[1])
     assert second.url == first.url and second.grpc == first.grpc
     answer = second.http.post(INFER, json=asked(np.array([[5]])))
-    right(answer, predictors, np.array([[5]]))
+    right(answer, predictors, {"input_ids": [[5]]})
 
 
 def test_two_signals_are_as_one(start, artifacts):

@@ -50,10 +50,11 @@ class PaddedBatcher:
         self._waiting.put(request)
         return request.future
 
-    def close(self, *, cancel: bool = False) -> None:
+    def close(self, *, cancel: bool = False, wait: bool = True) -> None:
         """Answer what waits, and end."""
         self._waiting.put(None)
-        self._thread.join()
+        if wait:
+            self._thread.join()
 
     def _serve(self) -> None:
         while (first := self._waiting.get()) is not None:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from albert_runtime import Predictor
-from albert_runtime.backends.registry import available_cpus
 from albert_runtime.scheduler import DEFAULT_TOKENS, Request, Scheduler
 from albert_runtime.scheduler import PATIENCE as USUAL_PATIENCE
+from albert_runtime.threads import available_cpus
 
 from ..compare import encoder_manifest
 from ..machine import describe, today

@@ -72,6 +72,18 @@ def _present(folder: Path) -> list[Path]:
     return [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights or an adapter, or sentence-transformers' oldest layout does."""
+    adapters = (folder / name for name in (lora.CONFIG_NAME, *lora.ADAPTER_NAMES))
+    below = folder / "0_Transformer"
+    return bool(
+        _present(folder)
+        or any(path.is_file() for path in adapters)
+        or any(folder.glob(f"*{INDEX}"))
+        or _present(below)
+    )
+
+
 def find_weights(folder: Path) -> Path:
     """The weight file or index of a folder; ExportError naming what is missing if there is none."""
     weights = next(iter(_present(folder)), None) or find_index(folder)

@@ -85,9 +85,6 @@ class CheckpointWeights:
         return ((name, placed.pop(name).values()) for name in list(placed)), left_out
 
 
-WeightSource = RandomWeights | CheckpointWeights
-
-
 def tensor_sha256(tensor: np.ndarray) -> str:
     """sha256 of a tensor's bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(tensor).data).hexdigest()

@@ -1,28 +1,25 @@
 """One export from request to published artifact: weights, program, ONNX graph, verification, manifest."""
 
 import json
-import os
 import platform
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
-from albert_runtime.artifact.tasks import HIDDEN_STATES, INPUTS, MODEL, Head
+from albert_runtime.artifact.tasks import INPUTS, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
-from albert_runtime.backends.registry import available_cpus, check_isa
+from albert_runtime.backends.registry import check_isa
 from albert_runtime.files import sha256_file
+from albert_runtime.threads import choose_threads
 
 from .. import verify
 from ..calibration import Calibration, calibrate_on
 from ..checkpoint.weights import RandomWeights
-from ..errors import ExportError
 from ..names import (
     MANIFEST_SUFFIX,
     ONNX_SUFFIX,
@@ -31,26 +28,20 @@ from ..names import (
     WEIGHTS_SUFFIX,
     human_size,
 )
-from ..precision import stored_bytes, stored_shapes
-from ..verify import Results
-from .messages import AnswerJob, AnswerResult, Job, Result, TraceJob, TraceResult
+from ..precision import stored_bytes
+from .messages import Job, Result, TraceJob, TraceResult
 from .parent import run_job
-from .publish import check_space, check_target, publish, staging_folder
+from .publish import check_kept, check_space, check_target, publish, staging_folder
 from .report import Report
 from .request import ExportRequest
+from .verification import DEPTHS, REFERENCE, Verification
 
 _R = TypeVar("_R", bound=Result)
 
 DEMO_TOKENIZER = "demo-tokenizer.json"
 # Room for program, graph and manifest, beside the weights and the verification's answers.
 _EXTRA_BYTES = 8_000_000
-_REFERENCE = ".reference.npz"
-_ANSWERS = ".answers.npz"
-_DEPTHS = ".depths.npz"
 _CALIBRATION = ".calibration.npz"
-_ENCODER = ".encoder"
-# For Paddle's another program would have to be traced.
-_DEPTHS_SHOWN = ("native", "onnxruntime")
 
 
 def export(request: ExportRequest, report: Report) -> Path:
@@ -61,6 +52,8 @@ def export(request: ExportRequest, report: Report) -> Path:
     began = time.perf_counter()
     directory = request.directory.absolute()
     check_isa()  # told now, not when the engine is asked
+    if request.source.program is not None:
+        check_kept(directory, request.stem, request.source.program.files)
     check_target(directory, request.stem, force=request.force)
     depths = request.source.config.num_hidden_layers + 1 if request.precision.rounded else 0
     answers = verify.answer_bytes(request.source.config, request.source.head, depths)
@@ -94,7 +87,7 @@ class _Build:
     def __init__(self, request: ExportRequest, folder: Path, report: Report) -> None:
         self.request, self.folder, self.report = request, folder, report
         self.source = request.source
-        threads = os.environ.get("OMP_NUM_THREADS", str(available_cpus()))
+        threads = str(choose_threads(None)[0])
         self.flags = {
             "FLAGS_enable_pir_api": "1" if request.format == "json" else "0",
             # Of eager Paddle's matrix products, which ask both; Paddle's own default is one.
@@ -116,7 +109,8 @@ class _Build:
         self.ranges = traced.ranges
         self.graph(traced.tensors)
         manifest = self.manifest(traced, None if calibration is None else calibration.record)
-        record = self.verify(manifest, traced.eager_float32)
+        verification = Verification(self.request, self.folder, self.report, self.run_job, self.write_graph)
+        record = verification.run(manifest, traced.eager_float32)
         manifest = replace(manifest, verification=record)
         manifest.write(self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}")
         return manifest
@@ -130,8 +124,8 @@ class _Build:
             program_file=self.folder / self.names["program"],
             weights_file=self.folder / self.names["weights"],
             calibration=self.folder / _CALIBRATION,
-            reference=self.folder / _REFERENCE,
-            depths=self.folder / _DEPTHS,
+            reference=self.folder / REFERENCE,
+            depths=self.folder / DEPTHS,
         )
         return self.run_job(job, TraceResult, "trace")
 
@@ -229,105 +223,6 @@ class _Build:
         tokenizer = self.source.tokenizer
         longest = None if tokenizer is None else tokenizer.max_length
         return longest if longest and longest < self.source.config.max_position_embeddings else None
-
-    def verify(self, manifest: Manifest, eager_float32: verify.Bounds) -> dict[str, object]:
-        """Every backend against the reference; ExportError if one is off by more than the tolerance."""
-        batches = verify.make_batches(manifest.config, manifest.head)
-        reference = verify.load_answers(self.folder / _REFERENCE)
-        results: dict[str, dict[str, verify.Errors]] = {}
-        left_out: dict[str, str] = {}
-        for backend in verify.BACKENDS:
-            self.report.start("verify", backend)
-            answers = self.answers(backend, manifest)
-            if isinstance(answers, str):
-                if backend == verify.ENGINE:
-                    raise ExportError(f"{backend} cannot run this model here: {answers}")
-                left_out[backend] = answers
-                self.report.done(f"{backend} left out: {answers}")
-                continue
-            results[backend] = verify.measure(reference, answers, batches, manifest.head)
-            self.report.done(f"{backend} answered {len(batches)} batches")
-        precision = self.request.precision
-        allowed: verify.Allowed = verify.tolerance(eager_float32)
-        if precision.least_cosine is not None:
-            allowed = verify.Likeness(precision.least_cosine, precision.typical)
-        self.report.table(results, allowed)
-        for backend, outputs in results.items():
-            for name, errors in outputs.items():
-                if not allowed.hold(errors):
-                    raise ExportError(
-                        f"verification failed: {backend} differs from eager Paddle in float64 by "
-                        f"{errors.max_abs:.2e} in {name}, {errors.typical_abs:.2e} for a typical token, "
-                        f"cosine {errors.cosine:.6f}, typical {errors.typical_cosine:.6f}; "
-                        f"allowed: {allowed}; nothing was written"
-                    )
-        depths = self.verify_depths(manifest, left_out)
-        if depths:
-            self.report.depths(depths)
-        return verify.record(eager_float32, allowed, results, depths, left_out)
-
-    def verify_depths(self, manifest: Manifest, left_out: Container[str]) -> Results:
-        """Errors after each depth of rounded weights, of the backends that show one with no other program."""
-        if not self.request.precision.rounded:
-            return {}
-        reference = verify.load_answers(self.folder / _DEPTHS)
-        encoder = self.encoder(manifest)
-        rows = verify.make_batches(encoder.config, encoder.head)
-        results = {}
-        for backend in _DEPTHS_SHOWN:
-            if backend not in left_out:
-                self.report.start("depths", backend)
-                answers = self.answers(backend, encoder, (HIDDEN_STATES,))
-                assert not isinstance(answers, str)  # it could run the whole model
-                results[backend] = verify.measure_depths(reference, answers, rows)
-                self.report.done(f"{backend} answered at {len(results[backend])} depths")
-        return results
-
-    def encoder(self, manifest: Manifest) -> Manifest:
-        """The encoder alone, answering its hidden states, on the same weight file; in the staging folder."""
-        config = replace(manifest.config, add_pooling_layer=False)
-        names = stored_shapes(config, verify.ENCODER, self.request.precision)
-        tensors = tuple(tensor for tensor in manifest.tensors if tensor.name in names)
-        graph = self.folder / f"{_ENCODER}{ONNX_SUFFIX}"
-        self.write_graph(graph, config, verify.ENCODER, tensors)
-        files = {
-            "weights": manifest.files["weights"],
-            "onnx": FileRecord(graph.name, graph.stat().st_size, sha256_file(graph)),
-        }
-        encoder = replace(
-            manifest,
-            name=_ENCODER,
-            task=MODEL,
-            head=verify.ENCODER,
-            sentence_texts=None,
-            labels=None,
-            config=config,
-            outputs=verify.ENCODER.outputs(config),
-            files=files,
-            tensors=tensors,
-        )
-        encoder.write(self.folder / f"{_ENCODER}{MANIFEST_SUFFIX}")
-        return encoder
-
-    def answers(
-        self, backend: str, manifest: Manifest, outputs: tuple[str, ...] | None = None
-    ) -> list[dict[str, np.ndarray]] | str:
-        """What a backend answers to the verification batches: the named outputs, or all.
-
-        A text says why it cannot do here what the artifact asks of it.
-        """
-        job = AnswerJob(
-            config=manifest.config,
-            head=manifest.head,
-            backend=backend,
-            manifest=self.folder / f"{manifest.name}{MANIFEST_SUFFIX}",
-            outputs=outputs,
-            answers=self.folder / _ANSWERS,
-        )
-        result = self.run_job(job, AnswerResult, f"verify {backend}")
-        if result.unsupported is not None:
-            return result.unsupported
-        return verify.load_answers(job.answers)
 
     def run_job(self, job: Job, result: type[_R], name: str) -> _R:
         """Run a job in a process of its own."""

@@ -15,8 +15,9 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 
-from ..checkpoint.sentence_weights import WeightSource
+from ..programs.comparison import TakenProgram
 from ..verify import Bounds
+from ..weight_source import WeightSource
 
 
 class ProtocolError(Exception):
@@ -46,7 +47,10 @@ class TraceJob:
 
 @dataclass(frozen=True)
 class AnswerJob:
-    """Run the verification batches through one backend; ``outputs`` None asks for all of them."""
+    """Run batches through one backend: those in a file, or without one the verification's.
+
+    ``outputs`` None asks for all of them.
+    """
 
     config: AlbertConfig
     head: Head
@@ -54,9 +58,19 @@ class AnswerJob:
     manifest: Path
     outputs: tuple[str, ...] | None
     answers: Path
+    batches: Path | None
 
 
-Job = TraceJob | AnswerJob
+@dataclass(frozen=True)
+class ProgramJob:
+    """Run batches through the program that the model was taken out of."""
+
+    program: TakenProgram
+    batches: Path
+    answers: Path
+
+
+Job = TraceJob | AnswerJob | ProgramJob
 
 
 # ---- From the worker: how it goes
@@ -108,7 +122,7 @@ class TraceResult:
 
 @dataclass(frozen=True)
 class AnswerResult:
-    """``unsupported``: why this machine cannot run the artifact on that backend; None if it answered."""
+    """``unsupported``: why this machine cannot run the model there; None if it answered."""
 
     unsupported: str | None
 
@@ -135,7 +149,7 @@ class Failed:
 
 _MESSAGES: dict[str, type] = {
     message.__name__: message
-    for message in (TraceJob, AnswerJob, StageStarted, StageProgress, StageDone, Finished, Failed)
+    for message in (TraceJob, AnswerJob, ProgramJob, StageStarted, StageProgress, StageDone, Finished, Failed)
 }
 
 

@@ -65,6 +65,14 @@ def check_target(directory: Path, stem: str, *, force: bool) -> None:
         )
 
 
+def check_kept(directory: Path, stem: str, sources: Sequence[Path]) -> None:
+    """ExportError if an artifact of this name would replace one of the files that it is made from."""
+    for suffix in ALL_SUFFIXES:
+        path = directory / f"{stem}{suffix}"
+        if any(path.exists() and path.samefile(source) for source in sources):
+            raise ExportError(f"{path} is what the artifact is made from; choose another --name or -o")
+
+
 def check_space(directory: Path, needed: int) -> None:
     """ExportError if ``directory`` (or what exists of its path) has fewer than ``needed`` bytes free."""
     place = next(folder for folder in (directory, *directory.parents) if folder.exists())

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from ..names import human_size
-from ..verify import Allowed, Results
+from ..verify import REFERENCE_TITLE, Allowed, Results
 
 
 class Report:
@@ -58,9 +58,9 @@ class Report:
         """Note the most memory that a kind of process had resident."""
         self.peaks[process] = max(size, self.peaks.get(process, 0))
 
-    def table(self, backends: Results, allowed: Allowed) -> None:
-        """The verification's errors against the reference."""
-        table = Table(title=f"against eager Paddle in float64 (allowed: {allowed})", title_justify="left")
+    def table(self, backends: Results, allowed: Allowed, against: str = REFERENCE_TITLE) -> None:
+        """The verification's errors against the reference, or another."""
+        table = Table(title=f"against {against} (allowed: {allowed})", title_justify="left")
         for heading in ("backend", "output"):
             table.add_column(heading)
         for heading in ("max abs", "typical", "max rel", "1 - cosine", "typical"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..precision import FP32, Precision
-from ..sources import Source
+from ..source import Source
 
 
 @dataclass(frozen=True)

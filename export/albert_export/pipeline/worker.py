@@ -15,13 +15,14 @@ from pathlib import Path
 
 from albert_runtime.errors import AlbertError, UnsupportedError
 
-from ..verify import make_batches, save_answers
+from ..verify import load_answers, make_batches, save_answers
 from .events import Events
 from .messages import (
     AnswerJob,
     AnswerResult,
     Failed,
     Finished,
+    ProgramJob,
     ProtocolError,
     Result,
     TraceJob,
@@ -44,7 +45,7 @@ def answer(job: AnswerJob, events: Events) -> AnswerResult:
     """Run the verification batches through one backend of the runtime's Predictor and save its answers."""
     from albert_runtime import Predictor  # noqa: PLC0415  (its backends import heavy packages)
 
-    batches = make_batches(job.config, job.head)
+    batches = make_batches(job.config, job.head) if job.batches is None else load_answers(job.batches)
     try:
         predictor = Predictor(job.manifest, backend=job.backend)
     except UnsupportedError as error:
@@ -58,12 +59,25 @@ def answer(job: AnswerJob, events: Events) -> AnswerResult:
     return AnswerResult(unsupported=None)
 
 
+def answer_of_program(job: ProgramJob, events: Events) -> AnswerResult:
+    """Run batches through a program that was exported elsewhere."""
+    from ..programs.run import run_program  # noqa: PLC0415
+
+    try:
+        save_answers(job.answers, run_program(job.program, load_answers(job.batches)))
+    except Exception as error:  # whatever the libraries raise: they refuse it, or fail on it
+        return AnswerResult(unsupported=" ".join(str(error).split())[:_MAX_MESSAGE] or type(error).__name__)
+    return AnswerResult(unsupported=None)
+
+
 def _run(line: bytes, events: Events) -> Result:
     match from_line(line):
         case TraceJob() as job:
             return trace(job, events)
         case AnswerJob() as job:
             return answer(job, events)
+        case ProgramJob() as job:
+            return answer_of_program(job, events)
         case other:
             raise ProtocolError(f"{type(other).__name__} is no job")
 

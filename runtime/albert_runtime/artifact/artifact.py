@@ -1,15 +1,17 @@
 """An exported model on disk: found from any of its names, its files checked against the manifest."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ArtifactError
-from ..files import sha256_file
+from ..files import FileState, sha256_file
 from .manifest import SUFFIX, Manifest
 
 PROGRAM_SUFFIXES = (".pdmodel", ".json")
+_MAX_READ = 64 * 2**20  # of a tokenizer; the largest known have 20 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,19 @@ class Artifact:
     """The files of one exported model: STEM.manifest.json and what it names.
 
     ``manifest`` is None for a program that stands alone; its files are then known by their names only.
-    ``files`` maps program, weights, onnx and tokenizer to paths, those that exist.
+    ``files`` maps program, weights, onnx and tokenizer to paths, those that exist. ``path`` opens it again.
+    All paths are absolute.
+
+    Files may be replaced by those of another export at any time. So all that is read of them is read while a
+    model is loaded, between ``open`` and ``check_unchanged``.
     """
 
     stem: str
     folder: Path
     manifest: Manifest | None
     files: dict[str, Path]
+    path: Path
+    _states: dict[Path, FileState] = field(default_factory=dict, repr=False, compare=False)
     _verified: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @staticmethod
@@ -52,20 +60,60 @@ class Artifact:
             self.verify_file(role)
 
     def verify_file(self, role: str) -> None:
-        """As ``verify`` for one file; a file found good is not read again."""
-        if self.manifest is None or role in self._verified:
+        """As ``verify`` for one file; one found good is not read again, but must still be that file."""
+        if self.manifest is None:
             return
-        record, path = self.manifest.files[role], self.files[role]
+        if role not in self._verified:
+            try:
+                actual = sha256_file(self.files[role])
+            except OSError as error:
+                raise _unreadable(self.files[role], error) from None
+            self._compare(role, actual)
+        self.check_unchanged()
+
+    def read(self, role: str) -> bytes:
+        """The content of a small file, found to be what the manifest says.
+
+        ArtifactError if it is not, or is larger than 64 MiB.
+        """
+        path = self.files[role]
         try:
-            actual = sha256_file(path)
+            with path.open("rb") as file:
+                content = file.read(_MAX_READ + 1)
         except OSError as error:
-            raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
-        if actual != record.sha256:
+            raise _unreadable(path, error) from None
+        if len(content) > _MAX_READ:
             raise ArtifactError(
-                f"{path} is corrupted (sha256 {actual[:12]}... instead of {record.sha256[:12]}...); "
+                f"{path} is larger than {_MAX_READ >> 20} MiB; it is no {role} of albert-export"
+            )
+        self._compare(role, hashlib.sha256(content).hexdigest())
+        return content
+
+    def check_unchanged(self) -> None:
+        """Call when all is loaded: ArtifactError if a file was replaced or written to since ``open``."""
+        for path, state in self._states.items():
+            try:
+                now = FileState.of(path)
+            except OSError as error:
+                raise _unreadable(path, error) from None
+            if now != state:
+                raise ArtifactError(f"{path} was replaced while the model was loaded; load it again")
+
+    def _compare(self, role: str, actual: str) -> None:
+        if self.manifest is None:
+            return
+        expected = self.manifest.files[role].sha256
+        if actual != expected:
+            self.check_unchanged()  # else it was this way before
+            raise ArtifactError(
+                f"{self.files[role]} is corrupted (sha256 {actual[:12]}... instead of {expected[:12]}...); "
                 "restore it or export the model again"
             )
         self._verified.add(role)
+
+
+def _unreadable(path: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(f"{path}: cannot be read ({error.strerror})")
 
 
 def _open(given: Path) -> Artifact:
@@ -81,6 +129,7 @@ def _open(given: Path) -> Artifact:
 
 
 def _with_manifest(given: Path, stem_path: Path) -> Artifact:
+    states = _states([_manifest_path(stem_path)])
     manifest = Manifest.read(_manifest_path(stem_path))
     folder = stem_path.parent
     files = {role: folder / record.name for role, record in manifest.files.items()}
@@ -101,7 +150,8 @@ def _with_manifest(given: Path, stem_path: Path) -> Artifact:
                 f"{path} is {state} ({size} bytes instead of {record.size}); "
                 "restore it or export the model again"
             )
-    return Artifact(stem_path.name, folder, manifest, files)
+    states |= _states(files.values())
+    return _absolute(stem_path, manifest, files, _manifest_path(stem_path), states)
 
 
 def _bare(given: Path) -> Artifact:
@@ -126,7 +176,30 @@ def _bare(given: Path) -> Artifact:
         )
     if not found:
         raise ArtifactError(f"neither {given} nor {given.name}{SUFFIX} exists; export it with albert-export")
-    return Artifact(stem_path.name, stem_path.parent, None, _bare_files(given, stem_path, found))
+    files = _bare_files(given, stem_path, found)
+    return _absolute(stem_path, None, files, given, _states(files.values()))
+
+
+def _absolute(
+    stem_path: Path,
+    manifest: Manifest | None,
+    files: dict[str, Path],
+    path: Path,
+    states: dict[Path, FileState],
+) -> Artifact:
+    """The artifact, which a change of the current folder does not move."""
+    return Artifact(
+        stem_path.name,
+        stem_path.parent.absolute(),
+        manifest,
+        {role: file.absolute() for role, file in files.items()},
+        path.absolute(),
+        {file.absolute(): state for file, state in states.items()},
+    )
+
+
+def _states(paths: Iterable[Path]) -> dict[Path, FileState]:
+    return {path: FileState.of(path) for path in paths}
 
 
 def _bare_files(given: Path, stem_path: Path, found: list[Path]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """What every backend is, the options it gets, and helpers to load one."""
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..artifact.tasks import INPUTS
 from ..batch.packed import Int32, PackedBatch
 from ..errors import BackendError
 from ..files import is_utf8
+from ..telemetry import turn_telemetry_off
 
 Array = NDArray[np.float32]
 # Name of an output -> its values, padded; see Backend.run.
@@ -58,8 +60,24 @@ class Options:
     named: bool = False
 
 
+class OwnProcess:
+    """The process that a model was loaded in, by a library whose threads and locks do not survive a fork."""
+
+    def __init__(self, library: str) -> None:
+        """``library`` is what the model was loaded by or onto, for errors."""
+        self._id, self._library = os.getpid(), library
+
+    def check(self) -> None:
+        """BackendError in a forked child, where the library could wait for ever for the parent's threads."""
+        if os.getpid() != self._id:
+            raise BackendError(
+                f"a forked process cannot use its parent's {self._library}; make the Predictor after the fork"
+            )
+
+
 def import_package(name: str, extra: str) -> ModuleType:
     """Import an optional package; BackendError says how to install it or why it does not load."""
+    turn_telemetry_off()
     install = f"pip install 'albert-runtime[{extra}]'"
     try:
         return importlib.import_module(name)

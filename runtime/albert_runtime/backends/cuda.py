@@ -62,6 +62,7 @@ class CudaBackend(OnnxRuntimeBackend):
 
         Only the mask is copied from it, for the zeros at masked positions. Ids are not checked.
         """
+        self.process.check()
         arrays = gpu_arrays(batch)
         mask = self._value("attention_mask", arrays["attention_mask"]).numpy()
         packed = pack({"input_ids": mask, "attention_mask": mask}, limits, choices=mask.ndim == 3)

@@ -16,7 +16,7 @@ from ..batch.on_gpu import gpu_arrays
 from ..batch.pack import pack
 from ..batch.packed import Int32, ModelLimits, PackedBatch
 from ..errors import AlbertError, BackendError, InputError
-from .base import Options, Outputs, import_package, one_line
+from .base import Options, Outputs, OwnProcess, import_package, one_line
 from .engine_outputs import Wanted
 from .nvidia import Gpu, describe, find_gpu
 from .sentence_pooling import SentencePooler
@@ -55,9 +55,9 @@ class GpuBackend:
         self._torch = _torch(self.gpu)
         self._manifest = artifact.manifest
         self._precision = options.precision
-        self._pooler = SentencePooler.of(artifact)
+        self.pooler = SentencePooler.of(artifact)
         self.outputs = artifact.manifest.outputs
-        self._process = os.getpid()
+        self._process = OwnProcess("GPU")
         with _errors(self._torch, f"loading {artifact.stem}"):
             self._engine = _shared_engine(artifact, artifact.manifest, options.precision)
 
@@ -66,14 +66,14 @@ class GpuBackend:
         head = self._manifest.head
         with self._errors(batch):
             results = self._engine.run(batch, Wanted.of(outputs, head), score_tokens)
-        return results.named(outputs, head, batch, score_tokens, self._pooler)
+        return results.named(outputs, head, batch, score_tokens, self.pooler)
 
     def run_on_gpu(self, batch: Mapping[Any, Any], limits: ModelLimits, outputs: Sequence[str]) -> Outputs:
         """See Backend.run, for integer arrays [B, T] that lie on the GPU and are read there.
 
         The mask is copied to the host, which packs. InputError names the first id that is out of range.
         """
-        self._check_process()
+        self._process.check()
         head = self._manifest.head
         with _errors(self._torch, "arrays on the GPU"), self._engine.device.reading():
             arrays = self._tensors(gpu_arrays(batch))
@@ -82,7 +82,7 @@ class GpuBackend:
         ids = {name: values.reshape(packed.shape) for name, values in arrays.items()}
         with self._errors(packed):
             results = self._engine.run(packed, Wanted.of(outputs, head), on_gpu=ids)
-        return results.named(outputs, head, packed, None, self._pooler)
+        return results.named(outputs, head, packed, None, self.pooler)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""
@@ -120,19 +120,13 @@ class GpuBackend:
     @contextmanager
     def _errors(self, batch: PackedBatch) -> Iterator[None]:
         """As ``_errors`` for a batch; what graphs hold is given up where memory ran out."""
-        self._check_process()
+        self._process.check()
         try:
             with _errors(self._torch, f"a batch of {batch.tokens} tokens", "run fewer or shorter rows"):
                 yield
         except BackendError:
             self._engine.forget_graphs()
             raise
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:  # CUDA's rule
-            raise BackendError(
-                "a forked process cannot use its parent's GPU; make the Predictor after the fork"
-            )
 
 
 def _find(*, interpreted: bool, named: bool) -> Gpu | None:
@@ -190,7 +184,9 @@ def _shared_engine(artifact: Artifact, manifest: Manifest, precision: str) -> "G
         engine = _engines.get(key)
         if engine is None:
             artifact.verify_file("weights")
-            engine = _engines[key] = GpuEngine(artifact.files["weights"], manifest, precision)
+            engine = GpuEngine(artifact.files["weights"], manifest, precision)
+            artifact.check_unchanged()  # others may share it from now on
+            _engines[key] = engine
     return engine
 
 

@@ -53,7 +53,7 @@ class NativeBackend:
         precision = _WIDENED.get(options.precision, options.precision)
         self._engine = _shared_engine(artifact, artifact.manifest, precision)
         self._config, self._head = artifact.manifest.config, artifact.manifest.head
-        self._pooler = SentencePooler.of(artifact)
+        self.pooler = SentencePooler.of(artifact)
         self._threads = options.num_threads
         self.outputs = artifact.manifest.outputs
 
@@ -98,7 +98,7 @@ class NativeBackend:
             score_tokens=None if places is None else places.tokens,
             score_slots=None if places is None else places.slots,
         )
-        return found.named(outputs, self._head, batch, score_tokens, self._pooler)
+        return found.named(outputs, self._head, batch, score_tokens, self.pooler)
 
     def info(self) -> dict[str, object]:
         """See Backend.info."""
@@ -163,6 +163,7 @@ def _build(artifact: Artifact, manifest: Manifest, isa: str, precision: str) -> 
             precision=precision,
             cache_path="" if cache is None else os.fspath(cache.path),
             cache_key=b"" if cache is None else cache.key,
+            # By then the engine has mapped the file: what is hashed is what it packs, and others share.
             before_packing=lambda: artifact.verify_file("weights"),
         )
     except (ValueError, RuntimeError, OSError) as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..artifact.artifact import Artifact
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, check_inputs, check_utf8, import_package, one_line
+from .base import Options, OwnProcess, check_inputs, check_utf8, import_package, one_line
 from .padded import PaddedBackend
 
 OLDEST = (1, 21)
@@ -44,7 +44,10 @@ class OnnxRuntimeBackend(PaddedBackend):
         path = artifact.files["onnx"]
         self._version = usable_version(getattr(ort, "__version__", None))
         check_utf8(path, "ONNX Runtime")
-        artifact.verify_file("onnx")  # small: the weights are in another file
+        # ONNX Runtime reads both by their names, so whoever chose this backend checks that these still led to
+        # the same files.
+        artifact.verify_file("onnx")
+        artifact.verify_file("weights")
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.num_threads
         settings.inter_op_num_threads = 1
@@ -58,6 +61,7 @@ class OnnxRuntimeBackend(PaddedBackend):
         check_inputs([item.name for item in self._session.get_inputs()], path.name)
         self.outputs = tuple(item.name for item in self._session.get_outputs())
         self._threads = options.num_threads
+        self.process = OwnProcess("ONNX Runtime session")
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size
 

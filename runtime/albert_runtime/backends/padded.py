@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..artifact.tasks import INPUTS, MASKED_SPAN_LOGIT, PREDICTION_SCORES, SPAN_LOGITS
 from ..batch.packed import Int32, Int64, PackedBatch
 from ..errors import BackendError
-from .base import Outputs
+from .base import Outputs, OwnProcess
 
 # Limits the memory of a pass whatever the batch: at 512 columns the attention scores of ALBERT-xxlarge take
 # 0.5 GB.
@@ -25,6 +25,7 @@ class PaddedBackend(ABC):
     A subclass may round up the width of a pass and limit its rows.
 
     Attributes:
+        process: The process whose library has loaded the model.
         vocab_size: Columns of prediction_scores, where known.
         tokens_per_pass: Limit on rows times columns of a pass, padding included.
         max_rows: Limit on the rows (for multiple choice: questions) of a pass.
@@ -32,6 +33,7 @@ class PaddedBackend(ABC):
 
     name: str
     outputs: tuple[str, ...]
+    process: OwnProcess
     vocab_size: int | None = None
     tokens_per_pass = DEFAULT_TOKENS_PER_PASS
     max_rows: int | None = None
@@ -67,8 +69,9 @@ class PaddedBackend(ABC):
     def passes(self, batch: PackedBatch, outputs: Sequence[str], width: int) -> Iterator[tuple[int, int]]:
         """(start, stop) rows of each pass of at most ``width`` columns; a question's choices stay together.
 
-        BackendError if the batch does not fit this backend.
+        BackendError if the batch does not fit this backend, or this is a forked child.
         """
+        self.process.check()
         self.fit(width, batch.choices)
         tokens = self.tokens_per_pass
         if PREDICTION_SCORES in outputs and self.vocab_size is not None:

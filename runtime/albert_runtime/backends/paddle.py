@@ -15,7 +15,8 @@ from ..artifact.artifact import Artifact
 from ..artifact.tasks import INPUTS, MULTIPLE_CHOICE
 from ..batch.packed import Int64
 from ..errors import BackendError, UnsupportedError
-from .base import Options, check_inputs, check_utf8, import_package, one_line
+from ..threads import OMP_NUM_THREADS
+from .base import Options, OwnProcess, check_inputs, check_utf8, import_package, one_line
 from .padded import PaddedBackend
 
 # What oneDNN, which Paddle leaves bfloat16 to, may use of the processor.
@@ -36,12 +37,11 @@ class PaddleBackend(PaddedBackend):
         if program is None or weights is None:
             raise BackendError(f"{artifact.stem} has no Paddle program; export the model again")
         self.check_precision(artifact, program)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # importing paddle warns of compilers it does not find
-            paddle = import_package("paddle", "paddle")
-            inference = import_package("paddle.inference", "paddle")
-        # Small, and damaged it would end the process rather than raise.
+        paddle, inference = _import_paddle()
+        # Damaged, the program would end the process rather than raise. Paddle reads both by their names, so
+        # whoever chose this backend checks that these still led to the same files.
         artifact.verify_file("program")
+        artifact.verify_file("weights")
         if program.suffix == ".pdmodel" and not _starts_as_program(program):
             raise BackendError(f"{program} is no Paddle program; restore it or export the model again")
         config = _lean_config(inference, program, weights)
@@ -58,6 +58,7 @@ class PaddleBackend(PaddedBackend):
             raise BackendError(f"{program.name} has {len(fetched)} outputs, its manifest {len(self.outputs)}")
         self._fetched = dict(zip(self.outputs, fetched, strict=True))
         self._version, self._threads = paddle.__version__, options.num_threads
+        self.process = OwnProcess("Paddle predictor")
         self._lock = threading.Lock()
         if artifact.manifest is not None:
             self.vocab_size = artifact.manifest.config.vocab_size
@@ -111,6 +112,18 @@ class PaddleBackend(PaddedBackend):
     def info(self) -> dict[str, object]:
         """See Backend.info."""
         return {"version": self._version, "num_threads": self._threads}
+
+
+def _import_paddle() -> tuple[ModuleType, ModuleType]:
+    """paddle and paddle.inference, imported without warnings of compilers that are not here."""
+    threads = os.environ.get(OMP_NUM_THREADS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        paddle = import_package("paddle", "paddle")
+        inference = import_package("paddle.inference", "paddle")
+    if threads is None:  # Paddle has set it to 1, which child processes would take for the user's wish
+        os.environ.pop(OMP_NUM_THREADS, None)
+    return paddle, inference
 
 
 def _starts_as_program(path: Path) -> bool:

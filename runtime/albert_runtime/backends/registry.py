@@ -1,7 +1,6 @@
 """The backends in the order in which ``auto`` tries them, and the choice among them."""
 
 import logging
-import os
 from dataclasses import replace
 from importlib import import_module
 
@@ -9,7 +8,7 @@ from ..artifact.artifact import Artifact
 from ..errors import BackendError, WrongSettingError
 from .base import Backend, Options, one_line
 
-__all__ = ["DEVICES", "NAMES", "PRECISIONS", "Backend", "Options", "available_cpus", "check_isa", "choose"]
+__all__ = ["DEVICES", "NAMES", "PRECISIONS", "Backend", "Options", "check_isa", "choose"]
 
 _log = logging.getLogger("albert_runtime")
 
@@ -95,15 +94,8 @@ def _build(name: str, artifact: Artifact, options: Options, *, named: bool) -> B
             "pip install --force-reinstall albert-runtime"
         ) from None
     backend: Backend = getattr(module, class_name)(artifact, options)
+    artifact.check_unchanged()
     return backend
-
-
-def available_cpus() -> int:
-    """CPUs this process may really use: affinity and, where the extension works, the cgroup's quota."""
-    try:
-        return int(import_module("albert_runtime._native").available_cpus())
-    except ImportError:
-        return len(os.sched_getaffinity(0))
 
 
 def check_isa() -> None:

@@ -76,16 +76,16 @@ class SentencePooler:
     def of(cls, artifact: Artifact) -> "SentencePooler | None":
         """The pooler of an artifact, its tensors read; None for one that has no sentence head.
 
-        ArtifactError if a tensor is not float32 or cannot be read.
+        ArtifactError if a tensor is not float32 or cannot be read, or the weight file is another.
         """
         manifest = artifact.manifest
         if manifest is None or manifest.head.sentence is None:
             return None
-        path = artifact.files["weights"]
-        tensors = {}
-        for record in manifest.tensors:
-            if not record.name.startswith(PREFIX):
-                continue
+        path, tensors = artifact.files["weights"], {}
+        records = [record for record in manifest.tensors if record.name.startswith(PREFIX)]
+        if records:
+            artifact.verify_file("weights")
+        for record in records:
             if record.dtype != "float32":
                 raise ArtifactError(f"{path}: {record.name} is {record.dtype}; it must be float32")
             try:

@@ -234,7 +234,10 @@ def _parser() -> argparse.ArgumentParser:
         help="number format in which the native backend multiplies matrices (default: the artifact's)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=_count, help="threads to use (default: the CPUs this process may use)"
+        "--threads",
+        metavar="N",
+        type=_count,
+        help="threads to use (default: OMP_NUM_THREADS, at most the CPUs this process may use)",
     )
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"

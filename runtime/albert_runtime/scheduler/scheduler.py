@@ -5,6 +5,7 @@ so an idle engine never makes a request wait. A row's result does not depend on 
 callers cannot tell that their requests were joined.
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..backends.base import Outputs
-from ..errors import Closed, DeadlineExceeded
+from ..errors import BackendError, Closed, DeadlineExceeded
 from .queue import RequestQueue
 from .requests import Part, Request, RunBatch, run_parts
 
@@ -54,7 +55,7 @@ class BatchStats:
 class Scheduler:
     """A queue in front of a backend's ``run``. Any number of threads may submit.
 
-    A forked child starts with an empty queue.
+    A forked child starts with an empty queue; there, the futures of its parent's requests fail.
 
     Attributes:
         run: The function that runs a batch.
@@ -94,6 +95,7 @@ class Scheduler:
     def _reset(self) -> None:
         self._condition = threading.Condition()
         self._queue = RequestQueue(*self._queue_options, padded=self._padded)
+        self._pending: set[Future[Outputs]] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -126,25 +128,30 @@ class Scheduler:
                 if self._queue.unanswered >= self._queue.max_requests:
                     expired = self._queue.take_expired()
                 key = self._queue.add(request, kind if self._is_per_token is not None else id(request))
+                self._pending.add(request.future)
                 self._condition.notify_all()
         finally:
             _fail_expired(expired)
         # By key: a reference to the request would form a cycle with its future.
-        request.future.add_done_callback(partial(self._discard_cancelled, key))
+        request.future.add_done_callback(partial(self._settled, key))
         return request.future
 
-    def close(self, *, cancel: bool = False) -> None:
-        """Refuse new requests; return when the accepted ones are answered, or dropped if ``cancel``."""
+    def close(self, *, cancel: bool = False, wait: bool = True) -> None:
+        """Refuse new requests; return when the accepted ones are answered, or dropped if ``cancel``.
+
+        Without ``wait``, return at once: the accepted ones will be answered.
+        """
         with self._condition:
             self._closed = True
             dropped = self._queue.requests() if cancel else []
             self._condition.notify_all()
         for request in dropped:
             request.future.cancel()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if wait and self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _discard_cancelled(self, key: int, future: "Future[Outputs]") -> None:
+    def _settled(self, key: int, future: "Future[Outputs]") -> None:
+        self._pending.discard(future)
         if future.cancelled():
             future.set_running_or_notify_cancel()  # for concurrent.futures.wait and as_completed
             with self._condition:
@@ -221,7 +228,20 @@ def _fail_expired(expired: Sequence[Request]) -> None:
 def _reset_after_fork() -> None:
     # A forked child has neither the parent's thread nor the callers that wait for its requests.
     for scheduler in _schedulers:
+        pending = scheduler._pending
         scheduler._reset()
+        for future in pending:
+            # Begun anew: without its lock, which a thread of the parent may hold, and without callbacks,
+            # which would act for the parent.
+            Future.__init__(future)
+            future.set_exception(BackendError("the request is the parent's; submit it again after a fork"))
+
+
+def _drop_at_exit() -> None:
+    # The threads must not be in the engine when it goes.
+    for scheduler in list(_schedulers):
+        scheduler.close(cancel=True)
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
+atexit.register(_drop_at_exit)

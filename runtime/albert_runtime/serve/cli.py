@@ -182,7 +182,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=_count,
         metavar="N",
-        help="threads that compute a batch (default: the CPUs this process may use)",
+        help="threads that compute a batch (default: OMP_NUM_THREADS, at most the CPUs this process may use)",
     )
     group.add_argument(
         "--max-batch-tokens",

@@ -3,7 +3,8 @@
 from ..batch.checks import too_long
 from ..batch.packed import ModelLimits
 from ..errors import InputError
-from .tokenizer import Encoded, RowName
+from .encoded import Encoded
+from .tokenizer import RowName
 
 
 def validate_text(text: object, row: int, form: str, what: str = "row") -> str:

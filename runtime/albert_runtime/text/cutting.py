@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import InputError
+from .encode_batch import encode_batch
 
 SHORT = 4096  # characters: shorter texts are tokenized at once
 _MAX_PIECE = 2**20  # characters: half a second and 150 MB
@@ -101,7 +102,8 @@ class Cutter:
                 f"has {len(piece)} characters in a row without a place to cut them, such as a space between "
                 f"two words; {_MAX_PIECE} can be tokenized at once: shorten it"
             )
-        return len(self._tokenizer.encode_batch_fast([piece], add_special_tokens=False)[0].ids)
+        (encoding,) = encode_batch(self._tokenizer, [piece], offsets=False, add_special_tokens=False)
+        return len(encoding.ids)
 
     def _pieces(self, text: str) -> Iterator[tuple[int, int]]:
         start = 0

@@ -9,9 +9,9 @@ from ..artifact.tasks import LAST_HIDDEN_STATE, MODEL, POOLED_OUTPUT, SENTENCE_E
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import row_names, validate_count, validate_row
+from .encoded import Encoded, Text
 from .task_method import RowGroup, TextMethod, TextModel
 from .token_ids import row_of_ids, stands_for_text, validate_token_ids
-from .tokenizer import Encoded, Text
 
 POOLINGS = ("mean", "cls", "pooler")
 
@@ -98,7 +98,7 @@ class Embed(TextMethod):
             return [row[0].astype(np.float64) for row in values]
         rows = [row[: len(group[0].ids)] for row, group in zip(values, groups, strict=True)]
         if self.skip:
-            pooler = self.model.pooler()
+            pooler = self.model.pooler
             assert pooler is not None  # it has sentence_texts
             skips = [self.skip if stands_for_text(group[0]) else 0 for group in groups]
             return [

@@ -12,9 +12,10 @@ from ..artifact.tasks import MASKED_LM, PREDICTION_SCORES, PRETRAINING
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_count, validate_text
+from .encoded import Encoded
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
-from .tokenizer import Encoded, TextEncoder
+from .tokenizer import TextEncoder
 from .words import is_cjk, is_one_word
 
 _log = logging.getLogger("albert_runtime")

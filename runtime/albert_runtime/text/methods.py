@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from .async_answers import AsyncTextAnswers
 from .checks import validate_text
+from .encoded import Text
 from .reranking import Rerank
 from .stream import AnswerStream, answer_all, stream
 from .task_method import Answer
-from .tokenizer import Text
 
 
 class TextAnswers(AsyncTextAnswers):

@@ -10,8 +10,8 @@ from ..artifact.tasks import QUESTION_ANSWERING, SPAN_LOGITS
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_count, validate_row, validate_text
+from .encoded import Encoded
 from .task_method import Answer, RowGroup, TaskMethod, TextModel
-from .tokenizer import Encoded
 from .words import is_one_word
 
 

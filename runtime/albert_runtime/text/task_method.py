@@ -11,7 +11,8 @@ from ..backends.base import Outputs
 from ..backends.sentence_pooling import SentencePooler
 from ..batch.packed import Int32, ModelLimits, PackedBatch
 from .checks import row_names, validate_row, validate_text
-from .tokenizer import Encoded, TextEncoder
+from .encoded import Encoded
+from .tokenizer import TextEncoder
 
 Answer = dict[str, Any]
 # Rows that run together: all choices of a question; elsewhere a single row.
@@ -37,7 +38,7 @@ class TextModel:
     activation: str = SOFTMAX
     embedding_size: int = 0
     sentence_texts: SentenceTexts | None = None
-    pooler: Callable[[], SentencePooler | None] = lambda: None
+    pooler: SentencePooler | None = None
 
 
 class TaskMethod(ABC):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ..artifact.tasks import LOGITS, TOKEN_CLASSIFICATION
 from ..backends.base import Outputs
 from .checks import validate_count, validate_row
+from .encoded import Encoded
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
-from .tokenizer import Encoded
 from .words import is_one_word, with_marks
 
 _SCHEME = re.compile(r"([BIESLU])-(.+)", re.DOTALL)

@@ -8,7 +8,7 @@ import numpy as np
 from ..batch.checks import validate_ids
 from ..batch.packed import ModelLimits
 from ..errors import InputError
-from .tokenizer import Encoded
+from .encoded import Encoded
 
 
 def validate_token_ids(item: Any, row: int, limits: ModelLimits) -> list[int]:

@@ -1,46 +1,28 @@
 """Texts to token ids by the artifact's tokenizer.json (package ``tokenizers``, imported on first use)."""
 
 import importlib
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..batch.checks import too_long
 from ..errors import AlbertError, ArtifactError, BackendError, InputError
 from .cutting import SHORT, Cutter
+from .encode_batch import encode_batch
+from .encoded import WHOLE, Begins, Encoded, Text, encoded
 
 T = TypeVar("T")
-Text = str | tuple[str, str]
-
 # The name of a row in errors, from its index among the texts that are encoded.
 RowName = Callable[[int], str]
 
 _CLOSED_UP = (".", ",", "!", "?")
 MASKS = ("[MASK]", "<mask>")
 _ROW: RowName = "row {}".format
-# For the one or two texts of a row: the character from which on it was tokenized.
-Begins = tuple[int, ...]
-_WHOLE: Begins = (0, 0)
 
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The tokens of one text or pair, special tokens included; all lists have one entry a token.
-
-    ``spans``: characters [start, end) of the text that a token stands for, without the spaces around them;
-    empty for special tokens. ``words``: number of the word within its text, None for special tokens.
-    ``parts``: 0 or 1 for a token of the first or second text, None for special tokens. ``first``: of a
-    window, how many tokens of its text come before it.
-    """
-
-    ids: list[int]
-    types: list[int]
-    spans: list[tuple[int, int]]
-    words: list[int | None]
-    parts: list[int | None]
-    first: int = 0
+_encoders: "weakref.WeakSet[TextEncoder]" = weakref.WeakSet()
 
 
 class TextEncoder:
@@ -52,21 +34,26 @@ class TextEncoder:
 
     def __init__(
         self,
-        path: Path,
+        content: bytes,
         max_length: int | None,
         *,
         positions: int | None = None,
         keep_first: bool = False,
+        file: str = "tokenizer.json",
     ) -> None:
-        """``max_length``: tokens that ``truncate`` cuts to; ``positions``: tokens of the model's longest row;
-        None = unknown. The file is read on first use.
+        """``content``: of a tokenizer.json, which is parsed on first use; ``file`` names it in errors.
 
-        The file's own truncation says only at which side texts are cut.
-        A pair too long loses tokens of its longer text, with ``keep_first`` of its second text only.
+        ``max_length``: tokens that ``truncate`` cuts to, None = unknown. The file's own truncation says only
+        at which side texts are cut. A pair too long loses tokens of its longer text, with ``keep_first`` of
+        its second text only.
         """
-        self._path = path
+        self._content, self._file = content, file
         self._max_length, self._positions = max_length, positions
         self._strategy = "only_second" if keep_first else "longest_first"
+        self._reset()
+        _encoders.add(self)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         # Truncation is a state of a tokenizer, so each of the two modes has its own: threads may mix them.
         self._tokenizers: dict[bool, Any] = {}
@@ -83,15 +70,13 @@ class TextEncoder:
 
         Cutting drops tokens of the text and keeps the final [SEP].
         """
-        encodings = self._encodings(texts, truncate, _ROW, "encode_batch_fast")[0]
+        encodings = self._encodings(texts, truncate, _ROW, offsets=False)[0]
         return [item.ids for item in encodings], [item.type_ids for item in encodings]
 
     def encode(self, texts: Sequence[Text], truncate: bool, name: RowName = _ROW) -> list[Encoded]:
         """As calling, with what each token stands for. ``name`` names the texts in errors."""
-        encodings, cuts, begins = self._encodings(texts, truncate, name, "encode_batch")
-        return [
-            _encoded(item, text, begin) for item, text, begin in zip(encodings, cuts, begins, strict=True)
-        ]
+        encodings, cuts, begins = self._encodings(texts, truncate, name, offsets=True)
+        return [encoded(item, text, begin) for item, text, begin in zip(encodings, cuts, begins, strict=True)]
 
     def count(self, texts: Sequence[str], at_most: int | None = None) -> list[int]:
         """How many tokens each text has, without special ones; at least ``at_most`` where it has as many."""
@@ -101,7 +86,7 @@ class TextEncoder:
                 _ROW,
                 lambda: [self._count(one, at_most, _ROW(row)) for row, one in enumerate(texts)],
             )
-        encodings = self._tokenizer(False).encode_batch_fast(texts, add_special_tokens=False)
+        encodings = encode_batch(self._tokenizer(False), texts, offsets=False, add_special_tokens=False)
         return [len(item.ids) for item in encodings]
 
     def windows(self, text: Text, stride: int, row: int = 0) -> list[Encoded]:
@@ -138,7 +123,7 @@ class TextEncoder:
         # The library sets the types of special tokens in every window, those of the texts in the first only.
         types = dict(zip(whole.sequence_ids, whole.type_ids, strict=True))
         windows = [
-            replace(_encoded(item, text), first=number * step)
+            replace(encoded(item, text), first=number * step)
             for number, item in enumerate((whole, *whole.overflowing))
         ]
         for window in windows:
@@ -153,7 +138,7 @@ class TextEncoder:
             token = tokenizer.token_to_id(text)
             if token is not None:
                 return int(token), text
-        raise InputError(f"{self._path.name} has no mask token ({' or '.join(MASKS)})")
+        raise InputError(f"{self._file} has no mask token ({' or '.join(MASKS)})")
 
     def tokens_of_word(self, word: str) -> list[int]:
         """The token that is spelled so in the vocabulary, or else the tokens of the word as a text."""
@@ -174,15 +159,16 @@ class TextEncoder:
         return (text[2:], True) if text.startswith("##") else (text, text in _CLOSED_UP)
 
     def _encodings(
-        self, texts: Sequence[Text], truncate: bool, name: RowName, method: str
+        self, texts: Sequence[Text], truncate: bool, name: RowName, *, offsets: bool
     ) -> tuple[list[Any], Sequence[Text], Sequence[Begins]]:
         """The encodings of texts, what was left of each text, and at which of its characters that begins."""
-        encode = getattr(self._tokenizer(truncate), method)
+        tokenizer = self._tokenizer(truncate)
         cuts = self._guarded(
             texts, name, lambda: [self._cut(text, truncate, name(row)) for row, text in enumerate(texts)]
         )
         left = [text for text, _ in cuts]
-        return self._guarded(left, name, lambda: encode(left)), left, [begins for _, begins in cuts]
+        encodings = self._guarded(left, name, lambda: encode_batch(tokenizer, left, offsets=offsets))
+        return encodings, left, [begins for _, begins in cuts]
 
     def _cut(self, text: Text, truncate: bool, where: str) -> tuple[Text, Begins]:
         """What can matter of a text that ``truncate`` cuts, and where that begins.
@@ -191,7 +177,7 @@ class TextEncoder:
         """
         parts = (text,) if isinstance(text, str) else text
         if max(map(len, parts)) <= SHORT:
-            return text, _WHOLE
+            return text, WHOLE
         if truncate and self._max_length is not None:
             most = self._max_length
             spans = _naming(where, lambda: self._cutting().cut(parts, most))
@@ -202,7 +188,7 @@ class TextEncoder:
             tokens = sum(self._count(part, self._positions + 1, where) for part in parts)
             if tokens > self._positions:
                 raise too_long(where, tokens, self._positions, at_least=True)
-        return text, _WHOLE
+        return text, WHOLE
 
     def _count(self, text: str, at_most: int, where: str) -> int:
         return _naming(where, lambda: self._cutting().count(text, at_most))
@@ -236,10 +222,10 @@ class TextEncoder:
                 "texts need the package tokenizers; pip install 'albert-runtime[text]', or pass token ids"
             ) from None
         try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(self._path))
+            tokenizer = tokenizers.Tokenizer.from_buffer(self._content)
         except Exception as error:
             raise ArtifactError(
-                f"{self._path} is no tokenizer ({error}); restore it or export again"
+                f"{self._file} is no tokenizer ({error}); restore it or export again"
             ) from None
         # The file may bring modes of its own; padding would become tokens, and cutting is the caller's
         # decision.
@@ -259,30 +245,6 @@ def _naming(where: str, work: Callable[[], T]) -> T:
         raise InputError(f"{where} {error}") from None
 
 
-def _encoded(item: Any, text: Text, begins: Begins = _WHOLE) -> Encoded:
-    texts = (text,) if isinstance(text, str) else text
-    parts: list[int | None] = item.sequence_ids
-    spans = [
-        (0, 0) if part is None else _trimmed(texts[part], start, end)
-        for part, (start, end) in zip(parts, item.offsets, strict=True)
-    ]
-    if any(begins):
-        spans = [
-            span if part is None else (span[0] + begins[part], span[1] + begins[part])
-            for part, span in zip(parts, spans, strict=True)
-        ]
-    return Encoded(item.ids, item.type_ids, spans, item.word_ids, parts)
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """SentencePiece counts the space before a word to its first piece; users do not."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
-
-
 def _refusal(tokenizer: Any, texts: Sequence[Text], name: RowName, error: Exception) -> str:
     for row, text in enumerate(texts):
         try:
@@ -291,7 +253,16 @@ def _refusal(tokenizer: Any, texts: Sequence[Text], name: RowName, error: Except
             return f"{name(row)} is no valid Unicode ({reason.reason}); repair how the text was decoded"
     for row, text in enumerate(texts):
         try:
-            tokenizer.encode_batch_fast([text])
+            encode_batch(tokenizer, [text], offsets=False)
         except Exception as reason:
             return f"{name(row)} cannot be tokenized ({reason})"
     return f"the texts cannot be tokenized ({error})"
+
+
+def _reset_after_fork() -> None:
+    # The parent's tokenizers may be locked by threads that are not here.
+    for encoder in _encoders:
+        encoder._reset()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)

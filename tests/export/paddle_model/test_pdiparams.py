@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from albert_export.paddle_model.pdiparams import read_tensor_ranges
+from albert_export.paddle_model.pdiparams import map_tensors, read_tensor_ranges
 from albert_runtime.errors import ArtifactError
 
 SHAPES = {"b.weight": (300, 2), "a.bias": (5,), "a.weight": (2, 5)}
@@ -70,7 +70,8 @@ def test_spare_bytes_and_tensors(tmp_path):
     [
         (record(np.zeros(6, np.float32)), r"a\.bias has shape \[6\], not \[5\]"),
         (record(np.zeros(5, np.float16), code=4), r"a\.bias is float16, not float32"),
-        (record(np.zeros(5, np.int32), code=2), r"a\.bias is none of float16, float32, int8, bfloat16"),
+        (record(np.zeros(5, np.int32), code=2), r"a\.bias is int32, not float32"),
+        (record(np.zeros(5, np.int64), code=32), r"a\.bias is of an unknown type \(32\)"),
         (record(np.zeros(5, np.float32), version=1), "not in the known form"),
         (record(np.zeros(5, np.float32), levels=1), "not in the known form"),
         (struct.pack("<IQIi", 0, 0, 0, -1), "not in the known form"),
@@ -81,3 +82,27 @@ def test_spare_bytes_and_tensors(tmp_path):
 def test_bad_records_are_named(tmp_path, bad, words):
     with pytest.raises(ArtifactError, match=words):
         read_tensor_ranges(write(tmp_path, bad), SHAPES, TYPES)
+
+
+def test_tensors_are_mapped(tmp_path):
+    generator = np.random.default_rng(1)
+    bits = generator.integers(0, 2**15, 7, np.uint16)
+    values = {
+        "a": generator.normal(size=(3, 5)).astype(np.float32),
+        "b": np.array([True, False, True]),
+        "c": generator.integers(-(2**60), 2**60, (2, 2)),
+        "d": generator.normal(size=4).astype(np.float16),
+        "e": bits,
+    }
+    codes = dict(zip(values, (5, 0, 3, 4, 22), strict=True))
+    path = write(tmp_path, *(record(value, code=codes[name]) for name, value in values.items()))
+    types = {name: str(value.dtype) for name, value in values.items()} | {"e": "bfloat16"}
+    ranges = read_tensor_ranges(path, {name: value.shape for name, value in values.items()}, types)
+    mapped = map_tensors(path, ranges)
+    for name in "abcd":
+        assert mapped[name].dtype == values[name].dtype
+        np.testing.assert_array_equal(mapped[name], values[name])
+        assert isinstance(mapped[name].base.base, np.memmap) or isinstance(mapped[name].base, np.memmap)
+        assert not mapped[name].flags.writeable
+    assert mapped["e"].dtype == np.float32
+    np.testing.assert_array_equal(mapped["e"].view(np.uint32) >> 16, bits)

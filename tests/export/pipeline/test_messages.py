@@ -11,6 +11,7 @@ from albert_export.pipeline.messages import (
     AnswerResult,
     Failed,
     Finished,
+    ProgramJob,
     ProtocolError,
     StageDone,
     StageProgress,
@@ -20,6 +21,9 @@ from albert_export.pipeline.messages import (
     from_line,
     to_line,
 )
+from albert_export.programs.albert import ProgramOutput
+from albert_export.programs.comparison import TakenProgram
+from albert_export.programs.weights import ProgramWeights
 from albert_export.verify import Bounds
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import TensorRecord
@@ -36,11 +40,16 @@ def messages(tiny):
         Bounds(1e-6, 1e-7),
         "3.1.1",
     )
+    outputs = {"logits": ProgramOutput("scores", "softmax"), "pooled_output": ProgramOutput("p")}
+    inputs, types = {"input_ids": "x"}, {"x": "int64"}
+    program = TakenProgram((Path("a.onnx"),), inputs, outputs, (None, 16), types, ("y",), 3, False)
     return [
         TraceJob(tiny, Head.of("masked-lm"), RandomWeights(3), "int8", *FILES),
         TraceJob(tiny, Head(), CheckpointWeights(shards, "huggingface", ("pooler.",)), "fp32", *FILES),
-        AnswerJob(tiny, Head(hidden_states=True), "native", Path("m"), ("hidden_states",), Path("a")),
-        AnswerJob(tiny, Head(), "native", Path("m"), None, Path("a")),
+        TraceJob(tiny, Head(), ProgramWeights((Path("a.onnx"),), "model"), "fp32", *FILES),
+        AnswerJob(tiny, Head(hidden_states=True), "native", Path("m"), ("hidden_states",), Path("a"), None),
+        AnswerJob(tiny, Head(), "native", Path("m"), None, Path("a"), Path("b")),
+        ProgramJob(program, Path("b"), Path("a")),
         StageStarted("weights", "filling"),
         StageProgress(1, 2),
         StageDone("done", None),

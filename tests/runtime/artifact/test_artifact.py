@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from albert_runtime.artifact import artifact as module
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.errors import ArtifactError
 
@@ -101,11 +102,14 @@ def test_verify_names_the_damaged_file(make_artifact, suffix):
         artifact.verify()
 
 
-def test_a_file_found_good_is_not_read_again(make_artifact):
+def test_a_file_found_good_is_not_read_again(make_artifact, monkeypatch):
     artifact = Artifact.open(make_artifact())
     artifact.verify()
-    artifact.files["weights"].write_bytes(b"")
+    monkeypatch.setattr(module, "sha256_file", None)
     artifact.verify_file("weights")
+    artifact.files["weights"].write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"tiny\.pdiparams was replaced while the model was loaded"):
+        artifact.verify_file("weights")
 
 
 def test_a_file_that_cannot_be_read(make_artifact):

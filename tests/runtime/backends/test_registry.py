@@ -10,12 +10,13 @@ import pytest
 
 from albert_runtime.artifact.artifact import Artifact
 from albert_runtime.backends import nvidia
-from albert_runtime.backends.base import Options, check_inputs, one_line
+from albert_runtime.backends.base import Options, OwnProcess, check_inputs, one_line
 from albert_runtime.backends.padded import DEFAULT_TOKENS_PER_PASS, PaddedBackend
-from albert_runtime.backends.registry import NAMES, available_cpus, choose
+from albert_runtime.backends.registry import NAMES, choose
 from albert_runtime.batch.pack import pack
 from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.errors import ArtifactError, BackendError
+from albert_runtime.threads import available_cpus
 
 FP32 = Options(1, "fp32")
 
@@ -24,6 +25,7 @@ class Echo(PaddedBackend):
     """hidden[b, t] = (id, type, 7), pooled[b] = (sum of unmasked ids, id at position 0)."""
 
     name = "echo"
+    process = OwnProcess("echo")
     outputs = ("hidden", "pooled")
 
     def __init__(self):
@@ -226,13 +228,14 @@ def test_files_that_the_packages_refuse(artifact):
 @pytest.mark.parametrize(("name", "role"), [("onnxruntime", "onnx"), ("paddle", "program")])
 def test_damaged_programs_are_not_loaded(artifact, name, role):
     pytest.importorskip(name)
-    artifact.files[role].write_bytes(b"malevolent")
-    with pytest.raises(ArtifactError, match="is corrupted"):
-        choose(name, artifact, FP32)
+    file = artifact.files[role]
+    file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(ArtifactError, match=f"{file.name} is corrupted"):
+        choose(name, Artifact.open(artifact.path), FP32)
 
 
 def test_an_artifact_without_program_or_manifest(artifact):
-    lonely = Artifact(artifact.stem, artifact.folder, None, {})
+    lonely = Artifact(artifact.stem, artifact.folder, None, {}, artifact.path)
     with pytest.raises(BackendError) as caught:
         choose("auto", lonely, FP32)
     message = str(caught.value)

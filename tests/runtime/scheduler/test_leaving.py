@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -121,6 +123,29 @@ def test_a_predictor_nobody_holds_goes_with_its_thread(make_artifact):
     gc.collect()
     thread.join(10)
     assert gone() is None and not thread.is_alive()
+
+
+def test_a_predictor_nobody_holds_answers_what_it_accepted(make_artifact):
+    path = make_artifact()
+    expected = Predictor(path).run([[1, 2]])
+    assert_equal(Predictor(path).submit([[1, 2]]).result(10), expected)
+    futures = [Predictor(path, max_queue_delay=60).submit([[1, 2]]) for _ in range(3)]
+    gc.collect()
+    for future in futures:
+        assert_equal(future.result(10), expected)
+
+
+def test_at_exit_waiting_requests_are_dropped(make_artifact):
+    code = """
+import atexit, sys
+atexit.register(lambda: print(future.cancelled(), predictor.scheduler._thread.is_alive()))  # the last
+from albert_runtime import Predictor
+predictor = Predictor(sys.argv[1], max_queue_delay=60)
+future = predictor.submit([[1, 2]])
+"""
+    command = [sys.executable, "-c", code, str(make_artifact())]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert (ran.stdout, ran.stderr) == ("True False\n", "")
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_what_is_kept_of_a_long_text_is_the_librarys(request, tmp_path, monkeypa
         (long, long + "b"),
     ]
     for length in (20, 21):
-        encoder = TextEncoder(tmp_path / "tokenizer.json", length)
+        encoder = TextEncoder((tmp_path / "tokenizer.json").read_bytes(), length)
         tokenizer.enable_truncation(length, direction=side)
         for text, row in zip(texts, encoder.encode(texts, True), strict=True):
             whole = tokenizer.encode(*([text] if isinstance(text, str) else text))
@@ -192,7 +192,7 @@ class Counting:
 @pytest.fixture
 def counting(piece_tokenizer, monkeypatch):
     """(an encoder of 64 positions, its tokenizers by whether they truncate)."""
-    encoder = TextEncoder(piece_tokenizer, 64, positions=64)
+    encoder = TextEncoder(piece_tokenizer.read_bytes(), 64, positions=64)
     made = {truncate: Counting(encoder._load(truncate)) for truncate in (False, True)}
     encoder._tokenizers.update(made)
     return encoder, made

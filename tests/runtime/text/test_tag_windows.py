@@ -27,8 +27,8 @@ def by_column(chosen):
 
 
 def test_the_windows_are_the_whole_text(piece_tokenizer):
-    encoder = TextEncoder(piece_tokenizer, 9)
-    (whole,) = TextEncoder(piece_tokenizer, None).encode([TEXT], False)
+    encoder = TextEncoder(piece_tokenizer.read_bytes(), 9)
+    (whole,) = TextEncoder(piece_tokenizer.read_bytes(), None).encode([TEXT], False)
     tokens = list(zip(whole.ids, whole.spans, whole.words, strict=True))[1:-1]
     for stride in (1, 2, 3, 100):
         windows = encoder.windows(TEXT, stride)
@@ -58,7 +58,7 @@ def test_near_the_end_of_a_window_labels_do_not_count(piece_tokenizer):
 
 
 def test_an_entity_across_windows_is_one(piece_tokenizer):
-    ids = TextEncoder(piece_tokenizer, None)([TEXT], False)[0][0]
+    ids = TextEncoder(piece_tokenizer.read_bytes(), None)([TEXT], False)[0][0]
     labels = {ids[1]: 1}
     made = setting(
         piece_tokenizer,

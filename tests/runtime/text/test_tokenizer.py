@@ -17,7 +17,7 @@ LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=1
 
 @pytest.fixture
 def encoder(tokenizer_file):
-    return TextEncoder(tokenizer_file, 10)
+    return TextEncoder(tokenizer_file.read_bytes(), 10)
 
 
 def ids_of(packed):
@@ -64,7 +64,12 @@ def test_too_long_is_an_error_unless_truncated(encoder):
 
 def test_truncation_that_cannot_keep_the_special_tokens_is_an_error(tokenizer_file):
     with pytest.raises(InputError, match="row 0 is 5 tokens long, max_position_embeddings is 2"):
-        pack([("a", "b")], ModelLimits(50, 2, 2), encoder=TextEncoder(tokenizer_file, 2), truncate=True)
+        pack(
+            [("a", "b")],
+            ModelLimits(50, 2, 2),
+            encoder=TextEncoder(tokenizer_file.read_bytes(), 2),
+            truncate=True,
+        )
 
 
 def test_modes_stored_in_the_file_do_not_apply(tokenizer_file, tmp_path):
@@ -74,12 +79,12 @@ def test_modes_stored_in_the_file_do_not_apply(tokenizer_file, tmp_path):
     tokenizer.enable_truncation(3)
     tokenizer.enable_padding(length=9)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    encoder = TextEncoder(tmp_path / "tokenizer.json", 10)
+    encoder = TextEncoder((tmp_path / "tokenizer.json").read_bytes(), 10)
     assert encoder(["a b c", "a"], False)[0] == [[2, 5, 6, 7, 3], [2, 5, 3]]
 
 
 def test_unknown_longest_sequence(tokenizer_file):
-    encoder = TextEncoder(tokenizer_file, None)
+    encoder = TextEncoder(tokenizer_file.read_bytes(), None)
     assert len(encoder(["a " * 600], True)[0][0]) == 602
 
 
@@ -105,13 +110,11 @@ def test_ids_beyond_the_models_vocabulary(encoder):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
-def test_a_damaged_file(tmp_path, content):
-    path = tmp_path / "x.tokenizer.json"
-    path.write_bytes(content)
+def test_a_damaged_file(content):
     with pytest.raises(
         ArtifactError, match=r"x\.tokenizer\.json is no tokenizer .*; restore it or export again"
     ):
-        TextEncoder(path, 10)(["a"], False)
+        TextEncoder(content, 10, file="x.tokenizer.json")(["a"], False)
 
 
 def test_without_the_package(encoder, monkeypatch):
@@ -121,7 +124,7 @@ def test_without_the_package(encoder, monkeypatch):
 
 
 def test_what_tokens_stand_for(piece_tokenizer):
-    encoder = TextEncoder(piece_tokenizer, 16)
+    encoder = TextEncoder(piece_tokenizer.read_bytes(), 16)
     text = "  Ann\u00e0  lives in"
     (row,) = encoder.encode([text], False)
     assert [text[start:end] for start, end in row.spans] == ["", "Ann\u00e0", "lives", "in", ""]
@@ -135,9 +138,9 @@ def test_what_tokens_stand_for(piece_tokenizer):
 
 def test_pairs_are_cut_by_their_strategy(piece_tokenizer):
     pair = ("a " * 9, "b " * 9)
-    parts = TextEncoder(piece_tokenizer, 11).encode([pair], True)[0].parts
+    parts = TextEncoder(piece_tokenizer.read_bytes(), 11).encode([pair], True)[0].parts
     assert (parts.count(0), parts.count(1)) == (4, 4)
-    encoder = TextEncoder(piece_tokenizer, 15, keep_first=True)
+    encoder = TextEncoder(piece_tokenizer.read_bytes(), 15, keep_first=True)
     parts = encoder.encode([pair], True)[0].parts
     assert (parts.count(0), parts.count(1)) == (9, 3)
     for text in ("a " * 30, ("a " * 30, "b")):
@@ -148,11 +151,11 @@ def test_pairs_are_cut_by_their_strategy(piece_tokenizer):
 
 
 def test_masks_and_pieces(piece_tokenizer, tokenizer_file):
-    encoder = TextEncoder(piece_tokenizer, 16)
+    encoder = TextEncoder(piece_tokenizer.read_bytes(), 16)
     assert encoder.mask() == (4, "[MASK]")
     ids = encoder.encode(["Anna x"], False)[0].ids
     assert [encoder.piece(token) for token in ids[1:-1]] == [("anna", False), ("", False), ("x", True)]
-    assert TextEncoder(tokenizer_file, 16).piece(5) == ("a", False)
+    assert TextEncoder(tokenizer_file.read_bytes(), 16).piece(5) == ("a", False)
     assert encoder.piece(10**6) == ("", True)
 
 
@@ -163,7 +166,7 @@ def test_the_side_that_is_cut_is_the_files(piece_tokenizer, tmp_path, side):
     tokenizer = Tokenizer.from_file(str(piece_tokenizer))
     tokenizer.enable_truncation(512, direction=side)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    encoder = TextEncoder(tmp_path / "tokenizer.json", 5)
+    encoder = TextEncoder((tmp_path / "tokenizer.json").read_bytes(), 5)
     (row,) = encoder.encode(["Anna Smith lives in Paris"], True)
     kept = ["lives", "in", "Paris"] if side == "left" else ["Anna", "Smith", "lives"]
     assert ["Anna Smith lives in Paris"[start:end] for start, end in row.spans[1:-1]] == kept
@@ -180,5 +183,5 @@ def test_pieces_where_no_piece_is_a_mere_space_mark(tmp_path):
 
     pieces = [("<unk>", 0.0), ("\u2581cat", -1.0), ("s", -1.0)]
     Tokenizer(models.Unigram(pieces, unk_id=0)).save(str(tmp_path / "tokenizer.json"))
-    encoder = TextEncoder(tmp_path / "tokenizer.json", 5)
+    encoder = TextEncoder((tmp_path / "tokenizer.json").read_bytes(), 5)
     assert [encoder.piece(1), encoder.piece(2)] == [("cat", False), ("s", True)]

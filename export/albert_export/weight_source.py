@@ -1,4 +1,4 @@
-"""The tensors of a sentence-transformers folder: the encoder's, and those of its dense steps."""
+"""All that tensors can come from; with sentence-transformers' folders, those of their dense steps too."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,11 +11,11 @@ from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.sentence import DENSE, PREFIX, SentenceHead
 from albert_runtime.artifact.tasks import Head
 
-from ..errors import ExportError
-from .stored_tensor import FLOATS, StoredTensor
-from .weight_files import read_tensors
-from .weights import CheckpointWeights, Loaded, Tensors
-from .weights import WeightSource as EncoderWeights
+from .checkpoint.stored_tensor import FLOATS, StoredTensor
+from .checkpoint.weight_files import read_tensors
+from .checkpoint.weights import CheckpointWeights, Loaded, RandomWeights, Tensors
+from .errors import ExportError
+from .programs.weights import ProgramWeights
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -25,9 +25,9 @@ _STORED = {"weight": "linear.weight", "bias": "linear.bias"}
 
 @dataclass(frozen=True)
 class SentenceWeights:
-    """An encoder's checkpoint and ``files``, one for each dense step of the head, in order."""
+    """An encoder's checkpoint or program, and ``files``, one for each dense step of the head, in order."""
 
-    encoder: CheckpointWeights
+    encoder: CheckpointWeights | ProgramWeights
     files: tuple[Path, ...]
 
     def origin(self, sha256: str) -> dict[str, object]:
@@ -56,7 +56,7 @@ class SentenceWeights:
                 raise ExportError(f"{path}: tensor {min(stored)!r:.80} is no part of its Dense module")
 
 
-WeightSource = EncoderWeights | SentenceWeights
+WeightSource = RandomWeights | CheckpointWeights | ProgramWeights | SentenceWeights
 
 
 def _values(path: Path, name: str, tensor: object, shape: tuple[int, ...]) -> np.ndarray:

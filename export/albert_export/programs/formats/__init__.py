@@ -1,0 +1,1 @@
+"""Readers of program files, ONNX and Paddle's two, into the form of ``graph``."""
