@@ -52,7 +52,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; a failed export le
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.model is None and not options.list:
         parser.error("MODEL is missing: give a variant name (see --list), a checkpoint folder or a program")
     code = _FAILED

@@ -22,12 +22,13 @@ from .backends.registry import choose
 from .backends.sentence_pooling import SentencePooler
 from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
-from .batch.pack import NO_TOKENIZER, pack
+from .batch.pack import pack
 from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import ArtifactError, BackendError, DeadlineExceeded, InputError
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
+from .text.long_texts import LONG_TEXTS, count_characters
 from .text.methods import TextAnswers
 from .text.stream import ModelCall
 from .text.task_method import TextModel
@@ -147,8 +148,9 @@ class Predictor(TextAnswers):
             longest = manifest.max_length
         # A question must stay whole; of other pairs the longer text is cut.
         keep_first = self._task == QUESTION_ANSWERING
-        file = str(self._artifact.files["tokenizer"])
-        return TextEncoder(self._artifact.read("tokenizer"), longest, keep_first=keep_first, file=file)
+        content, file = self._artifact.read("tokenizer"), str(self._artifact.files["tokenizer"])
+        positions = self._limits.max_position_embeddings
+        return TextEncoder(content, longest, positions=positions, keep_first=keep_first, file=file)
 
     def run(
         self,
@@ -269,7 +271,8 @@ class Predictor(TextAnswers):
         quick = isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE
         if quick or isinstance(batch, PackedBatch):
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
-        submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
+        submit = partial(self.submit, batch, outputs, **options)
+        submitting = asyncio.ensure_future(LONG_TEXTS.run(count_characters(batch), submit))
         try:
             future = await asyncio.shield(submitting)
         except asyncio.CancelledError:
@@ -422,7 +425,10 @@ class Predictor(TextAnswers):
                 f"{self._artifact.stem}{SUFFIX}; export the model again, or use run"
             )
         if self._encoder is None:
-            raise InputError(NO_TOKENIZER)
+            raise InputError(
+                f"{method} needs a tokenizer and {self._artifact.stem} has none; "
+                "export again from a model that brings its tokenizer"
+            )
         labels = manifest.labels or ()
         return TextModel(
             manifest.name,

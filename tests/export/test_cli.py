@@ -44,6 +44,9 @@ def test_help_and_version(run):
     [
         ([], "MODEL is missing"),
         (["--random-weights", "albert-base-v2"], "MODEL comes first"),
+        # Read to their end, wherever MODEL stands.
+        (["--quiet", "albert-base-v2", "--format", "onnx"], "invalid choice: 'onnx'"),
+        (["--task", "model", "albert-base-v2", "--int8", "other"], "unrecognized arguments: other"),
         (["albert-base-v2", "--random-weights", "-3"], "is no seed"),
         (["albert-base-v2", "--random-weights", "1.5"], "no seed (a whole number)"),
         (["albert-base-v2", "--random-weights", "9" * 30], "no seed"),

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--share", type=float, default=1.2, help="offered load as a share of capacity (default: 1.2)"
     )
-    options = command.parse_args(arguments)
+    options = command.parse_intermixed_args(arguments)
     results = measure_to(
         options.output / "soak.json", lambda: measure(options.artifact, options.minutes, options.share)
     )

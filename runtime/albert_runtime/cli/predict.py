@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the help explains it.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     if sys.stdout is None:
         _print_error("error: the standard output is closed")
         return _FAILED
@@ -76,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
     )
     method_options = {
         "top_k": options.top_k,
+        "targets": options.target,
         "activation": options.activation,
         "pooling": options.pooling,
         "prompt_name": options.prompt_name,
@@ -186,6 +187,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         type=_count,
         help="return the K best labels or words with their probabilities",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="WORD",
+        action="append",
+        help="fill masks with this word or those of other --target, whichever is likelier",
     )
     parser.add_argument(
         "--pooling",

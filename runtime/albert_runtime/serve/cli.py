@@ -28,8 +28,9 @@ examples:
   multiply in int8 on 4 threads, and refuse work early when the server is busy:
     albert-serve ./albert-base-v2 --precision int8 --threads 4 --max-queue 64 --timeout 5
 
-endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/models, /metrics, /v2/health/ready and more,
-  all of them described in /openapi.json; / is a status page with a form to try the models
+endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/models, /metrics,
+  /v2/health/ready and more, all of them described in /openapi.json; / is a status page with a form to try
+  the models
 
 exit codes: 0 stopped by SIGTERM or SIGINT with every accepted request answered, 1 failed, or stopped with
   some requests unanswered, 2 wrong usage
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the help explains it.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     limits = ServerLimits(
         max_body_bytes=options.max_body_mib * 2**20,
         max_answer_bytes=options.max_answer_mib * 2**20,
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout=options.timeout,
         keep_alive=options.keep_alive,
         drain_timeout=options.drain_timeout,
+        truncate=options.truncate,
     )
     # gRPC's own log is not JSON, and reports only errors that clients made.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -236,6 +238,12 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: ServerLimits) -> None
         metavar="N",
         default=defaults.max_tokens,
         help=f"most tokens in one request, all texts together (default: {defaults.max_tokens})",
+    )
+    group.add_argument(
+        "--truncate",
+        action="store_true",
+        help="cut texts that are too long for a model, where the request does not say; without this they are "
+        "refused",
     )
     group.add_argument(
         "--max-concurrency",

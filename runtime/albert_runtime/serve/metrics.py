@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..scheduler.scheduler import BatchStats
+from ..text.long_texts import LONG_TEXTS
 from .errors import Outcome
 from .models import Model
 
@@ -63,6 +64,22 @@ class Metrics:
             registry=self._registry,
         )
         self._recent: dict[str, RecentLatencies] = {}
+        self._observe_long_texts()
+
+    def _observe_long_texts(self) -> None:
+        waiting = Gauge(
+            "albert_long_texts",
+            "Requests whose texts are long and wait to be tokenized, or are being tokenized.",
+            registry=self._registry,
+        )
+        waiting.set_function(lambda: LONG_TEXTS.waiting)
+        seconds = Histogram(
+            "albert_long_text_seconds",
+            "Seconds that tokenizing long texts takes, in portions, without the wait for a thread.",
+            buckets=_SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        LONG_TEXTS.observers.append(seconds.observe)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ("model",)

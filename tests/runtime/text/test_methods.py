@@ -206,6 +206,6 @@ def test_windows_are_as_long_as_the_tokenizer_says(make_task):
     path = make_task("question-answering", max_length=12)
     predictor = Predictor(path, backend="native")
     context = "anna lives in paris " * 4
-    windows = predictor._text_model("answer").encoder.windows("who", context, 2)
+    windows = predictor._text_model("answer").encoder.windows(("who", context), 2)
     assert len(windows) > 1 and max(len(row.ids) for row in windows) == 12
     assert predictor.answer("who", context)["text"] in context

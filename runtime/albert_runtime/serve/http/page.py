@@ -3,6 +3,7 @@
 import html
 import json
 import secrets
+from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from typing import Any
@@ -52,9 +53,19 @@ def _items(model: Model, text: str) -> list[Any]:
     return [text.strip()]
 
 
-async def answer_text(model: Model, text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is in the form: the name of a model, a text, and whether to cut it if it is too long."""
+
+    model: str = ""
+    text: str = ""
+    truncate: bool = False
+
+
+async def answer_text(model: Model, form: Form) -> str:
     """The model's answer to the text in the form, formatted to be read by people."""
-    found = (await model.answer(_items(model, text)))[0]
+    answers, _ = await model.answer(_items(model, form.text), form.truncate or None)
+    found = answers[0]
     if isinstance(found, np.ndarray):
         numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_VALUES])
         return f"[{numbers}, ...] {len(found)} numbers"
@@ -64,8 +75,7 @@ async def answer_text(model: Model, text: str) -> str:
 def render_page(
     service: Service,
     version: str,
-    model: str = "",
-    text: str = "",
+    form: Form = Form(),
     answer: str = "",
     status_code: int = 200,
 ) -> Response:
@@ -74,8 +84,7 @@ def render_page(
     Args:
         service: The service whose models are shown.
         version: The version of the server.
-        model: The name of the model chosen in the form.
-        text: The text in the form.
+        form: What is in the form.
         answer: The answer to it, or the error message.
         status_code: The HTTP status.
     """
@@ -89,9 +98,10 @@ def render_page(
         version=html.escape(version),
         state="ready" if service.ready else "not ready",
         cards="\n".join(_card(one, live[one.name, one.version]) for one in models),
-        choices="".join(_option(name, chosen=name == model) for name in names),
+        choices="".join(_option(name, chosen=name == form.model) for name in names),
         hint=_HINT,
-        text=html.escape(text),
+        text=html.escape(form.text),
+        truncate=" checked" if form.truncate else "",
         answer=f"<pre>{html.escape(answer)}</pre>" if answer else "",
     )
     policy = (
