@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,8 @@ from .batch.pack import pack
 from .batch.packed import Int32, ModelLimits, PackedBatch
 from .batch.score_positions import tokens_at
 from .errors import ArtifactError, BackendError, DeadlineExceeded, InputError
+from .proof import Proved, check_provable
+from .proof import prove as prove_answers
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
 from .text.long_texts import LONG_TEXTS, count_characters
@@ -62,6 +65,7 @@ class Predictor(TextAnswers):
         max_queue: int = 1024,
         max_queue_delay: float = 0.0,
         verify: bool = False,
+        prove: bool = False,
         scheduler: Callable[..., Scheduler] = Scheduler,
     ) -> None:
         """Load a model.
@@ -90,12 +94,16 @@ class Predictor(TextAnswers):
             verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
                 the sha256 of the tokenizer, of all that another backend than native loads, and that of the
                 weights when native first packs them.
+            prove: Answer the rows in the manifest's ``proof`` first, and compare the bits with those that
+                native gave at the export, wherever that was: a second or two. Only native can be proved.
             scheduler: Creates what ``submit`` queues with: the class, for example
                 ``functools.partial(Scheduler, patience=0)``, or a callable with the same arguments.
 
         Raises:
-            ArtifactError: A file is missing, damaged or not understood, or was replaced during the load.
-            BackendError: An option is unknown, or something that a backend needs is missing.
+            ArtifactError: A file is missing, damaged or not understood, or was replaced during the load; or
+                it has nothing to ``prove`` with.
+            BackendError: An option is unknown, or something that a backend needs is missing; or an answer
+                has other bits than at the export.
         """
         _check_whole("num_threads", 1 if num_threads is None else num_threads, MAX_THREADS)
         self._given: dict[str, Any] = {
@@ -109,6 +117,7 @@ class Predictor(TextAnswers):
             "max_queue": max_queue,
             "max_queue_delay": max_queue_delay,
             "verify": verify,
+            "prove": prove,
             "scheduler": scheduler,
         }
         _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
@@ -122,6 +131,8 @@ class Predictor(TextAnswers):
         self._precision = stored if precision == "auto" else precision
         if verify:
             self._artifact.verify()
+        if prove:
+            check_provable(self._artifact, backend)
         self._options = Options(threads, self._precision, device, max_batch, max_length)
         self._backend, self._skipped = choose(backend, self._artifact, self._options)
         if manifest is None:
@@ -137,6 +148,7 @@ class Predictor(TextAnswers):
         if self._pooler is None:
             self._pooler = SentencePooler.of(self._artifact)
         self._encoder = self._read_tokenizer()
+        self._proved = prove_answers(self._artifact, self._backend, self.run) if prove else None
         self._artifact.check_unchanged()
 
     def _read_tokenizer(self) -> TextEncoder | None:
@@ -314,6 +326,11 @@ class Predictor(TextAnswers):
         return self._artifact.manifest
 
     @property
+    def proved(self) -> Proved | None:
+        """What was proved while this Predictor loaded; None without ``prove``."""
+        return self._proved
+
+    @property
     def reads_texts(self) -> bool:
         """Whether the artifact has a tokenizer, so that batches may be texts."""
         return self._encoder is not None
@@ -325,8 +342,11 @@ class Predictor(TextAnswers):
 
         Raises:
             ArtifactError: The files are no longer those that this Predictor loaded.
-            BackendError: Something is missing, or the engine gives wrong results; nothing has changed then.
+            BackendError: Something is missing, or the engine gives wrong results, or this Predictor was
+                loaded with ``prove``; nothing has changed then.
         """
+        if self._proved is not None:
+            check_provable(self._artifact, "tensorrt")
         artifact = Artifact.open(self._artifact.path)
         if artifact.manifest != self.manifest:
             raise ArtifactError(f"{artifact.path} was replaced since it was loaded; make another Predictor")
@@ -337,7 +357,8 @@ class Predictor(TextAnswers):
     def info(self) -> dict[str, Any]:
         """Describe this Predictor, ready for JSON: backend, why others were skipped, files, config.
 
-        ``left_out`` holds the backends that the artifact was not verified on, and why not.
+        ``left_out`` holds the backends that the artifact was not verified on, and why not; ``proved`` what
+        was compared with the export bit by bit, or None.
         """
         manifest, artifact = self.manifest, self._artifact
         return {
@@ -352,6 +373,7 @@ class Predictor(TextAnswers):
             "config": None if manifest is None else manifest.config.to_dict(),
             "left_out": {} if manifest is None else dict(manifest.left_out),
             "weights_origin": None if manifest is None else dict(manifest.weights_origin),
+            "proved": None if self._proved is None else asdict(self._proved),
             "notes": [self._without_manifest()] if manifest is None else [],
             **self._backend.info(),
             "num_threads_from": self._threads_chosen_by,

@@ -28,6 +28,9 @@ examples:
   multiply in int8 on 4 threads, and refuse work early when the server is busy:
     albert-serve ./albert-base-v2 --precision int8 --threads 4 --max-queue 64 --timeout 5
 
+  serve only if this machine computes to the bit what the exporting machine did:
+    albert-serve ./albert-base-v2 --backend native --prove
+
 endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/models, /metrics,
   /v2/health/ready and more, all of them described in /openapi.json; / is a status page with a form to try
   the models
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 max_batch_tokens=options.max_batch_tokens,
                 max_queue=options.max_queue,
                 max_queue_delay=options.max_queue_delay,
+                prove=options.prove,
             )
         address = server.Address(options.host, options.port, None if options.no_grpc else options.grpc_port)
 
@@ -177,6 +181,12 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="number format in which matrices are multiplied: fp32, bf16 or int8 on native and gpu, "
         "also fp16 and tf32 on gpu; auto is the format the artifact was exported in (default: auto)",
+    )
+    group.add_argument(
+        "--prove",
+        action="store_true",
+        help="serve only models whose answers have the bits of the export, on whatever machine that was: a "
+        "few answers are computed first and compared with the digests in the manifest (native backend)",
     )
     group.add_argument(
         "--threads",

@@ -63,6 +63,12 @@ class Metrics:
             "Requests in progress, from the arrival of their headers until their answer is sent.",
             registry=self._registry,
         )
+        self._proved = Gauge(
+            "albert_proved",
+            "1 if the model's answers were found to have the bits of the export (--prove), otherwise 0.",
+            ("model", "precision"),
+            registry=self._registry,
+        )
         self._recent: dict[str, RecentLatencies] = {}
         self._observe_long_texts()
 
@@ -111,6 +117,9 @@ class Metrics:
             padding_avoided.inc(0 if batch.padded else batch.padded_tokens - batch.tokens)
 
         scheduler.observers.append(observe)
+        info = model.predictor.info()
+        precision = info.get("computes", info["precision"])
+        self._proved.labels(label, precision).set(model.predictor.proved is not None)
 
     def set_in_flight(self, count: int) -> None:
         """Set the number of requests in progress."""

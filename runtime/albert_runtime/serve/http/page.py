@@ -36,6 +36,7 @@ def status_json(service: Service) -> dict[str, Any]:
             {
                 "name": model.name,
                 "version": model.version,
+                "proved": model.predictor.proved is not None,
                 "live": {**recent, "unanswered": model.predictor.scheduler.unanswered},
             }
             for model, recent in service.metrics.recent(service.models)
@@ -136,6 +137,7 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         "longest input": f"{config.max_position_embeddings} tokens",
         "stored precision": manifest.precision,
         "backend": " ".join(str(info[key]) for key in ("backend", "computes", "isa") if key in info),
+        "proved": _proved(model),
         "threads": info.get("num_threads", ""),
         "weights": "random: the answers are meaningless"
         if origin.get("kind") == "random"
@@ -148,6 +150,14 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         f'<dl class="live">{"".join(_live(name, live[name]) for name in _LIVE)}</dl>'
         f"<dl>{''.join(_fact(name, value) for name, value in facts.items() if value != '')}</dl></section>"
     )
+
+
+def _proved(model: Model) -> str:
+    """What was proved, for people."""
+    proved = model.predictor.proved
+    if proved is None:
+        return "no, see --prove"
+    return f"{proved.precision}, to the bit: {', '.join(proved.outputs)}"
 
 
 def _count(count: int, noun: str) -> str:
