@@ -28,8 +28,8 @@ def test_released_artifact(folder: Path, backend: str) -> None:
 def test_the_bits_of_a_released_artifact(
     isa: str, precision: str, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its digests were taken on an Intel Xeon with AVX-512. A change that breaks them breaks the proof of every
-    artifact: it belongs in the changelog, and this artifact is to be exported again."""
+    """Its digests were taken on an Intel Xeon with AVX-512. A change that breaks them breaks the proof of
+    every artifact: it belongs in the changelog, and this artifact is to be exported again."""
     monkeypatch.setenv("ALBERT_FORCE_ISA", isa)
     predictor = Predictor(PROVED, backend="native", precision=precision, num_threads=threads, prove=True)
     assert predictor.proved is not None and predictor.proved.isa == isa

@@ -1,4 +1,4 @@
-"""albert-serve --prove: what is served has the bits of the export, and says so; what has not, is not served."""
+"""albert-serve --prove: what is served has the bits of the export and says so; all else is not served."""
 
 import shutil
 from dataclasses import replace
