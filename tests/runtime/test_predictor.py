@@ -251,7 +251,10 @@ def test_precisions_share_nothing_and_each_is_packed_once(make_artifact):
     sizes = {p: predictor.info()["packed_bytes"] for p, predictor in predictors.items()}
     assert sizes["int8"] < sizes["bf16"] < sizes["fp32"]
     for precision, predictor in predictors.items():
-        assert Predictor(manifest, precision=precision)._backend._engine is predictor._backend._engine
+        assert (
+            Predictor(manifest, precision=precision)._model.backend._engine
+            is predictor._model.backend._engine
+        )
 
 
 def test_unknown_backend(make_artifact):

@@ -153,7 +153,7 @@ def test_a_tokenizer_of_another_model(piece_tokenizer):
 
 def test_a_program_without_manifest_has_no_task(make_artifact, tokenizer_file, tmp_path, monkeypatch):
     predictor = Predictor(make_artifact(tokenizer=tokenizer_file))
-    object.__setattr__(predictor._artifact, "manifest", None)
+    object.__setattr__(predictor._model.artifact, "manifest", None)
     with pytest.raises(
         AlbertError, match=r"classify needs to know the model's task, and tiny has no tiny\.man"
     ):

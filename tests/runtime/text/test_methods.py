@@ -117,14 +117,14 @@ def test_long_inputs_stream_in_their_order(classifier, monkeypatch):
     generator = np.random.default_rng(0)
     texts = [" ".join(["a"] * int(count)) for count in generator.integers(1, 60, 300)]
     batches = []
-    run = classifier._backend.run
+    run = classifier._model.backend.run
 
     def counting(batch, *arguments):
         batches.append(batch.shape)
         return run(batch, *arguments)
 
     expected = [classifier.classify(text) for text in texts]
-    monkeypatch.setattr(classifier._backend, "run", counting)
+    monkeypatch.setattr(classifier._model.backend, "run", counting)
     monkeypatch.setattr(stream, "_MAX_PADDED_TOKENS", 500)
     assert classifier.classify(texts) == expected
     assert sum(rows for rows, _ in batches) == 300
