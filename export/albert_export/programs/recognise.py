@@ -106,7 +106,6 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
             outputs.append(_output(name, end, parts))
         except NotFitting as error:
             failures[name] = error.node or end.node, str(error)
-    outputs = [one for one in outputs if one.role.part is not Part.PROBABILITIES]
     if not any(_counts(one, len(parts.layers)) for one in outputs):
         _refuse(failures, place)
     mask, pad_id = _mask(parts, probe, words)
