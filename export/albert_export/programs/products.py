@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .expressions import Context, Linear, NotFitting, Probabilities, Scores, Value, whole
+from .expressions import Context, Linear, NotFitting, Probabilities, Scores, Value, number_of, whole
 from .graph import Node
 from .pooling import product_with_rows
 
@@ -15,13 +15,12 @@ def matmul(node: Node, x: Value | np.ndarray, y: Value | np.ndarray) -> Value:
         x = _swapped(x)
     if node.attributes.get("transB"):
         y = _swapped(y)
-    alpha = node.attributes.get("alpha", 1.0)
-    assert isinstance(alpha, float | int)
+    alpha = number_of(node, "alpha", 1.0)
     if not isinstance(x, Value):
         assert isinstance(y, Value)
         return product_with_rows(node, x * alpha, y)
     if not isinstance(y, Value):
-        return _linear(node, x, y, float(alpha))
+        return _linear(node, x, y, alpha)
     (left, left_scale), (right, right_scale) = x.scaled(), y.scaled()
     if isinstance(left.of, Probabilities):
         product = _context(node, left, right)
