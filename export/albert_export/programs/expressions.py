@@ -262,9 +262,10 @@ _CLOSE = 5e-5
 
 
 def slope(function: Function) -> float | None:
-    """The factor, of a function that multiplies by one; None for any other."""
+    """The factor, of a function that multiplies by one that is not 0; None for any other."""
     values = function(_PLACES) / _PLACES
-    return float(values[0]) if np.isfinite(values).all() and np.ptp(values) <= 1e-9 * abs(values[0]) else None
+    factor = float(values[0])
+    return factor if factor and np.isfinite(values).all() and np.ptp(values) <= 1e-9 * abs(factor) else None
 
 
 def activation(function: Function) -> str | None:

@@ -59,10 +59,11 @@ class Found:
 def recognise(graph: Graph) -> Found:
     """The ALBERT in a graph. Raises ExportError naming the first node that does not fit."""
     first, *others = _words(graph)
-    attempts = [_recognise(graph, make_probe(graph, first), first)]
-    for words in others:
-        with contextlib.suppress(ExportError):  # a number that is no word
-            attempts.append(_recognise(graph, make_probe(graph, words), words))
+    with np.errstate(all="ignore"):  # whatever an unknown program divides by
+        attempts = [_recognise(graph, make_probe(graph, first), first)]
+        for words in others:
+            with contextlib.suppress(ExportError):  # a number that is no word
+                attempts.append(_recognise(graph, make_probe(graph, words), words))
     # Words that the program treats as padding, by a mask or a row of zeros, show it only if they are there.
     return max(attempts, key=lambda one: (one.masks, one.parts.tables[Part.WORDS].padding_idx is not None))
 
