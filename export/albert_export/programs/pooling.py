@@ -180,11 +180,19 @@ def normalized(node: Node, value: Value, length: Value) -> Value | None:
 
 
 def joined(node: Node, *values: Value | np.ndarray) -> Value:
-    """Rows side by side; one value alone stays as it is."""
-    first = values[0]
-    if len(values) == 1 and isinstance(first, Value):
-        return Value(first.of, first.at, node, first.function)
-    if node.attributes.get("axis") not in (-1, len(first.shape) - 1):
+    """Rows side by side, or pieces of one value, as which its heads may lie."""
+    first, axis = values[0], node.attributes.get("axis")
+    if not isinstance(first, Value) or not isinstance(axis, int):
+        raise NotFitting("it puts a constant beside hidden states")
+    last = axis in (-1, len(first.shape) - 1)
+    pieces = [
+        one.at for one in values if isinstance(one, Value) and one.of is first.of and one.function is None
+    ]
+    if len(pieces) == len(values) and not (
+        last and first.shape[-1] == first.of.shape[-1] and len(values) > 1
+    ):
+        return Value(first.of, np.concatenate(pieces, axis), node, first.function)
+    if not last:
         raise NotFitting("it puts hidden states behind each other")
     parts: list[Rows] = []
     for value in values:
