@@ -12,7 +12,8 @@ from albert_export.programs.program_file import read_program
 from albert_runtime.artifact.tasks import Head
 
 from ..albert_float64 import answers
-from .spellings import CONFIG, WAYS, tensors, write
+from .spellings.nodes import CONFIG, WAYS, tensors
+from .spellings.program import write
 
 SINGLE = [(part, way) for part, ways in WAYS.items() for way in ways]
 
