@@ -1,5 +1,7 @@
 """However a program spells it, it is the same ALBERT; what is not the same is refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,6 +14,7 @@ from albert_export.programs.program_file import read_program
 from albert_runtime.artifact.tasks import Head
 
 from ..albert_float64 import answers
+from .spellings.attention import PADDING
 from .spellings.nodes import CONFIG, WAYS, tensors
 from .spellings.program import write
 
@@ -48,6 +51,16 @@ def test_each_way_alone(tmp_path, part, way):
 @given(ways=st.fixed_dictionaries({part: st.sampled_from(ways) for part, ways in WAYS.items()}))
 def test_ways_together(tmp_path, ways):
     check(write(tmp_path, ways))
+
+
+def test_a_word_that_masks(tmp_path):
+    albert = take_albert(read_program(write(tmp_path, {}, "a word that masks")), None)
+    assert albert.pad_id == PADDING and albert.config == replace(CONFIG, pad_token_id=PADDING)
+    assert albert.inputs == {"input_ids": "input_ids", "token_type_ids": "token_type_ids"}
+    assert albert.notes == (
+        "the program masks word 3; the export takes attention_mask",
+        "the program makes no use of its input attention_mask",
+    )
 
 
 WRONG = {

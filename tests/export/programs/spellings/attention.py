@@ -8,6 +8,7 @@ from onnx import TensorProto
 from .maps import Maps
 from .nodes import HEADS, HIDDEN, LAYER, SIZE, WAYS
 
+PADDING = 3
 LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -109,6 +110,9 @@ class Attention(Maps):
 
     def kept(self) -> str:
         """The mask as [B, 1, 1, T]."""
+        if self.wrong == "a word that masks":
+            words = self.add("Not", self.add("Equal", "input_ids", np.array(PADDING)))
+            return self.add("Unsqueeze", self.add("Cast", words, to=TensorProto.INT64), [1, 2])
         return self.add("Unsqueeze", "attention_mask", [1, 2])
 
     def mask_added(self, scores: str) -> str:
