@@ -63,6 +63,14 @@ def test_a_word_that_masks(tmp_path):
     )
 
 
+def test_an_input_of_positions(tmp_path):
+    albert = take_albert(read_program(write(tmp_path, {"positions": "input"}, "an input of positions")), None)
+    assert albert.config == CONFIG and "position_ids" not in albert.inputs.values()
+    assert albert.notes == ("the program's input position_ids is left out: positions count from 0",)
+    position = "embeddings.position_embeddings.weight"
+    np.testing.assert_array_equal(albert.tensors[position], tensors()[position])
+
+
 WRONG = {
     "another scale": r"Add \d+ \(Add\) .* it scales attention's scores by 0.5, an ALBERT with 3 columns",
     "another activation": r"swish \d+ \(Mul\) .* its function is no gelu, gelu_new, relu, tanh or sigmoid",

@@ -48,6 +48,9 @@ class Program(Attention):
     def positions_sliced(self, table: str) -> str:
         return self.add("Slice", table, [0], self.length(), [0])
 
+    def positions_input(self, table: str) -> str:
+        return self.add("Gather", table, "position_ids")
+
     def positions_range(self, table: str) -> str:
         length = self.add("Squeeze", self.length(), [0])
         return self.add("Gather", table, self.add("Range", np.array(0), length, np.array(1)))
@@ -71,17 +74,26 @@ class Program(Attention):
     def first_sliced(self, x: str) -> str:
         return self.add("Squeeze", self.add("Slice", x, [0], [1], [1]), [1])
 
-    def model(self) -> onnx.ModelProto:
-        """The whole."""
+    def states(self) -> str:
+        """The last hidden state."""
         x = self.linear(self.embeddings(), "encoder.embedding_hidden_mapping_in")
         for number in range(CONFIG.num_hidden_layers):
             x = self.layer(x, number)
-        pooled = self.add("Tanh", self.linear(self.first(x), "pooler", rank=2))
+        return x
+
+    def outputs(self) -> list[str]:
+        """The values that the program gives."""
+        x = self.states()
+        return [x, self.add("Tanh", self.linear(self.first(x), "pooler", rank=2))]
+
+    def model(self) -> onnx.ModelProto:
+        """The whole."""
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs()]
+        names = ["input_ids", "attention_mask", "token_type_ids"]
+        names += ["position_ids"] if self.wrong == "an input of positions" else []
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
-            for name in ("input_ids", "attention_mask", "token_type_ids")
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in names
         ]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (x, pooled)]
         graph = helper.make_graph(self.nodes, "albert", inputs, outputs, list(self.weights.values()))
         imports = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=imports, ir_version=10)
