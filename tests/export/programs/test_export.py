@@ -181,6 +181,23 @@ def test_names(stored_program, run, requests, tmp_path, place, name):
     assert [request.stem for request in requests] == [name, name, f"{name}-int8", "mine"]
 
 
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("paddle2-pdmodel/model-ids-only", ("model.pdmodel", "model.pdiparams")),
+        ("paddle3-json/model", ("model.json", "model.pdiparams")),
+        ("torch-dynamo/model-external", ("model.onnx", "model.onnx.data")),
+    ],
+)
+def test_each_file_of_a_program(stored_program, run, requests, name, files):
+    folder = stored_program(name)
+    given = [folder, folder / files[0], *(folder / one for one in files[1:] if one.endswith(".pdiparams"))]
+    for model in given:
+        run(model)
+    paths = tuple(folder / one for one in files)
+    assert [request.source.program.files for request in requests] == [paths] * len(given)
+
+
 def test_the_task_of_a_program(stored_program, run, requests):
     folder = stored_program("torch-script/sequence-classification")
     run(folder)

@@ -1,6 +1,8 @@
 """Paddle programs that are no ALBERT of ours, for refusals.
 
 FLAGS_enable_pir_api=0 python paddle_others.py FOLDER      (.pdmodel; without the flag paddle 3 writes .json)
+
+Tried with paddlenlp 3.0.0b4 on paddlepaddle 3.1.1, with the other packages that paddle_programs.py names.
 """
 
 import sys
