@@ -234,7 +234,7 @@ def whole(of: Expression, shape: tuple[int, ...], node: Node) -> Value:
     size = math.prod(shape)
     if size > MAX_ELEMENTS:
         raise NotFitting(f"a result of shape {list(shape)} is too large")
-    return Value(of, np.arange(size).reshape(shape), node)
+    return Value(of, np.arange(size, dtype=np.int32).reshape(shape), node)
 
 
 def number_of(node: Node, attribute: str, default: float) -> float:
