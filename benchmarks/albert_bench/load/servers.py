@@ -26,7 +26,7 @@ class Server:
     arguments: tuple[str, ...] = ()
 
 
-ENGINE = Server("albert-serve", "albert_runtime.serve.cli")
+ENGINE = Server("albert-serve", "albert_runtime.serve")
 _PEER = "albert_bench.load.peer_server"
 SERVERS = (
     ENGINE,
