@@ -3,7 +3,7 @@
 from typing import Any
 
 from .model import Model
-from .model_metadata import PLATFORM, TensorMetadata
+from .model_metadata import PLATFORM, TEXT, TensorMetadata
 
 _DATA_TYPES = {"INT64": "TYPE_INT64", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 _GPU_BACKENDS = ("tensorrt", "gpu", "cuda")
@@ -12,10 +12,10 @@ _GPU_BACKENDS = ("tensorrt", "gpu", "cuda")
 def model_config(model: Model) -> dict[str, Any]:
     """The fields of Triton's ModelConfig that say something about this model, ready for JSON.
 
-    Requests may leave out any input but one of input_ids and text, so all are optional where the model reads
+    Requests may leave out any input but one of input_ids and text, so all are optional where the model takes
     texts. Tensors are described without their first dimension, the batch.
     """
-    reads_texts = model.predictor.reads_texts
+    takes_texts = any(one.name == TEXT for one in model.inputs())
     kind = "KIND_GPU" if model.predictor.backend in _GPU_BACKENDS else "KIND_CPU"
     inputs = [
         {
@@ -23,7 +23,7 @@ def model_config(model: Model) -> dict[str, Any]:
             "format": "FORMAT_NONE",
             "is_shape_tensor": False,
             "allow_ragged_batch": False,
-            "optional": reads_texts or one.name != "input_ids",
+            "optional": takes_texts or one.name != "input_ids",
         }
         for one in model.inputs()
     ]
