@@ -67,7 +67,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="exported models")
-    models = parser.parse_args().models
+    models = parser.parse_intermixed_args().models
     if "ALBERT_FORCE_ISA" in os.environ:
         for model in models:
             for line in digests(model):

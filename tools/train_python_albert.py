@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "models" / "python-albert")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="share of the steps to run (default: 1)")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     begin = time.monotonic()
 
     def log(line: str) -> None:

@@ -40,7 +40,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, or an artifact or peer that cannot 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         chosen = choose_contenders(options.only, options.precision)
         for artifact in options.artifact:

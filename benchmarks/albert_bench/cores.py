@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tiny", action="store_true", help="a tiny model and one short row, once, to see that it runs"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     workloads = _TINY_WORKLOADS if options.tiny else WORKLOADS
     settings = Settings(1, 0.0) if options.tiny else Settings()
 

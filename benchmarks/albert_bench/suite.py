@@ -47,7 +47,7 @@ SHORT = (Case("albert-base-v2", QUICK),)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         chosen = choose_contenders(options.only, options.precision)
     except UsageError as error:

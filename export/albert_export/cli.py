@@ -36,6 +36,7 @@ _SOURCES = ("paddlenlp", "huggingface")
 _EPILOG = """\
 examples:
   albert-export ./my-checkpoint -o artifacts           a folder saved by PaddleNLP or transformers
+  albert-export model.onnx                             a program exported elsewhere; or .pdmodel, .json
   albert-export albert-base-v2                         a published model; its weights are downloaded
   albert-export albert-base-v2 --task masked-lm        the same, with its masked-LM head
   albert-export albert-base-v2 --random-weights        random weights, for benchmarks and tests
@@ -51,9 +52,9 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; a failed export le
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.model is None and not options.list:
-        parser.error("MODEL is missing: give a variant name (see --list) or a checkpoint folder")
+        parser.error("MODEL is missing: give a variant name (see --list), a checkpoint folder or a program")
     code = _FAILED
     try:
         with _terminable():
@@ -169,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         nargs="?",
         help="name of a variant (see --list), or a checkpoint folder saved by PaddleNLP, Hugging Face "
-        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index); write a "
-        "relative folder as ./NAME",
+        "transformers or TensorFlow (or one checkpoint in the latter's folder, without .index), or a program "
+        "that another tool exported (.onnx, .pdmodel, .json); write a relative folder as ./NAME",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write to (default: .)"

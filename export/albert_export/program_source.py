@@ -6,9 +6,9 @@ from pathlib import Path
 
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.sentence import SentenceTexts
-from albert_runtime.artifact.tasks import Head
 from albert_runtime.errors import AlbertError
 
+from .artifact_source import find_artifact, with_manifest
 from .checkpoint.config_json import HUGGING_FACE, PADDLENLP, library_of_config, read_config
 from .checkpoint.labels import MULTI_LABEL, column_names, default_labels, fit_labels, stated_activation
 from .checkpoint.sentence_folder import cross_encoder_said, read_sentence_folder
@@ -16,7 +16,7 @@ from .checkpoint.stored_tensor import shown
 from .errors import UsageError
 from .programs.albert import Albert, ProgramOutput, take_albert
 from .programs.comparison import taken_program
-from .programs.program_file import model_folder, program_file, read_program
+from .programs.program_file import ONNX, model_folder, program_file, read_program
 from .programs.weights import ProgramWeights
 from .sentence_source import with_sentence
 from .source import Source
@@ -41,49 +41,42 @@ def program_source(options: argparse.Namespace, path: Path) -> tuple[Source, str
         if value is not None:
             raise UsageError(f"{option} does not go with a program, which brings its weights")
     path = program_file(path).absolute()
+    artifact = find_artifact(path)
     folder = model_folder(path)
-    sentence = read_sentence_folder(folder) if options.task in (None, tasks.MODEL) else None
-    task = options.task if sentence is None else tasks.MODEL
+    sentence = None
+    if artifact is None and options.task in (None, tasks.MODEL):
+        sentence = read_sentence_folder(folder)
     try:
         graph = read_program(path)
-        albert = take_albert(graph, task)
+        albert = take_albert(graph, options.task if sentence is None else tasks.MODEL)
     except AlbertError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     if sentence is not None:
         albert = _with_embedding(albert)
-    said, library = _said(folder)
-    head, labels, notes = _labelled(albert.head, said)
-    config = albert.config
-    pad = said.get("pad_token_id")
-    if (
-        config.padding_idx is None
-        and albert.pad_id is None
-        and type(pad) is int
-        and 0 <= pad < config.vocab_size
-    ):
-        config = replace(config, pad_token_id=pad)
     source = Source(
-        config,
-        head,
-        labels,
+        albert.config,
+        albert.head,
+        None,
         ProgramWeights(tuple(file.absolute() for file in graph.files), albert.head.task),
-        notes=(*albert.notes, *_left_out(albert), *notes),
+        notes=(*albert.notes, *_left_out(albert)),
+        sentence_texts=None if albert.head.sentence is None else SentenceTexts({}),
         program=taken_program(graph, albert),
     )
+    origin = f"program {path}, task {albert.head.task}"
+    if artifact is not None:
+        return with_manifest(source, artifact, options), origin
+    said, library = _said(folder, HUGGING_FACE if path.suffix == ONNX else PADDLENLP)
+    source = _with_config(source, said, knows_padding=albert.pad_id is not None)
     choices = Choices(
         options.lowercase,
         options.keep_accents,
         library != PADDLENLP,
-        config.vocab_size,
-        needs_mask=head.task == tasks.MASKED_LM,
+        source.config.vocab_size,
+        needs_mask=source.head.task == tasks.MASKED_LM,
     )
     folders = (folder,) if folder == path.parent else (path.parent, folder)
     source = with_tokenizer(source, folders, choices, library)
-    if sentence is not None:
-        source = with_sentence(source, sentence)
-    elif head.sentence is not None:
-        source = replace(source, sentence_texts=SentenceTexts({}))
-    return source, f"program {path}, task {head.task}"
+    return source if sentence is None else with_sentence(source, sentence), origin
 
 
 def _left_out(albert: Albert) -> list[str]:
@@ -99,8 +92,8 @@ def _with_embedding(albert: Albert) -> Albert:
     return replace(albert, outputs={**albert.outputs, name: ProgramOutput(name)}, left_out=left_out)
 
 
-def _said(folder: Path) -> tuple[dict[str, object], str | None]:
-    """What the config beside a program says, nulls left out, and the library that wrote it."""
+def _said(folder: Path, library: str) -> tuple[dict[str, object], str]:
+    """What the config beside a program says, without nulls, and who wrote it: ``library`` without a mark."""
     for name in _CONFIG_NAMES:
         if (folder / name).is_file():
             try:
@@ -108,25 +101,28 @@ def _said(folder: Path) -> tuple[dict[str, object], str | None]:
             except AlbertError as error:
                 raise type(error)(f"{folder / name}: {error}") from None
             said = {key: value for key, value in values.items() if value is not None}
-            return {**said, **cross_encoder_said(folder)}, library_of_config(said) or HUGGING_FACE
-    return {}, None
+            return {**said, **cross_encoder_said(folder)}, library_of_config(said) or library
+    return {}, library
 
 
-def _labelled(head: Head, said: dict[str, object]) -> tuple[Head, tuple[str, ...] | None, tuple[str, ...]]:
-    """The head with what a config says of its columns, their names, and notes."""
+def _with_config(source: Source, said: dict[str, object], *, knows_padding: bool) -> Source:
+    """The source with what a config says of its padding, its labels and their scores, and notes.
+
+    ``knows_padding``: the program itself masks a word.
+    """
+    config, head, pad = source.config, source.head, said.get("pad_token_id")
+    if config.padding_idx is None and not knows_padding and type(pad) is int and 0 <= pad < config.vocab_size:
+        source = replace(source, config=replace(config, pad_token_id=pad))
     if head.task not in tasks.LABELLED:
-        return head, None, ()
+        return source
     names = column_names(said) or default_labels(head.num_labels)
     labels = fit_labels(names, head.num_labels)
     notes = []
     if len(names) != head.num_labels:
-        notes.append(
-            f"the config has {len(names)} labels, the program {head.num_labels}: {', '.join(labels)}"
-        )
-    if head.task == tasks.SEQUENCE_CLASSIFICATION:
-        multi_label = said.get("problem_type") == MULTI_LABEL
+        listed = shown(", ".join(labels), 120)
+        notes.append(f"the config has {len(names)} labels, the program {head.num_labels} columns: {listed}")
+    if head.task == tasks.SEQUENCE_CLASSIFICATION and head.activation is None:
         activation, note = stated_activation(said, head.num_labels)
-        if head.activation is None:
-            head = replace(head, activation=activation, multi_label=multi_label)
-            notes += [note] if note is not None else []
-    return head, labels, tuple(notes)
+        head = replace(head, activation=activation, multi_label=said.get("problem_type") == MULTI_LABEL)
+        notes += [note] if note is not None else []
+    return replace(source, head=head, labels=labels, notes=(*source.notes, *notes))

@@ -244,11 +244,12 @@ def _model_folder(name: str) -> Path:
         return path.parent
     if path.exists():
         raise UsageError(
-            f"{name} is a file; MODEL is a variant name or a folder (a weight file goes to --weights)"
+            f"{name} is a file that holds no program; MODEL is a variant name, a folder or a program (.onnx, "
+            ".pdmodel, .json); a weight file goes to --weights"
         )
     nearest = nearest_variants(name)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else "see albert-export --list"
-    raise UsageError(f"{name!r} is no variant and no folder; {hint}")
+    raise UsageError(f"{name!r} is no variant, folder or program; {hint}")
 
 
 def _folder(options: argparse.Namespace, folder: Path) -> _Files:

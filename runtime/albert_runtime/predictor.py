@@ -1,40 +1,35 @@
 """Predictor: from an exported model to numpy arrays."""
 
 import asyncio
-import logging
 import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact.artifact import Artifact
-from .artifact.manifest import SUFFIX, Manifest
-from .artifact.tasks import MULTIPLE_CHOICE, PREDICTION_SCORES, QUESTION_ANSWERING
-from .backends.base import Options, Outputs
+from .artifact.manifest import Manifest
+from .backends.base import Outputs
 from .backends.padded import PaddedBackend
-from .backends.registry import choose
-from .backends.sentence_pooling import SentencePooler
-from .batch.checks import validate_packed
 from .batch.on_gpu import is_on_gpu
-from .batch.pack import NO_TOKENIZER, pack
-from .batch.packed import Int32, ModelLimits, PackedBatch
-from .batch.score_positions import tokens_at
-from .errors import ArtifactError, BackendError, DeadlineExceeded, InputError
+from .batch.packed import PackedBatch
+from .errors import BackendError, DeadlineExceeded, InputError
+from .loaded_model import LoadedModel
+from .proof import Proved, check_provable
+from .proof import prove as prove_answers
 from .scheduler.requests import Request
 from .scheduler.scheduler import DEFAULT_TOKENS, Scheduler
+from .text.long_texts import LONG_TEXTS, count_characters
 from .text.methods import TextAnswers
 from .text.stream import ModelCall
 from .text.task_method import TextModel
-from .text.tokenizer import TextEncoder
-from .threads import MAX_THREADS, choose_threads
+from .threads import MAX_THREADS
 
-_log = logging.getLogger("albert_runtime")
 _MAX_PACKED_AT_ONCE = 4096  # tokens, in an array: 0.1 ms
 _MAX_QUEUED = 2**31 - 1
 _MAX_DELAY = 60.0
@@ -61,6 +56,7 @@ class Predictor(TextAnswers):
         max_queue: int = 1024,
         max_queue_delay: float = 0.0,
         verify: bool = False,
+        prove: bool = False,
         scheduler: Callable[..., Scheduler] = Scheduler,
     ) -> None:
         """Load a model.
@@ -89,12 +85,16 @@ class Predictor(TextAnswers):
             verify: Compare the sha256 of every file with the manifest first. Without it, sizes are checked,
                 the sha256 of the tokenizer, of all that another backend than native loads, and that of the
                 weights when native first packs them.
+            prove: Answer the rows in the manifest's ``proof`` first, and compare the bits with those that
+                native gave at the export, wherever that was: a second or two. Only native can be proved.
             scheduler: Creates what ``submit`` queues with: the class, for example
                 ``functools.partial(Scheduler, patience=0)``, or a callable with the same arguments.
 
         Raises:
-            ArtifactError: A file is missing, damaged or not understood, or was replaced during the load.
-            BackendError: An option is unknown, or something that a backend needs is missing.
+            ArtifactError: A file is missing, damaged or not understood, or was replaced during the load; or
+                it has nothing to ``prove`` with.
+            BackendError: An option is unknown, or something that a backend needs is missing; or an answer
+                has other bits than at the export.
         """
         _check_whole("num_threads", 1 if num_threads is None else num_threads, MAX_THREADS)
         self._given: dict[str, Any] = {
@@ -108,47 +108,29 @@ class Predictor(TextAnswers):
             "max_queue": max_queue,
             "max_queue_delay": max_queue_delay,
             "verify": verify,
+            "prove": prove,
             "scheduler": scheduler,
         }
         _check_whole("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, _MAX_QUEUED)
         _check_whole("max_queue", max_queue, _MAX_QUEUED)
         if not 0 <= max_queue_delay <= _MAX_DELAY:
             raise BackendError(f"max_queue_delay is {max_queue_delay!r}; give seconds from 0 to {_MAX_DELAY}")
-        threads, self._threads_chosen_by = choose_threads(num_threads)
-        self._artifact = Artifact.open(path)
-        manifest = self._artifact.manifest
-        stored = "fp32" if manifest is None else manifest.precision
-        self._precision = stored if precision == "auto" else precision
-        if verify:
-            self._artifact.verify()
-        self._options = Options(threads, self._precision, device, max_batch, max_length)
-        self._backend, self._skipped = choose(backend, self._artifact, self._options)
-        if manifest is None:
-            _log.warning("%s", self._without_manifest())
-        self._limits = ModelLimits() if manifest is None else ModelLimits.of(manifest.config)
+        self._model = LoadedModel(
+            path,
+            backend,
+            precision=precision,
+            device=device,
+            num_threads=num_threads,
+            max_batch=max_batch,
+            max_length=max_length,
+            verify=verify,
+            prove=prove,
+        )
         self._max_batch_tokens = max_batch_tokens
         self._make_scheduler = partial(scheduler, max_queue=max_queue, max_queue_delay=max_queue_delay)
         self._scheduler = self._new_scheduler()
-        self._task = None if manifest is None else manifest.task
-        self._choices = None if manifest is None else manifest.task == MULTIPLE_CHOICE
-        # An engine has one; for others it pools where the program cannot: without the tokens of a prompt.
-        self._pooler: SentencePooler | None = getattr(self._backend, "pooler", None)
-        if self._pooler is None:
-            self._pooler = SentencePooler.of(self._artifact)
-        self._encoder = self._read_tokenizer()
-        self._artifact.check_unchanged()
-
-    def _read_tokenizer(self) -> TextEncoder | None:
-        manifest = self.manifest
-        if "tokenizer" not in self._artifact.files:
-            return None
-        longest = self._limits.max_position_embeddings
-        if manifest is not None and manifest.max_length is not None:
-            longest = manifest.max_length
-        # A question must stay whole; of other pairs the longer text is cut.
-        keep_first = self._task == QUESTION_ANSWERING
-        file = str(self._artifact.files["tokenizer"])
-        return TextEncoder(self._artifact.read("tokenizer"), longest, keep_first=keep_first, file=file)
+        self._proved = prove_answers(self._model.artifact, self._model.backend, self.run) if prove else None
+        self._model.artifact.check_unchanged()
 
     def run(
         self,
@@ -194,7 +176,7 @@ class Predictor(TextAnswers):
         """
         if is_on_gpu(batch):
             return self._run_on_gpu(batch, outputs, truncate=truncate, positions=positions)
-        return self._backend.run(*self._packed(batch, outputs, truncate, positions))
+        return self._model.backend.run(*self._model.prepare(batch, outputs, truncate, positions))
 
     def pack(self, batch: object, *, truncate: bool = False) -> PackedBatch:
         """Check a batch and pack its tokens one after another, without padding.
@@ -208,7 +190,7 @@ class Predictor(TextAnswers):
         Raises:
             InputError: The batch breaks a rule; the message names the row, the value and the limit.
         """
-        return pack(batch, self._limits, encoder=self._encoder, truncate=truncate, choices=self._choices)
+        return self._model.pack(batch, truncate=truncate)
 
     def submit(
         self,
@@ -241,7 +223,7 @@ class Predictor(TextAnswers):
             Closed: The Predictor was closed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        packed, names, tokens = self._packed(batch, outputs, truncate, positions)
+        packed, names, tokens = self._model.prepare(batch, outputs, truncate, positions)
         return self._scheduler.submit(Request(packed, names, tokens, deadline))
 
     async def arun(
@@ -269,7 +251,8 @@ class Predictor(TextAnswers):
         quick = isinstance(ids, np.ndarray) and ids.size <= _MAX_PACKED_AT_ONCE
         if quick or isinstance(batch, PackedBatch):
             return await asyncio.wrap_future(self.submit(batch, outputs, **options))
-        submitting = asyncio.ensure_future(asyncio.to_thread(self.submit, batch, outputs, **options))
+        submit = partial(self.submit, batch, outputs, **options)
+        submitting = asyncio.ensure_future(LONG_TEXTS.run(count_characters(batch), submit))
         try:
             future = await asyncio.shield(submitting)
         except asyncio.CancelledError:
@@ -282,7 +265,7 @@ class Predictor(TextAnswers):
         self._scheduler.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._given), (self._artifact.path,)
+        return partial(type(self), **self._given), (self._model.artifact.path,)
 
     def __enter__(self) -> "Predictor":
         return self
@@ -293,7 +276,7 @@ class Predictor(TextAnswers):
     @property
     def backend(self) -> str:
         """The name of the backend in use."""
-        return self._backend.name
+        return self._model.backend.name
 
     @property
     def scheduler(self) -> Scheduler:
@@ -303,17 +286,22 @@ class Predictor(TextAnswers):
     @property
     def task(self) -> str | None:
         """The model's task; None for a program without a manifest."""
-        return self._task
+        return None if self.manifest is None else self.manifest.task
 
     @property
     def manifest(self) -> Manifest | None:
         """The artifact's manifest; None for a program without one."""
-        return self._artifact.manifest
+        return self._model.manifest
+
+    @property
+    def proved(self) -> Proved | None:
+        """What was proved while this Predictor loaded; None without ``prove``."""
+        return self._proved
 
     @property
     def reads_texts(self) -> bool:
         """Whether the artifact has a tokenizer, so that batches may be texts."""
-        return self._encoder is not None
+        return self._model.encoder is not None
 
     def build(self) -> None:
         """Build and check this model's TensorRT engine, unless that was done before, and use it from now on.
@@ -322,45 +310,31 @@ class Predictor(TextAnswers):
 
         Raises:
             ArtifactError: The files are no longer those that this Predictor loaded.
-            BackendError: Something is missing, or the engine gives wrong results; nothing has changed then.
+            BackendError: Something is missing, or the engine gives wrong results, or this Predictor was
+                loaded with ``prove``; nothing has changed then.
         """
-        artifact = Artifact.open(self._artifact.path)
-        if artifact.manifest != self.manifest:
-            raise ArtifactError(f"{artifact.path} was replaced since it was loaded; make another Predictor")
-        self._backend, self._skipped = choose("tensorrt", artifact, self._options)
+        if self._proved is not None:
+            check_provable(self._model.artifact, "tensorrt")
+        self._model.build_tensorrt()
         self._scheduler.close()
         self._scheduler = self._new_scheduler()
 
     def info(self) -> dict[str, Any]:
         """Describe this Predictor, ready for JSON: backend, why others were skipped, files, config.
 
-        ``left_out`` holds the backends that the artifact was not verified on, and why not.
+        ``left_out`` holds the backends that the artifact was not verified on, and why not; ``proved`` what
+        was compared with the export bit by bit, or None.
         """
-        manifest, artifact = self.manifest, self._artifact
-        return {
-            "name": artifact.stem if manifest is None else manifest.name,
-            "backend": self._backend.name,
-            "skipped": dict(self._skipped),
-            "precision": self._precision,
-            "outputs": list(self._backend.outputs),
-            "files": {role: str(path) for role, path in artifact.files.items()},
-            "tokenizer": self.reads_texts,
-            "task": None if manifest is None else manifest.task,
-            "config": None if manifest is None else manifest.config.to_dict(),
-            "left_out": {} if manifest is None else dict(manifest.left_out),
-            "weights_origin": None if manifest is None else dict(manifest.weights_origin),
-            "notes": [self._without_manifest()] if manifest is None else [],
-            **self._backend.info(),
-            "num_threads_from": self._threads_chosen_by,
-        }
+        return {**self._model.info(), "proved": None if self._proved is None else asdict(self._proved)}
 
     def __repr__(self) -> str:
-        return f"Predictor({str(self._artifact.folder / self._artifact.stem)!r}, backend={self.backend!r})"
+        artifact = self._model.artifact
+        return f"Predictor({str(artifact.folder / artifact.stem)!r}, backend={self.backend!r})"
 
     def _run_on_gpu(
         self, batch: object, outputs: Iterable[str] | None, *, truncate: bool, positions: object
     ) -> dict[str, NDArray[np.float32]]:
-        run = getattr(self._backend, "run_on_gpu", None)
+        run = getattr(self._model.backend, "run_on_gpu", None)
         if run is None:
             raise InputError(
                 f"the batch is on a GPU, which backend {self.backend!r} does not read; "
@@ -368,10 +342,10 @@ class Predictor(TextAnswers):
             )
         if truncate or positions is not None:
             raise InputError("truncate and positions are for batches on the CPU")
-        return run(batch, self._limits, self._names(outputs))  # type: ignore[no-any-return]
+        return run(batch, self._model.limits, self._model.output_names(outputs))  # type: ignore[no-any-return]
 
     def _new_scheduler(self) -> Scheduler:
-        backend, manifest = self._backend, self.manifest
+        backend, manifest = self._model.backend, self.manifest
         usual = getattr(backend, "tokens_per_pass", DEFAULT_TOKENS)
         scheduler = self._make_scheduler(
             backend.run,
@@ -383,67 +357,11 @@ class Predictor(TextAnswers):
         weakref.finalize(self, scheduler.close, wait=False).atexit = False
         return scheduler
 
-    def _packed(
-        self, batch: object, outputs: Iterable[str] | None, truncate: bool, positions: object
-    ) -> tuple[PackedBatch, tuple[str, ...], Int32 | None]:
-        """The arguments of Backend.run."""
-        names = self._names(outputs)
-        if positions is not None and PREDICTION_SCORES not in names:
-            raise InputError(f"positions is for {PREDICTION_SCORES}, which is not among {', '.join(names)}")
-        if isinstance(batch, PackedBatch):
-            packed = validate_packed(batch, self._limits)
-        else:
-            packed = self.pack(batch, truncate=truncate)
-        return packed, names, None if positions is None else tokens_at(packed, positions)
-
-    def _names(self, outputs: Iterable[str] | None) -> tuple[str, ...]:
-        known = self._backend.outputs
-        if outputs is None:
-            return known
-        if isinstance(outputs, str):
-            raise InputError(f"outputs must be a list of names; write outputs=[{outputs!r}]")
-        if not isinstance(outputs, Iterable):
-            raise InputError(f"outputs must be a list of names, not {type(outputs).__name__}")
-        names = tuple(outputs)
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            what = f"output {unknown[0]!r} is unknown" if unknown else "outputs is empty"
-            raise InputError(f"{what}; this model has {', '.join(known)}")
-        return tuple(dict.fromkeys(names))
-
     def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
         return self._scheduler.submit(Request(call.batch, call.outputs, call.score_tokens))
 
     def _text_model(self, method: str) -> TextModel:
-        manifest = self.manifest
-        if manifest is None:
-            raise InputError(
-                f"{method} needs to know the model's task, and {self._artifact.stem} has no "
-                f"{self._artifact.stem}{SUFFIX}; export the model again, or use run"
-            )
-        if self._encoder is None:
-            raise InputError(NO_TOKENIZER)
-        labels = manifest.labels or ()
-        return TextModel(
-            manifest.name,
-            manifest.task,
-            labels,
-            self._backend.outputs,
-            manifest.config.hidden_size,
-            self._limits,
-            self._encoder,
-            self._backend.run,
-            manifest.head.score_activation,
-            manifest.embedding_size,
-            manifest.sentence_texts,
-            self._pooler,
-        )
-
-    def _without_manifest(self) -> str:
-        return (
-            f"{self._artifact.stem} has no {self._artifact.stem}{SUFFIX}: running on {self._backend.name} "
-            "without the C++ engine, limits on ids are unknown and the pad id is taken to be 0"
-        )
+        return self._model.text_model(method)
 
 
 def _cancel_submitted(submitting: "asyncio.Future[Future[Outputs]]") -> None:

@@ -174,3 +174,16 @@ def test_wrong_usage(capsys, options):
 def test_numbers_of_threads_of_the_standard_run():
     assert [thread_counts(cpus) for cpus in (1, 2, 3, 64)] == [(1,), (1, 2), (1, 2, 3), (1, 2, 4, 8, 16)]
     assert thread_counts(24, limit=24) == (1, 2, 4, 8, 16, 24)
+
+
+def test_options_and_artifacts_in_any_order(monkeypatch, tiny, tmp_path):
+    seen = []
+    monkeypatch.setattr(cli, "measure", lambda plans, *more: seen.append(plans) or 0)
+    other = tmp_path / "other"
+    shutil.copytree(Path(tiny) if Path(tiny).is_dir() else Path(tiny).parent, other)
+    for words in (
+        [str(tiny), "-o", str(tmp_path), str(other)],
+        ["--turn", "0", str(tiny), str(other), "--quick"],
+    ):
+        assert main(words) == 0
+    assert [len(plans) for plans in seen] == [2, 2]

@@ -59,12 +59,14 @@ def _encoder(
     config: AlbertConfig, tensors: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
 ) -> tuple[Float64, Float64]:
     kept = inputs["attention_mask"].astype(bool)
+    masked_first = ~kept[:, 0]
+    kept[:, 0] = True  # computed all the same, as the pooler reads it
     lengths = kept.sum(1)
     tokens = Tokens(
         inputs["input_ids"][kept].astype(np.int32),
         np.nonzero(kept)[1].astype(np.int32),
         inputs["token_type_ids"][kept].astype(np.int32),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-        np.zeros(len(kept), np.int32),
+        masked_first.astype(np.int32),
     )
     return reference(Model(config, Path(), {}, dict(tensors)), tokens)

@@ -44,6 +44,9 @@ def test_help_and_version(run):
     [
         ([], "MODEL is missing"),
         (["--random-weights", "albert-base-v2"], "MODEL comes first"),
+        # Read to their end, wherever MODEL stands.
+        (["--quiet", "albert-base-v2", "--format", "onnx"], "invalid choice: 'onnx'"),
+        (["--task", "model", "albert-base-v2", "--int8", "other"], "unrecognized arguments: other"),
         (["albert-base-v2", "--random-weights", "-3"], "is no seed"),
         (["albert-base-v2", "--random-weights", "1.5"], "no seed (a whole number)"),
         (["albert-base-v2", "--random-weights", "9" * 30], "no seed"),
@@ -67,9 +70,9 @@ def test_usage_errors_of_the_parser(run, arguments, words):
     [
         (["albert-bse-v2"], "did you mean albert-base-v2, "),
         (["albert-base-v2", "--fp16", "--format", "json"], "use --format pdmodel, or --bf16"),
-        (["resnet50"], "'resnet50' is no variant and no folder; see albert-export --list"),
-        (["./albert-base-v2"], "is no variant and no folder"),
-        (["setup.cfg"], "setup.cfg is a file; MODEL is a variant name or a folder"),
+        (["resnet50"], "'resnet50' is no variant, folder or program; see albert-export --list"),
+        (["./albert-base-v2"], "is no variant, folder or program"),
+        (["setup.cfg"], "setup.cfg is a file that holds no program; MODEL is a variant name"),
         (["albert-base-v2", "--random-weights", "--name", "../x"], "'../x' cannot start a file name"),
         (["albert-base-v2", "--random-weights", "--name", ""], "'' cannot start a file name"),
         (

@@ -79,7 +79,7 @@ def test_paths_that_are_not_utf8(exported, tmp_path):
             [b"mod\xe8le", b"--name", b"x", b"-o", b"out\xe8"],
             "is not UTF-8, where Paddle cannot write",
         ),
-        ([b"none\xe8"], "is no variant and no folder"),
+        ([b"none\xe8"], "is no variant, folder or program"),
     ],
 )
 def test_paths_that_cannot_be(golden, tmp_path, monkeypatch, capsys, arguments, words):

@@ -58,6 +58,7 @@ def test_an_avx2_machine_exports_and_answers_with_the_same_bits(
     assert set(answer) == set(expected)
     for name, values in expected.items():
         assert np.array_equal(answer[name], values), name
+    assert Predictor(tmp_path / "out", backend="native", prove=True).proved is not None
 
 
 @pytest.mark.parametrize("command", ["albert-predict", "albert-serve", "albert-bench", "albert-export"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from albert_export.proof import make_proof
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
 from albert_runtime.artifact.sentence import SentenceHead, SentenceTexts
@@ -103,6 +104,12 @@ def write_artifact(
     )
     path = folder / f"{stem}.manifest.json"
     manifest.write(path)
+    return path
+
+
+def add_proof(path: Path) -> Path:
+    """Put into a manifest the proof that an export would put there; returns its path."""
+    replace(Manifest.read(path), proof=make_proof(path)).write(path)
     return path
 
 

@@ -102,7 +102,7 @@ def test_texts_while_other_threads_tokenize(make_artifact, tokenizer_file, busy)
     def check():
         np.testing.assert_array_equal(predictor.run(texts)["pooled_output"], expected)
 
-    with predictor._encoder._lock:  # as if another thread were loading the tokenizer
+    with predictor._model.encoder._lock:  # as if another thread were loading the tokenizer
         in_child(check)
     busy(lambda: predictor.run(texts))
     for _ in range(10):

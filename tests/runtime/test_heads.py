@@ -235,5 +235,5 @@ def test_heads_on_the_same_weights_are_engines_of_their_own(make_artifact, tmp_p
     first = Predictor(make(make_artifact, tmp_path / "a", "token-classification"), backend="native")
     second = Predictor(make(make_artifact, tmp_path / "b", "question-answering"), backend="native")
     third = Predictor(make(make_artifact, tmp_path / "c", "token-classification"), backend="native")
-    assert first._backend._engine is third._backend._engine
-    assert first._backend._engine is not second._backend._engine
+    assert first._model.backend._engine is third._model.backend._engine
+    assert first._model.backend._engine is not second._model.backend._engine

@@ -173,9 +173,7 @@ def test_texts_without_a_tokenizer(make_artifact):
 
 def test_truncate(predictor):
     long = list(range(1, 16))
-    with pytest.raises(
-        InputError, match=r"row 1 is 15 tokens long, .* is 10; shorten it or pass truncate=True"
-    ):
+    with pytest.raises(InputError, match=r"row 1 is 15 tokens long, .* is 10; shorten it or set truncate"):
         predictor.run([[5], long])
     assert_equal(predictor.run([[5], long], truncate=True), predictor.run([[5], long[:10]]))
     with pytest.raises(InputError, match="row 0 is 22 tokens long"):
@@ -253,7 +251,10 @@ def test_precisions_share_nothing_and_each_is_packed_once(make_artifact):
     sizes = {p: predictor.info()["packed_bytes"] for p, predictor in predictors.items()}
     assert sizes["int8"] < sizes["bf16"] < sizes["fp32"]
     for precision, predictor in predictors.items():
-        assert Predictor(manifest, precision=precision)._backend._engine is predictor._backend._engine
+        assert (
+            Predictor(manifest, precision=precision)._model.backend._engine
+            is predictor._model.backend._engine
+        )
 
 
 def test_unknown_backend(make_artifact):

@@ -28,6 +28,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "reader": {"task": "question-answering"},
     "filler": {"task": "masked-lm"},
     "chooser": {"task": "multiple-choice"},
+    "words": {"task": "token-classification", "labels": ("NOUN", "VERB", "DET")},
+    "relevance": {"task": "sequence-classification", "labels": ("relevant",)},
 }
 # A model of a sentence-transformers folder: 7 numbers of its 12 hidden ones, prompts, short texts.
 SENTENCES: dict[str, Any] = {

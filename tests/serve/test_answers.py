@@ -25,6 +25,27 @@ CASES = [
     ("reader", {"question": "who", "context": CONTEXT}, lambda p: [p.answer("who", CONTEXT)]),
     ("chooser", {"prompt": "Anna", "choices": TEXTS}, lambda p: [p.choose("Anna", TEXTS)]),
     ("embedder", {"texts": TEXTS}, lambda p: p.embed(TEXTS).tolist()),
+    # Every option of the Python methods.
+    ("sentiment", {"text": "who", "activation": "none"}, lambda p: p.classify(["who"], activation="none")),
+    ("words", {"text": CONTEXT}, lambda p: [p.tag(CONTEXT)]),
+    ("words", {"text": CONTEXT, "stride": 5}, lambda p: [p.tag(CONTEXT, stride=5)]),
+    ("words", {"text": CONTEXT, "truncate": True}, lambda p: [p.tag(CONTEXT, truncate=True)]),
+    (
+        "filler",
+        {"texts": MASKED, "targets": ["who", "a"]},
+        lambda p: p.fill_mask(MASKED, targets=["who", "a"]),
+    ),
+    ("filler", {"texts": MASKED, "targets": "who"}, lambda p: p.fill_mask(MASKED, targets="who")),
+    (
+        "reader",
+        {"question": "who", "context": CONTEXT, "stride": 9, "max_tokens": 2, "allow_no_answer": True},
+        lambda p: [p.answer("who", CONTEXT, stride=9, max_tokens=2, allow_no_answer=True)],
+    ),
+    (
+        "embedder",
+        {"texts": TEXTS, "pooling": "cls", "normalize": False, "dimensions": 4},
+        lambda p: p.embed(TEXTS, pooling="cls", normalize=False, dimensions=4).tolist(),
+    ),
 ]
 
 
@@ -64,7 +85,10 @@ def test_predict_joined_with_others(client, server, predictors):
         ("filler", {"text": "nothing to fill"}, "[MASK]"),
         ("entities", {"texts": [["a", "b"]]}, "row 0"),
         ("entities", {"text": "a", "top_k": 2}, "top_k"),
-        ("sentiment", {"text": "who " * 80}, "64"),  # names the limit
+        ("sentiment", {"text": "who", "activation": "tanh"}, "activation must be one of"),
+        ("sentiment", {"text": "who", "prompt_name": "query"}, "no option 'prompt_name'"),
+        ("embedder", {"text": "who", "prompt_name": "query"}, "embedder has no prompts"),
+        ("sentiment", {"text": "who " * 80}, "64; shorten it or set truncate"),
         ("sentiment", {"texts": ["a", "who " * 80]}, "row 1"),
     ],
 )
@@ -124,7 +148,7 @@ def test_embeddings(client, predictors):
     expected = predictors["embedder 2"].embed(TEXTS)
     floats = client.post("/v1/embeddings", json={"model": "embedder", "input": TEXTS})
     assert np.array_equal(np.float32(vectors(floats, 3)), expected)
-    tokens = sum(predictors["embedder 2"].count_tokens(TEXTS))
+    tokens = predictors["embedder 2"].pack(TEXTS).tokens  # those computed: special ones too
     assert floats.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     asked = {"model": "embedder", "input": TEXTS, "encoding_format": "base64", "dimensions": 12, "user": "u"}
     raw = [base64.b64decode(text) for text in vectors(client.post("/v1/embeddings", json=asked), 3)]
@@ -139,8 +163,9 @@ def test_embeddings(client, predictors):
         ({"model": "nobody"}, 404, "not_found"),
         ({"model": "sentiment"}, 422, "invalid"),
         ({"encoding_format": "hex"}, 422, "invalid"),
-        ({"dimensions": 3}, 422, "invalid"),
-        ({"input": [1, 2]}, 400, "malformed"),
+        ({"dimensions": 13}, 422, "invalid"),
+        ({"dimensions": 0}, 400, "malformed"),
+        ({"input": [1, "a"]}, 422, "invalid"),
         ({"input": []}, 400, "malformed"),
         ({"input": "who " * 80}, 422, "invalid"),
     ],
@@ -155,7 +180,17 @@ def test_embeddings_tell_errors_as_openai_does(client, changes, status, code):
 def test_the_list_of_models(client):
     found = client.get("/v1/models").json()
     assert found["object"] == "list"
-    names = ["embedder", "sentiment", "entities", "reader", "filler", "chooser", "sentences"]
+    names = [
+        "embedder",
+        "sentiment",
+        "entities",
+        "reader",
+        "filler",
+        "chooser",
+        "words",
+        "relevance",
+        "sentences",
+    ]
     assert [item["id"] for item in found["data"]] == names
     assert all(item["object"] == "model" and item["created"] > 1e9 for item in found["data"])
 
@@ -179,3 +214,91 @@ def test_a_sentence_model_tells_its_prompts_and_its_output(client):
     outputs = client.get("/v2/models/sentences").json()["outputs"]
     assert outputs[-1] == {"name": "sentence_embedding", "datatype": "FP32", "shape": [-1, 7]}
     assert client.post("/predict", json={"model": "sentences", "text": CONTEXT}).status_code == 200
+
+
+def test_predict_with_a_prompt(client, predictors):
+    answer = client.post("/predict", json={"model": "sentences", "text": "who", "prompt_name": "query"})
+    expected = predictors["sentences"].embed("who", prompt_name="query")
+    assert np.array_equal(np.float32(answer.json()["answers"][0]), expected)
+
+
+def test_embeddings_of_token_ids(client, predictors):
+    """One list is one input, lists are several; as OpenAI's and LangChain's clients send them."""
+    rows = [[2, 5, 6, 3], [2, 7, 3]]
+    expected = predictors["embedder 2"].embed(rows)
+    for given, wanted in ((rows, expected), (rows[0], expected[:1]), ([rows[1]], expected[1:])):
+        answer = client.post("/v1/embeddings", json={"model": "embedder", "input": given})
+        assert np.array_equal(np.float32(vectors(answer, len(wanted))), wanted)
+    assert answer.json()["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    for given, needle in (([[2, 50]], "input_ids holds 50"), ([[]], "row 0"), ([[5] * 65], "set truncate")):
+        answer = client.post("/v1/embeddings", json={"model": "embedder", "input": given})
+        assert answer.status_code == 422 and needle in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("model", ["embedder", "sentences"])
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_fewer_dimensions(client, predictors, model, encoding):
+    """The first numbers of each vector, scaled to length 1."""
+    predictor = predictors["embedder 2" if model == "embedder" else model]
+    whole = predictor.embed(TEXTS)[:, :5]
+    asked = {"model": model, "input": TEXTS, "dimensions": 5, "encoding_format": encoding, "user": "u"}
+    found = vectors(client.post("/v1/embeddings", json=asked), 3, model)
+    if encoding == "base64":
+        found = [np.frombuffer(base64.b64decode(text), "<f4") for text in found]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.array(found, np.float32), expected, atol=1e-6)
+
+
+def test_usage_counts_what_is_computed(client, predictors):
+    """With prompts, without what was cut."""
+    for model, asked, rows in (
+        ("sentences", {"prompt_name": "query"}, ["who lives: who"]),
+        ("embedder", {"truncate": True}, None),
+    ):
+        text = "who" if rows else "who " * 100_000
+        answer = client.post("/v1/embeddings", json={"model": model, "input": text, **asked})
+        tokens = 64 if rows is None else predictors[model].pack(rows).tokens
+        assert answer.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}, answer.text
+
+
+# /v1/rerank
+
+
+@pytest.mark.parametrize("model", ["embedder", "relevance", "sentences"])
+def test_rerank(client, predictors, model):
+    predictor = predictors["embedder 2" if model == "embedder" else model]
+    expected = predictor.rerank("who lives", TEXTS)
+    asked = {"model": model, "query": "who lives", "documents": [TEXTS[0], {"text": TEXTS[1]}, TEXTS[2]]}
+    answer = client.post("/v1/rerank", json=asked)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["model"] == model
+    assert found["results"] == [{"index": one["index"], "relevance_score": one["score"]} for one in expected]
+    rows = [("who lives", text) for text in TEXTS] if model == "relevance" else ["who lives", *TEXTS]
+    if model != "sentences":
+        assert found["usage"]["total_tokens"] == predictor.pack(rows).tokens
+    best = client.post(
+        "/v1/rerank", json={**asked, "top_n": 1, "return_documents": True, "max_tokens_per_doc": 9}
+    )
+    (first,) = best.json()["results"]
+    assert first["document"] == {"text": TEXTS[expected[0]["index"]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "needle"),
+    [
+        ({"model": "sentiment"}, 422, "has 3 labels; rerank needs"),
+        ({"model": "reader"}, 422, "rerank is for"),
+        ({"model": "nobody"}, 404, "nobody"),
+        ({"documents": []}, 400, "documents"),
+        ({"documents": [1]}, 400, "documents"),
+        ({"query": ""}, 400, "query"),
+        ({"top_n": 0}, 400, "top_n"),
+        ({"documents": ["a", "who " * 80]}, 422, "row 1"),
+        ({"documents": ["a"] * 1100}, 422, "takes 1024 at most"),
+    ],
+)
+def test_rerank_says_what_is_wrong(client, changes, status, needle):
+    asked = {"model": "embedder", "query": "who", "documents": ["a"], **changes}
+    answer = client.post("/v1/rerank", json=asked)
+    assert answer.status_code == status and needle in answer.json()["error"]["message"], answer.text

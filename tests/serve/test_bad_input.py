@@ -139,6 +139,19 @@ def test_timeouts_over_grpc(server, kind, value, code):
     assert told.value.code().name == code and "timeout" in told.value.details()
 
 
+def test_parameters_without_a_value_over_grpc(server):
+    grpc = pytest.importorskip("grpc")
+    request = MESSAGES["ModelInferRequest"](model_name="embedder")
+    item = request.inputs.add(name="input_ids", datatype="INT64", shape=[1, 1])
+    item.contents.int64_contents.append(5)
+    output = request.outputs.add(name="pooled_output")
+    for parameters, name in ((request.parameters, "timeout"), (request.parameters, "truncate")):
+        parameters[name].SetInParent()
+    output.parameters["classification"].SetInParent()
+    with grpc.insecure_channel(server.grpc) as channel:
+        assert channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString())
+
+
 def test_a_timeout_of_0_is_none(client):
     assert infer(client, "embedder", ids([[5]]), parameters={"timeout": 0}).status_code == 200
 

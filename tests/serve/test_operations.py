@@ -339,3 +339,9 @@ def test_two_signals_are_as_one(start, artifacts):
         server.process.send_signal(signal.SIGTERM)
         assert answer.result(PATIENCE).status_code == 200
     assert server.join() == 0
+
+
+def test_options_and_artifacts_in_any_order(start, artifacts):
+    server = start([artifacts["embedder"], "--max-queue", "4", artifacts["sentiment"]], "--no-grpc")
+    names = [item["id"] for item in server.http.get("/v1/models").json()["data"]]
+    assert names == ["embedder", "sentiment"]

@@ -236,6 +236,7 @@ def test_unload(app, predictors):
     assert (states["embedder"]["state"], states["embedder"]["reason"]) == ("UNAVAILABLE", "unloaded")
     ready = app.send("POST", "/v2/repository/index", json={"ready": True}).json()
     assert [one["name"] for one in ready] == ["sentiment"]
+    assert 'albert_proved{model="embedder"' not in app.send("GET", "/metrics").text
     app.run(app.service.loader.reload_all())  # what was unloaded stays so
     assert ask(app).status_code == 404
     assert app.send("POST", LOAD).status_code == 200
@@ -269,6 +270,12 @@ def test_clients_may_not_load_unless_it_is_allowed(make_app):
 def test_a_load_takes_no_files_from_clients(app, body, status, told):
     answer = app.send("POST", LOAD, json=body)
     assert answer.status_code == status and told in answer.json()["error"]
+
+
+def test_null_is_a_field_left_out(app):
+    assert len(app.send("POST", "/v2/repository/index", json={"ready": None}).json()) == 2
+    for path in (UNLOAD, LOAD):
+        assert app.send("POST", path, json={"parameters": None}).status_code == 200
 
 
 def test_models_that_are_none(app):

@@ -100,7 +100,7 @@ def test_requests_from_the_document(schema):
 def test_what_the_document_forbids_is_refused(schema):
     """Bodies that break the schemas."""
     checks = (*CHECKS, negative_data_rejection)
-    posts = ("/predict", "/v1/embeddings", "/v2/models/{name}/infer")
+    posts = ("/predict", "/v1/embeddings", "/v1/rerank", "/v2/models/{name}/infer")
     answers = check_all(
         schema, lambda path: path in posts, lambda case: None, 25, GenerationMode.NEGATIVE, checks
     )
@@ -114,6 +114,7 @@ FORMS = {
     "sentiment": ("texts",),
     "entities": ("text",),
     "embedder": ("input",),
+    "relevance": ("query", "documents"),
 }
 
 
@@ -126,5 +127,6 @@ def test_bodies_for_models_that_are_there(schema):
                 case.body = {"model": model, **{field: case.body[field] for field in fields}}
                 return
 
-    answers = check_all(schema, lambda path: path in ("/predict", "/v1/embeddings"), named, 40)
-    assert answers["POST /predict", 200] and answers["POST /v1/embeddings", 200], answers
+    paths = ("/predict", "/v1/embeddings", "/v1/rerank")
+    answers = check_all(schema, lambda path: path in paths, named, 40)
+    assert all(answers[f"POST {path}", 200] for path in paths), answers

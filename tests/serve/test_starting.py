@@ -110,6 +110,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(artifacts, tmp_path):
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert line.startswith("albert-serve: error: ") and "is corrupted" in line
+    assert '"error"' not in done.stderr
 
 
 def serve(artifact, *prefix):

@@ -80,7 +80,9 @@ class ContenderRun:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 1 if the engine is missing or wrong anywhere."""
-    options = add_options(argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)).parse_args(arguments)
+    options = add_options(argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)).parse_intermixed_args(
+        arguments
+    )
     try:
         gpu, device = find_device(tiny=options.tiny)
         from .rates import MatrixRate  # noqa: PLC0415  (imports torch, which may be missing)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--golden", metavar="DIR", type=Path, required=True, help="folder of the golden checkpoints"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     lines: list[dict[str, Any]] = []
     try:
         gpu, _ = find_device(tiny=options.tiny)

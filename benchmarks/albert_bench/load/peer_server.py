@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-grpc", action="store_true", required=True)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--threads", type=int, default=None)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     logs.configure("info")
     limits = ServerLimits()
     models = Models(limits)

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[0.5, 0.8, 0.95],
         help="offered loads, as shares of the throughput one by one (default: 0.5 0.8 0.95)",
     )
-    options = command.parse_args(arguments)
+    options = command.parse_intermixed_args(arguments)
     results = measure_to(
         options.output / "policies.json",
         lambda: measure(options.artifact, options.seconds, options.rounds, options.shares),

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="replace the model this often and check that the right version answers (default: never)",
     )
-    options = command.parse_args(arguments)
+    options = command.parse_intermixed_args(arguments)
     name = "soak.json" if options.reload_every is None else "soak-reloads.json"
     results = measure_to(
         options.output / name,

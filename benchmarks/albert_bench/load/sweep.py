@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parser("albert_bench.load", __doc__)
     command.add_argument("--seconds", type=float, default=10.0, help="length of a turn (default: 10)")
     command.add_argument("--rounds", type=int, default=2, help="turns at each load (default: 2)")
-    options = command.parse_args(arguments)
+    options = command.parse_intermixed_args(arguments)
     results = measure_to(
         options.output / "load.json", lambda: measure(options.artifact, options.seconds, options.rounds)
     )

@@ -111,7 +111,7 @@ class _Build:
         manifest = self.manifest(traced, None if calibration is None else calibration.record)
         verification = Verification(self.request, self.folder, self.report, self.run_job, self.write_graph)
         record = verification.run(manifest, traced.eager_float32)
-        manifest = replace(manifest, verification=record)
+        manifest = replace(manifest, verification=record, proof=verification.proof(manifest))
         manifest.write(self.folder / f"{self.request.stem}{MANIFEST_SUFFIX}")
         return manifest
 

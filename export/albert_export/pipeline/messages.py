@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.proof import Proof
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 
@@ -70,7 +71,14 @@ class ProgramJob:
     answers: Path
 
 
-Job = TraceJob | AnswerJob | ProgramJob
+@dataclass(frozen=True)
+class ProofJob:
+    """Make the proof of an artifact; the result is a ``Proof``."""
+
+    manifest: Path
+
+
+Job = TraceJob | AnswerJob | ProgramJob | ProofJob
 
 
 # ---- From the worker: how it goes
@@ -127,14 +135,14 @@ class AnswerResult:
     unsupported: str | None
 
 
-Result = TraceResult | AnswerResult
+Result = TraceResult | AnswerResult | Proof
 
 
 @dataclass(frozen=True)
 class Finished:
     """The job's result, and the most memory the worker had resident, in bytes."""
 
-    result: TraceResult | AnswerResult
+    result: TraceResult | AnswerResult | Proof
     peak_bytes: int
 
 
@@ -149,7 +157,11 @@ class Failed:
 
 _MESSAGES: dict[str, type] = {
     message.__name__: message
-    for message in (TraceJob, AnswerJob, ProgramJob, StageStarted, StageProgress, StageDone, Finished, Failed)
+    for message in (
+        *(TraceJob, AnswerJob, ProgramJob, ProofJob),
+        *(StageStarted, StageProgress, StageDone),
+        *(Finished, Failed),
+    )
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.manifest import FileRecord, Manifest
+from albert_runtime.artifact.proof import Proof
 from albert_runtime.artifact.tasks import HIDDEN_STATES, MODEL, Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 from albert_runtime.files import sha256_file
@@ -20,7 +21,7 @@ from ..names import MANIFEST_SUFFIX, ONNX_SUFFIX
 from ..precision import PRECISIONS, stored_shapes
 from ..programs.comparison import TakenProgram, as_program_gives, comparison_batches
 from ..verify import Results
-from .messages import AnswerJob, AnswerResult, ProgramJob
+from .messages import AnswerJob, AnswerResult, ProgramJob, ProofJob
 from .report import Report
 from .request import ExportRequest
 
@@ -86,6 +87,15 @@ class Verification:
         if self.request.source.program is not None:
             record["program"] = self.program(self.request.source.program, manifest, allowed)
         return record
+
+    def proof(self, manifest: Manifest) -> Proof:
+        """The manifest's ``proof``: digests of answers of the engine, which was just verified."""
+        self.report.start("digests", verify.ENGINE)
+        proof: Proof = self.run_job(ProofJob(self.manifest_path(manifest)), Proof, f"prove {verify.ENGINE}")
+        self.report.done(
+            f"of {verify.ENGINE}'s answers to {proof.tokens} tokens in {', '.join(proof.digests)}"
+        )
+        return proof
 
     def program(
         self, program: TakenProgram, manifest: Manifest, allowed: verify.Allowed
@@ -158,8 +168,12 @@ class Verification:
             files=files,
             tensors=tensors,
         )
-        encoder.write(self.folder / f"{_ENCODER}{MANIFEST_SUFFIX}")
+        encoder.write(self.manifest_path(encoder))
         return encoder
+
+    def manifest_path(self, manifest: Manifest) -> Path:
+        """Where a manifest lies in the staging folder."""
+        return self.folder / f"{manifest.name}{MANIFEST_SUFFIX}"
 
     def answers(
         self,
@@ -176,7 +190,7 @@ class Verification:
             config=manifest.config,
             head=manifest.head,
             backend=backend,
-            manifest=self.folder / f"{manifest.name}{MANIFEST_SUFFIX}",
+            manifest=self.manifest_path(manifest),
             outputs=outputs,
             answers=self.folder / _ANSWERS,
             batches=batches,

@@ -13,6 +13,7 @@ import threading
 import traceback
 from pathlib import Path
 
+from albert_runtime.artifact.proof import Proof
 from albert_runtime.errors import AlbertError, UnsupportedError
 
 from ..verify import load_answers, make_batches, save_answers
@@ -23,6 +24,7 @@ from .messages import (
     Failed,
     Finished,
     ProgramJob,
+    ProofJob,
     ProtocolError,
     Result,
     TraceJob,
@@ -70,6 +72,15 @@ def answer_of_program(job: ProgramJob, events: Events) -> AnswerResult:
     return AnswerResult(unsupported=None)
 
 
+def prove(job: ProofJob, events: Events) -> Proof:
+    """Let the engine answer the rows of a proof in every precision."""
+    from ..proof import make_proof  # noqa: PLC0415
+
+    # Packed for this once: most users run one precision.
+    os.environ["ALBERT_PACKED_CACHE"] = "0"
+    return make_proof(job.manifest, events.progress)
+
+
 def _run(line: bytes, events: Events) -> Result:
     match from_line(line):
         case TraceJob() as job:
@@ -78,6 +89,8 @@ def _run(line: bytes, events: Events) -> Result:
             return answer(job, events)
         case ProgramJob() as job:
             return answer_of_program(job, events)
+        case ProofJob() as job:
+            return prove(job, events)
         case other:
             raise ProtocolError(f"{type(other).__name__} is no job")
 

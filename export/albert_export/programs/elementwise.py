@@ -4,6 +4,7 @@ import numpy as np
 
 from .expressions import (
     Centered,
+    Composed,
     Expression,
     Linear,
     Lookup,
@@ -51,16 +52,11 @@ def where(node: Node, condition: Operand, x: Operand, y: Operand) -> Operand:
 def through(node: Node, value: Operand, *rest: Operand | None) -> Value:
     if not isinstance(value, Value) or any(isinstance(one, Value) for one in rest):
         raise NotFitting("its bounds depend on words")
-    before = value.function or _same
 
-    def function(x: np.ndarray) -> np.ndarray:
-        return run_node(node, (before(x), *rest))[0]  # type: ignore[arg-type]
+    def step(x: np.ndarray) -> np.ndarray:
+        return run_node(node, (x, *rest))[0]  # type: ignore[arg-type]
 
-    return Value(value.of, value.at, node, function)
-
-
-def _same(x: np.ndarray) -> np.ndarray:
-    return x
+    return Value(value.of, value.at, node, Composed(step, value.function))
 
 
 def binary(node: Node, x: Operand, y: Operand, *rest: Operand) -> Value:
@@ -70,7 +66,8 @@ def binary(node: Node, x: Operand, y: Operand, *rest: Operand) -> Value:
     if isinstance(x, Value) and isinstance(y, Value):
         return _two_values(node, x, y)
     value, known = (x, y) if isinstance(x, Value) else (y, x)
-    assert isinstance(value, Value) and isinstance(known, np.ndarray)
+    if not isinstance(value, Value) or not isinstance(known, np.ndarray):
+        raise NotFitting("an input of it is left out")
     if node.op in ("Add", "Sum"):
         return plus(node, value, known)
     if node.op == "Sub" and value is x:
@@ -101,12 +98,12 @@ def _with_number(node: Node, value: Value, known: np.ndarray, *, first: bool) ->
     if known.size == 0 or np.ptp(known.astype(np.float64)) != 0:
         raise NotFitting("ALBERT has no such vector here")
     shape = np.broadcast_shapes(value.shape, known.shape)
-    number, before = known.ravel()[0], value.function or _same
+    number = known.ravel()[0]
 
-    def function(z: np.ndarray) -> np.ndarray:
-        return run_node(node, (before(z), number) if first else (number, before(z)))[0]
+    def step(z: np.ndarray) -> np.ndarray:
+        return run_node(node, (z, number) if first else (number, z))[0]
 
-    return Value(value.of, np.broadcast_to(value.at, shape), node, function)
+    return Value(value.of, np.broadcast_to(value.at, shape), node, Composed(step, value.function))
 
 
 def plus(node: Node, value: Value, known: np.ndarray) -> Value:
@@ -180,12 +177,11 @@ def _by_column(value: Value, known: np.ndarray) -> np.ndarray | None:
 
 def _two_values(node: Node, x: Value, y: Value) -> Value:
     if x.of is y.of and x.shape == y.shape and np.array_equal(x.at, y.at):
-        before_x, before_y = x.function or _same, y.function or _same
 
-        def function(z: np.ndarray) -> np.ndarray:
-            return run_node(node, (before_x(z), before_y(z)))[0]
+        def step(*both: np.ndarray) -> np.ndarray:
+            return run_node(node, both)[0]
 
-        return Value(x.of, x.at, node, function)
+        return Value(x.of, x.at, node, Composed(step, x.function, y.function))
     if (
         node.op == "Sub"
         and isinstance(y.of, Mean)

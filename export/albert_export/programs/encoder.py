@@ -48,7 +48,9 @@ def take_encoder(found: Found, *, pooled: bool) -> Encoder:
         tensors |= linear("pooler", parts.pooler)
     words, first, mapping = parts.tables[Part.WORDS], parts.layers[0], parts.mapping
     assert first.scores and first.ffn and first.activation and mapping
-    pad = found.pad_id if words.padding_idx is None else words.padding_idx
+    pad = next(
+        (one for one in (words.padding_idx, found.pad_id) if one is not None), _row_of_zeros(words.table)
+    )
     try:
         config = AlbertConfig(
             vocab_size=words.table.shape[0],
@@ -63,7 +65,7 @@ def take_encoder(found: Found, *, pooled: bool) -> Encoder:
             max_position_embeddings=len(tensors["embeddings.position_embeddings.weight"]),
             type_vocab_size=len(tensors["embeddings.token_type_embeddings.weight"]),
             layer_norm_eps=_eps(found),
-            pad_token_id=pad or 0,
+            pad_token_id=pad,
             padding_idx=words.padding_idx,
             add_pooling_layer=pooled,
             initializer_range=_INITIALIZER_RANGE,
@@ -71,6 +73,12 @@ def take_encoder(found: Found, *, pooled: bool) -> Encoder:
     except ArtifactError as error:
         raise ExportError(f"the program's ALBERT is none that can be exported: {error}") from None
     return Encoder(config, tensors)
+
+
+def _row_of_zeros(table: np.ndarray) -> int:
+    """The one row of zeros, which training leaves for the word that pads; 0 if there is not one."""
+    rows = np.flatnonzero(~table.any(axis=1))
+    return int(rows[0]) if len(rows) == 1 else 0
 
 
 def linear(name: str, of: Linear, columns: np.ndarray | None = None) -> Tensors:

@@ -6,15 +6,18 @@ whatever changes one element at a time as one function, which is told by its val
 same whichever operators it was written with.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .graph import Node
-from .operators import run_node
+from .operators import MAX_ELEMENTS, run_node
 
 Function = Callable[[np.ndarray], np.ndarray]
+# Of one function, those of what it is used for twice counted twice.
+_MAX_STEPS = 100
 
 
 class NotFitting(Exception):
@@ -149,6 +152,22 @@ class Context(Expression):
     v_columns: np.ndarray
 
 
+class Composed:
+    """A function of one element after others: ``step`` of what each of ``before`` gives, None the element.
+
+    Raises NotFitting if there are more steps in all than activations have.
+    """
+
+    def __init__(self, step: Callable[..., np.ndarray], *before: Function | None) -> None:
+        self.step, self.before = step, before
+        self.steps: int = 1 + sum(one.steps if isinstance(one, Composed) else 1 for one in before)
+        if self.steps > _MAX_STEPS:
+            raise NotFitting("no activation has so many steps")
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.step(*[x if one is None else one(x) for one in self.before])
+
+
 @dataclass(eq=False)
 class Value:
     """A value of the program: the elements of ``of`` at the flat places ``at``, each through ``function``.
@@ -211,8 +230,19 @@ class Value:
 
 
 def whole(of: Expression, shape: tuple[int, ...], node: Node) -> Value:
-    """The value that is all of an expression, in its order, in ``shape``."""
-    return Value(of, np.arange(int(np.prod(shape))).reshape(shape), node)
+    """The value that is all of an expression, in its order, in ``shape``; NotFitting if that is too large."""
+    size = math.prod(shape)
+    if size > MAX_ELEMENTS:
+        raise NotFitting(f"a result of shape {list(shape)} is too large")
+    return Value(of, np.arange(size).reshape(shape), node)
+
+
+def number_of(node: Node, attribute: str, default: float) -> float:
+    """An attribute that is a number; NotFitting if it is something else."""
+    value = node.attributes.get(attribute, default)
+    if not isinstance(value, int | float):
+        raise NotFitting(f"its {attribute} is no number")
+    return float(value)
 
 
 def known_array(value: "np.ndarray | Value | None") -> np.ndarray | None:
@@ -232,9 +262,10 @@ _CLOSE = 5e-5
 
 
 def slope(function: Function) -> float | None:
-    """The factor, of a function that multiplies by one; None for any other."""
+    """The factor, of a function that multiplies by one that is not 0; None for any other."""
     values = function(_PLACES) / _PLACES
-    return float(values[0]) if np.isfinite(values).all() and np.ptp(values) <= 1e-9 * abs(values[0]) else None
+    factor = float(values[0])
+    return factor if factor and np.isfinite(values).all() and np.ptp(values) <= 1e-9 * abs(factor) else None
 
 
 def activation(function: Function) -> str | None:

@@ -14,6 +14,7 @@ from ..errors import ExportError
 from . import rules
 from .expressions import NotFitting, Value
 from .graph import Graph, Node
+from .operators import NOT_FITTING_IT
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,27 @@ def _run(
     if unknown is not None:
         return [unknown] * len(node.outputs)
     known = [value for value in inputs if not isinstance(value, Unknown)]
-    if node.op in _QUANTIZED:
-        return [Unknown(node, "it is quantized; give the program before that, or its checkpoint")] * len(
-            node.outputs
-        )
     try:
+        if node.op in _QUANTIZED:
+            raise NotFitting("it is quantized; give the program before that, or its checkpoint")
         results = list(rules.apply(node, known, [name in fixed for name in node.inputs]))
     except NotFitting as error:
-        return [Unknown(error.node or node, str(error))] * len(node.outputs)
+        failure = Unknown(error.node or node, str(error))
     except ExportError as error:
-        return [Unknown(node, str(error))] * len(node.outputs)
-    missing = len(node.outputs) - len(results)
-    return [*results, *[Unknown(node, "it has outputs that no ALBERT needs")] * missing]
+        failure = Unknown(node, str(error))
+    except NOT_FITTING_IT as error:
+        failure = Unknown(node, f"its inputs do not fit it ({error})")
+    else:
+        missing = len(node.outputs) - len(results)
+        return [*results, *[Unknown(node, "it has outputs that no ALBERT needs")] * missing]
+    return [failure] * len(node.outputs)
 
 
 def _choose(node: Node, inputs: list[Traced | None]) -> Traced:
     condition, yes, no = inputs
+    if isinstance(condition, Unknown):
+        return condition
     if not isinstance(condition, np.ndarray) or condition.size != 1:
-        return (
-            condition if isinstance(condition, Unknown) else Unknown(node, "its condition depends on words")
-        )
+        return Unknown(node, "its condition depends on words")
     chosen = yes if condition.item() else no
-    assert chosen is not None
-    return chosen
+    return Unknown(node, "a branch gives nothing") if chosen is None else chosen

@@ -22,7 +22,17 @@ from .graph import Node
 
 Arrays = tuple[np.ndarray, ...]
 Attributes = Mapping[str, Any]
-_MAX_ELEMENTS = 1 << 28
+# What numpy makes of inputs and attributes that do not fit an operator.
+NOT_FITTING_IT = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    ArithmeticError,
+    MemoryError,
+    AttributeError,
+)
+MAX_ELEMENTS = 1 << 28
 _SQRT_HALF = math.sqrt(0.5)
 _erf_of_one = np.vectorize(math.erf, otypes=[float])
 
@@ -38,21 +48,13 @@ def run_node(node: Node, values: tuple[np.ndarray | None, ...]) -> Arrays:
     try:
         with np.errstate(all="ignore"):
             result = operator(node.attributes, *values)
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        ArithmeticError,
-        MemoryError,
-        AttributeError,
-    ) as error:
+    except NOT_FITTING_IT as error:
         raise ExportError(f"its inputs do not fit it ({error})") from None
     return result if isinstance(result, tuple) else (np.asarray(result),)
 
 
 def _bounded(*shape: int) -> tuple[int, ...]:
-    if any(size < 0 for size in shape) or math.prod(shape) > _MAX_ELEMENTS:
+    if any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(f"a result of shape {list(shape)} is too large")
     return shape
 

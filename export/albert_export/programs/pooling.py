@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .expressions import Expression, Lookup, Norm, NotFitting, Rows, Value, whole
+from .expressions import Expression, Lookup, Norm, NotFitting, Rows, Value, is_square, whole
 from .graph import Node
 
 _BELOW_ALL = -1e4
@@ -108,7 +108,10 @@ def kept_rows(node: Node, value: Value, mask: np.ndarray, other: np.ndarray) -> 
 
 
 def sum_of_rows(node: Node, value: Value | np.ndarray, axes: np.ndarray | None = None) -> Value:
-    """The sum over each text's tokens."""
+    """The sum over each text's tokens; of squares in each row, the square of its length."""
+    if isinstance(value, Value) and is_square(value.function):
+        lengths = length_of_rows(node, Value(value.of, value.at, node), axes)
+        return Value(lengths.of, lengths.at, node, lambda x: x * x)
     texts, length, columns, shape = _over_tokens(node, value, axes)
     assert isinstance(value, Value)
     base, scale = value.scaled()
@@ -118,6 +121,16 @@ def sum_of_rows(node: Node, value: Value | np.ndarray, axes: np.ndarray | None =
         matrix = matrix * of.weights
         of = of.x
     return whole(WeightedSum(node, (texts, columns), of, matrix), shape, node)
+
+
+def product_with_rows(node: Node, weights: np.ndarray, value: Value) -> Value:
+    """Numbers [B, 1, T] times each text's rows [B, T, C]: another form of their sum."""
+    texts, length, columns = value.shape if len(value.shape) == 3 else (0, 0, 0)
+    if len(value.of.shape) != 2 or not value.is_whole() or weights.shape != (texts, 1, length):
+        raise NotFitting("it multiplies a matrix with hidden states, not hidden states with a matrix")
+    base, scale = value.scaled()
+    matrix = np.kron(np.eye(texts), np.ones(length)) * (weights.reshape(-1) * scale)
+    return whole(WeightedSum(node, (texts, columns), base.of, matrix), (texts, 1, columns), node)
 
 
 def mean_of_rows(node: Node, value: Value, axes: np.ndarray | None) -> Value:
@@ -167,11 +180,19 @@ def normalized(node: Node, value: Value, length: Value) -> Value | None:
 
 
 def joined(node: Node, *values: Value | np.ndarray) -> Value:
-    """Rows side by side; one value alone stays as it is."""
-    first = values[0]
-    if len(values) == 1 and isinstance(first, Value):
-        return Value(first.of, first.at, node, first.function)
-    if node.attributes.get("axis") not in (-1, len(first.shape) - 1):
+    """Rows side by side, or pieces of one value, as which its heads may lie."""
+    first, axis = values[0], node.attributes.get("axis")
+    if not isinstance(first, Value) or not isinstance(axis, int):
+        raise NotFitting("it puts a constant beside hidden states")
+    last = axis in (-1, len(first.shape) - 1)
+    pieces = [
+        one.at for one in values if isinstance(one, Value) and one.of is first.of and one.function is None
+    ]
+    if len(pieces) == len(values) and not (
+        last and first.shape[-1] == first.of.shape[-1] and len(values) > 1
+    ):
+        return Value(first.of, np.concatenate(pieces, axis), node, first.function)
+    if not last:
         raise NotFitting("it puts hidden states behind each other")
     parts: list[Rows] = []
     for value in values:

@@ -1,5 +1,6 @@
 """Small inputs for a program, by which it is seen what it does with each."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ def make_probe(graph: Graph, words: tuple[int, int] = (0, 1)) -> Probe:
     shape = [
         next((size for size in sizes if size), small) for sizes, small in zip(given, default, strict=True)
     ]
-    if int(np.prod(shape, dtype=object)) > _MAX_ELEMENTS:
+    if min(shape) < 1 or math.prod(shape) > _MAX_ELEMENTS:
         raise ExportError(f"its inputs have the shape {shape}, which is no batch of word ids")
     rows = np.arange(int(np.prod(shape[:-1])))
     feeds = {}

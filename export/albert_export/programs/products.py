@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from .expressions import Context, Linear, NotFitting, Probabilities, Scores, Value, whole
+from .expressions import Context, Linear, NotFitting, Probabilities, Scores, Value, number_of, whole
 from .graph import Node
+from .pooling import product_with_rows
 
 
 def matmul(node: Node, x: Value | np.ndarray, y: Value | np.ndarray) -> Value:
@@ -14,12 +15,12 @@ def matmul(node: Node, x: Value | np.ndarray, y: Value | np.ndarray) -> Value:
         x = _swapped(x)
     if node.attributes.get("transB"):
         y = _swapped(y)
-    alpha = node.attributes.get("alpha", 1.0)
-    assert isinstance(alpha, float | int)
+    alpha = number_of(node, "alpha", 1.0)
     if not isinstance(x, Value):
-        raise NotFitting("it multiplies a matrix with hidden states, not hidden states with a matrix")
+        assert isinstance(y, Value)
+        return product_with_rows(node, x * alpha, y)
     if not isinstance(y, Value):
-        return _linear(node, x, y, float(alpha))
+        return _linear(node, x, y, alpha)
     (left, left_scale), (right, right_scale) = x.scaled(), y.scaled()
     if isinstance(left.of, Probabilities):
         product = _context(node, left, right)

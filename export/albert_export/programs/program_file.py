@@ -22,7 +22,7 @@ _SUBFOLDERS = ("onnx", "paddle", "inference", "infer", "static")
 
 def is_program(path: Path) -> bool:
     """Whether a path is the file of a program, or of its weights."""
-    return path.suffix in _SUFFIXES and path.is_file()
+    return path.suffix in _SUFFIXES and path.is_file() and (path.suffix != PIR or _has_weights(path))
 
 
 def program_file(path: Path) -> Path:

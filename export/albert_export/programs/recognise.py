@@ -1,5 +1,6 @@
 """Finds the ALBERT in a graph: which expressions are its parts, which inputs and outputs are its own."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,12 @@ class Found:
 
 def recognise(graph: Graph) -> Found:
     """The ALBERT in a graph. Raises ExportError naming the first node that does not fit."""
-    attempts = [_recognise(graph, make_probe(graph, words), words) for words in _words(graph)]
+    first, *others = _words(graph)
+    with np.errstate(all="ignore"):  # whatever an unknown program divides by
+        attempts = [_recognise(graph, make_probe(graph, first), first)]
+        for words in others:
+            with contextlib.suppress(ExportError):  # a number that is no word
+                attempts.append(_recognise(graph, make_probe(graph, words), words))
     # Words that the program treats as padding, by a mask or a row of zeros, show it only if they are there.
     return max(attempts, key=lambda one: (one.masks, one.parts.tables[Part.WORDS].padding_idx is not None))
 
@@ -101,7 +107,6 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
             outputs.append(_output(name, end, parts))
         except NotFitting as error:
             failures[name] = error.node or end.node, str(error)
-    outputs = [one for one in outputs if one.role.part is not Part.PROBABILITIES]
     if not any(_counts(one, len(parts.layers)) for one in outputs):
         _refuse(failures, place)
     mask, pad_id = _mask(parts, probe, words)

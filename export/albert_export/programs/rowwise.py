@@ -18,6 +18,7 @@ from .expressions import (
     Variance,
     is_square,
     known_array,
+    number_of,
     rounded_epsilon,
     whole,
 )
@@ -55,8 +56,7 @@ def layer_norm(
 ) -> Value:
     if not isinstance(value, Value) or not _is_last(node.attributes.get("axis", -1), len(value.shape)):
         raise NotFitting("LayerNorm over other axes than the last")
-    eps = node.attributes.get("epsilon", 1e-5)
-    assert isinstance(eps, float | int)
+    eps = number_of(node, "epsilon", 1e-5)
     vectors = [
         None if known is None else np.asarray(known_array(known), np.float64).ravel()
         for known in (weight, bias)
@@ -64,7 +64,7 @@ def layer_norm(
     if any(vector is not None and len(vector) != value.shape[-1] for vector in vectors):
         raise NotFitting("LayerNorm has another number of weights than its rows of columns")
     rows = value.whole_rows()
-    norm = Norm(node, (len(rows.rows), value.shape[-1]), rows, rounded_epsilon(float(eps)), *vectors)
+    norm = Norm(node, (len(rows.rows), value.shape[-1]), rows, rounded_epsilon(eps), *vectors)
     return whole(norm, value.shape, node)
 
 
@@ -99,6 +99,4 @@ def gemm(node: Node, x: Operand, y: Operand, bias: Operand | None = None) -> Val
     product = matmul_of(node, x, y)
     if bias is None:
         return product
-    beta = node.attributes.get("beta", 1.0)
-    assert isinstance(beta, float | int)
-    return plus(node, product, np.asarray(known_array(bias)) * beta)
+    return plus(node, product, np.asarray(known_array(bias)) * number_of(node, "beta", 1.0))

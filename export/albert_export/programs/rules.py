@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .elementwise import Operand, binary, through, where
-from .expressions import Lookup, NotFitting, Value, whole
+from .expressions import Lookup, NotFitting, Value, number_of, whole
 from .graph import Node
 from .operators import run_node
 from .pooling import greatest_of_rows, joined, length_of_rows, sum_of_rows
@@ -99,8 +99,7 @@ def _lookup(node: Node, inputs: Sequence[Operand | None], fixed: Sequence[bool])
     else:
         return None
     indices = run_node(picked, (np.arange(len(table)), *numbers))[0]  # type: ignore[arg-type]
-    padding = node.attributes.get("padding_idx", -1)
-    assert isinstance(padding, int)
+    padding = int(number_of(node, "padding_idx", -1))
     expression = Lookup(
         node, (indices.size, table.shape[1]), table, indices.ravel(), padding if padding >= 0 else None
     )

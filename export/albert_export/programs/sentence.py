@@ -62,11 +62,13 @@ def pooling_of(of: WeightedSum | Greatest, kept: np.ndarray) -> Vector:
     totals = mask.sum(axis=1, keepdims=True)
     by_place = mask * places
     last = by_place == by_place.max(axis=1, keepdims=True)
+    first = by_place == np.where(by_place > 0, by_place, np.inf).min(axis=1, keepdims=True)
     for name, weights in (
         (sentence.MEAN, mask / totals),
         (sentence.MEAN_SQRT_LENGTH, mask / np.sqrt(totals)),
         (sentence.WEIGHTED_MEAN, by_place / by_place.sum(axis=1, keepdims=True)),
         (sentence.LAST_TOKEN, last.astype(float)),
+        (sentence.CLS, first.astype(float)),
     ):
         if np.allclose(of.weights, weights, rtol=_CLOSE, atol=1e-9):
             return Vector(SentenceHead((name,)))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 from ..errors import ArtifactError
 
 MAX_BYTES = 16 * 2**20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -88,6 +90,14 @@ def strings(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         fail_field(key, f"must hold strings, not {clip(values)}")
     return tuple(values)
+
+
+def sha256_hex(data: Mapping[str, Any], key: str, where: str) -> str:
+    """A sha256 in hexadecimal digits."""
+    value: str = get(data, key, str, where)
+    if not _SHA256.fullmatch(value):
+        fail_field(f"{where}.{key}", "is not 64 hexadecimal digits")
+    return value
 
 
 def fail_field(field: str, what: str) -> NoReturn:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import ArtifactError
 from .config import AlbertConfig
-from .json_fields import choice, clip, fail_field, get, load, strings
+from .json_fields import choice, clip, fail_field, get, load, sha256_hex, strings
+from .proof import Proof
 from .sentence import SentenceTexts
 from .tasks import INPUTS, LABELLED, MODEL, TASKS, Head
 from .tensor_table import TensorRecord, check_tensors, read_tensor
@@ -26,9 +27,8 @@ ROLES = ("program", "weights", "onnx", "tokenizer")
 
 _BARE = Head()
 # Fields that came later, or that few models have: a manifest without them is read as before.
-_WRITTEN_IF_SET = ("calibration", "max_length", "sentence_texts")
+_WRITTEN_IF_SET = ("calibration", "max_length", "sentence_texts", "proof")
 _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Manifest:
     that of the program and the graph; each tensor has a dtype of its own. ``calibration`` says on what text
     the graph's int8 ranges were found; other precisions have none. ``max_length``: tokens of a row that texts
     are cut to on request, None = the model's positions. ``sentence_texts`` comes with a head that has
-    ``sentence``.
+    ``sentence``. ``proof``: what Predictor(..., prove=True) compares.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Manifest:
     calibration: Mapping[str, Any] | None = None
     max_length: int | None = None
     sentence_texts: SentenceTexts | None = None
+    proof: Proof | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -88,26 +89,30 @@ class Manifest:
         if schema < 1:
             fail_field("schema", f"is {schema}, not a number from 1 to {SCHEMA}")
         labels = data.get("labels")
+        config, head = AlbertConfig.from_dict(get(data, "config", dict)), _head(data)
         manifest = cls(
             name=get(data, "name", str),
             task=choice(data, "task", TASKS),
             precision=choice(data, "precision", PRECISIONS),
             created_by=get(data, "created_by", dict),
             weights_origin=get(data, "weights_origin", dict),
-            config=AlbertConfig.from_dict(get(data, "config", dict)),
+            config=config,
             labels=None if labels is None else strings(data, "labels"),
             inputs=strings(data, "inputs"),
             outputs=strings(data, "outputs"),
             files=_files(get(data, "files", dict)),
             tensors=tuple(read_tensor(i, item) for i, item in enumerate(get(data, "tensors", list))),
             verification=get(data, "verification", dict),
-            head=_head(data),
+            head=head,
             calibration=None if data.get("calibration") is None else get(data, "calibration", dict),
             max_length=None if data.get("max_length") is None else get(data, "max_length", int),
             sentence_texts=(
                 None
                 if data.get("sentence_texts") is None
                 else SentenceTexts.from_dict(get(data, "sentence_texts", dict))
+            ),
+            proof=(
+                None if data.get("proof") is None else Proof.from_dict(get(data, "proof", dict), config, head)
             ),
         )
         _check_head(manifest)
@@ -162,7 +167,7 @@ def _files(data: Mapping[str, Any]) -> dict[str, FileRecord]:
         record = FileRecord(
             get(entry, "name", str, where),
             get(entry, "size", int, where),
-            get(entry, "sha256", str, where),
+            sha256_hex(entry, "sha256", where),
         )
         if not _PLAIN_NAME.fullmatch(record.name) or record.name in (".", ".."):
             fail_field(
@@ -171,8 +176,6 @@ def _files(data: Mapping[str, Any]) -> dict[str, FileRecord]:
             )
         if record.size < 0:
             fail_field(f"{where}.size", f"is {record.size}, less than 0")
-        if not _SHA256.fullmatch(record.sha256):
-            fail_field(f"{where}.sha256", "is not 64 hexadecimal digits")
         files[role] = record
     if "weights" not in files:
         fail_field("files.weights", "is missing")

@@ -8,7 +8,17 @@ from ..artifact.artifact import Artifact
 from ..errors import BackendError, WrongSettingError
 from .base import Backend, Options, one_line
 
-__all__ = ["DEVICES", "NAMES", "PRECISIONS", "Backend", "Options", "check_isa", "choose"]
+__all__ = [
+    "DEVICES",
+    "NAMES",
+    "PRECISIONS",
+    "PROVABLE",
+    "PROVABLE_PRECISIONS",
+    "Backend",
+    "Options",
+    "check_isa",
+    "choose",
+]
 
 _log = logging.getLogger("albert_runtime")
 
@@ -29,6 +39,9 @@ DEVICES = ("cpu", "gpu")
 # widens a stored fp16 to fp32: processors multiply fp16 no faster.
 _COMPUTED = {"gpu": ("fp32", "tf32", "fp16", "bf16", "int8"), "native": ("fp32", "bf16", "int8")}
 PRECISIONS = _COMPUTED["gpu"]
+# The backend whose results have the same bits on every machine, and what it computes in.
+PROVABLE = "native"
+PROVABLE_PRECISIONS = _COMPUTED[PROVABLE]
 
 
 def choose(name: str, artifact: Artifact, options: Options) -> tuple[Backend, dict[str, str]]:

@@ -63,6 +63,15 @@ _ACTIVATIONS: dict[str, Callable[[Vector], Vector]] = {
     "Softplus": _softplus,
 }
 
+# Sums, products, quotients and roots are rounded alike everywhere; the other activations' last bits are those
+# of a C library, or of the instructions that numpy found.
+_SAME_BITS_EVERYWHERE = frozenset(("Identity", "ReLU", "ReLU6", "LeakyReLU"))
+
+
+def same_bits_everywhere(head: SentenceHead) -> bool:
+    """Whether equal hidden states give sentence_embedding the same bits on every machine."""
+    return all(step.kind == NORMALIZE or step.activation in _SAME_BITS_EVERYWHERE for step in head.steps)
+
 
 class SentencePooler:
     """Pools the hidden states of rows and takes the steps of a sentence head."""

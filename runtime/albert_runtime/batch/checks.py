@@ -45,11 +45,14 @@ def starts(counts: NDArray[Any]) -> Int32:
     return firsts.astype(np.int32)
 
 
-def too_long(where: str, length: int, longest: int | None) -> InputError:
-    """The error of a row longer than the model's positions."""
+def too_long(where: str, length: int, longest: int | None, *, at_least: bool = False) -> InputError:
+    """The error of a row longer than the model's positions; ``at_least``: nobody counted the rest of it.
+
+    Its remedy is one that Python, the command line and all routes of a server have.
+    """
     return InputError(
-        f"{where} is {length} tokens long, max_position_embeddings is {longest}; "
-        "shorten it or pass truncate=True"
+        f"{where} is {'at least ' if at_least else ''}{length} tokens long, max_position_embeddings is "
+        f"{longest}; shorten it or set truncate"
     )
 
 

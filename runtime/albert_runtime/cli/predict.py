@@ -33,6 +33,9 @@ examples, by the task of the model:
   multiple-choice           echo '{"prompt": "Open", "choices": ["doors", "skies"]}' | albert-predict ./swag
   model                     albert-predict ./albert-base-v2 --pooling cls < lines.txt > vectors.jsonl
 
+to see whether this machine computes to the bit what the exporting machine did:
+  albert-predict ./albert-base-v2 --prove
+
 exit codes: 0 all lines answered, 1 some lines failed, 2 wrong usage, or a model or file that cannot be used,
   130 interrupted
 """
@@ -47,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the help explains it.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if options.prove and options.file is not None:
+        parser.error("--prove answers no lines; leave FILE out")
     if sys.stdout is None:
         _print_error("error: the standard output is closed")
         return _FAILED
@@ -73,9 +79,15 @@ def _predict(options: argparse.Namespace) -> int:
         backend=options.backend,
         precision=options.precision,
         num_threads=options.threads,
+        prove=options.prove,
     )
+    if options.prove:
+        with _writing():
+            print(predictor.proved, flush=True)
+        return 0
     method_options = {
         "top_k": options.top_k,
+        "targets": options.target,
         "activation": options.activation,
         "pooling": options.pooling,
         "prompt_name": options.prompt_name,
@@ -127,8 +139,8 @@ def _print_error(message: str) -> None:
 
 
 @contextlib.contextmanager
-def _input(name: str) -> Iterator[int]:
-    if name == "-":
+def _input(name: str | None) -> Iterator[int]:
+    if name in (None, "-"):
         yield 0
         return
     descriptor = os.open(name, os.O_RDONLY)
@@ -172,7 +184,6 @@ def _parser() -> argparse.ArgumentParser:
         "file",
         metavar="FILE",
         nargs="?",
-        default="-",
         help="file with the lines to answer; - is the standard input (default: -)",
     )
     parser.add_argument(
@@ -186,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         type=_count,
         help="return the K best labels or words with their probabilities",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="WORD",
+        action="append",
+        help="fill masks with this word or those of other --target, whichever is likelier",
     )
     parser.add_argument(
         "--pooling",
@@ -231,6 +248,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_count,
         help="threads to use (default: OMP_NUM_THREADS, at most the CPUs this process may use)",
+    )
+    parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="answer no lines: compare the bits of a few answers with those of the export, and say what was "
+        "compared",
     )
     parser.add_argument(
         "--version", action="version", version=f"{_PROGRAM} {metadata.version('albert-runtime')}"

@@ -28,8 +28,12 @@ examples:
   multiply in int8 on 4 threads, and refuse work early when the server is busy:
     albert-serve ./albert-base-v2 --precision int8 --threads 4 --max-queue 64 --timeout 5
 
-endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/models, /metrics, /v2/health/ready and more,
-  all of them described in /openapi.json; / is a status page with a form to try the models
+  serve only if this machine computes to the bit what the exporting machine did:
+    albert-serve ./albert-base-v2 --backend native --prove
+
+endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/models, /metrics,
+  /v2/health/ready and more, all of them described in /openapi.json; / is a status page with a form to try
+  the models
 
 signals: SIGTERM and SIGINT answer the accepted requests and stop; SIGHUP loads the models again, for example
   after albert-export --force, and each takes over when it is checked and warm
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the help explains it.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     limits = ServerLimits(
         max_body_bytes=options.max_body_mib * 2**20,
         max_answer_bytes=options.max_answer_mib * 2**20,
@@ -58,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout=options.timeout,
         keep_alive=options.keep_alive,
         drain_timeout=options.drain_timeout,
+        truncate=options.truncate,
     )
     # gRPC's own log is not JSON, and reports only errors that clients made.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -80,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 max_batch_tokens=options.max_batch_tokens,
                 max_queue=options.max_queue,
                 max_queue_delay=options.max_queue_delay,
+                prove=options.prove,
             )
         address = server.Address(options.host, options.port, None if options.no_grpc else options.grpc_port)
 
@@ -189,6 +195,12 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "also fp16 and tf32 on gpu; auto is the format the artifact was exported in (default: auto)",
     )
     group.add_argument(
+        "--prove",
+        action="store_true",
+        help="serve only models whose answers have the bits of the export, on whatever machine that was: a "
+        "few answers are computed first and compared with the digests in the manifest (native backend)",
+    )
+    group.add_argument(
         "--threads",
         type=_count,
         metavar="N",
@@ -248,6 +260,12 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: ServerLimits) -> None
         metavar="N",
         default=defaults.max_tokens,
         help=f"most tokens in one request, all texts together (default: {defaults.max_tokens})",
+    )
+    group.add_argument(
+        "--truncate",
+        action="store_true",
+        help="cut texts that are too long for a model, where the request does not say; without this they are "
+        "refused",
     )
     group.add_argument(
         "--max-concurrency",

@@ -20,6 +20,7 @@ class ServerLimits:
             which common proxies (nginx, the load balancers of AWS) close theirs: if this end closes first, a
             request that the proxy is just sending fails.
         drain_timeout: Seconds in which accepted requests may finish after SIGTERM.
+        truncate: Cut texts that are too long for a model, where a request does not say.
     """
 
     max_body_bytes: int = 8 * 2**20
@@ -30,6 +31,15 @@ class ServerLimits:
     timeout: float = 30.0
     keep_alive: float = 75.0
     drain_timeout: float = 30.0
+    truncate: bool = False
+
+    @property
+    def max_characters(self) -> int:
+        """Most characters of texts that are tokenized whole: far more than ``max_tokens`` tokens need.
+
+        What has more has hardly any tokens for its size: spaces, marks, words unknown as a whole.
+        """
+        return 16 * self.max_tokens
 
     def answer_timeout(self, requested: float | None) -> float:
         """Seconds allowed for an answer: what the client asked for, but never over ``timeout``."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..scheduler.scheduler import BatchStats
+from ..text.long_texts import LONG_TEXTS
 from .errors import Outcome
 from .model import Model
 
@@ -68,7 +69,30 @@ class Metrics:
             ("model", "outcome"),
             registry=self._registry,
         )
+        self._proved = Gauge(
+            "albert_proved",
+            "1 if the model's answers were found to have the bits of the export (--prove), otherwise 0.",
+            ("model", "precision"),
+            registry=self._registry,
+        )
         self._recent: dict[str, RecentLatencies] = {}
+        self._precisions: dict[str, str] = {}  # of the models that are loaded
+        self._observe_long_texts()
+
+    def _observe_long_texts(self) -> None:
+        waiting = Gauge(
+            "albert_long_texts",
+            "Requests whose texts are long and wait to be tokenized, or are being tokenized.",
+            registry=self._registry,
+        )
+        waiting.set_function(lambda: LONG_TEXTS.waiting)
+        seconds = Histogram(
+            "albert_long_text_seconds",
+            "Seconds that tokenizing long texts takes, in portions, without the wait for a thread.",
+            buckets=_SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        LONG_TEXTS.observers.append(seconds.observe)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ("model",)
@@ -100,10 +124,18 @@ class Metrics:
             padding_avoided.inc(0 if batch.padded else batch.padded_tokens - batch.tokens)
 
         scheduler.observers.append(observe)
+        info = model.predictor.info()
+        precision = info.get("computes", info["precision"])
+        if self._precisions.get(label, precision) != precision:
+            self._proved.remove(label, self._precisions[label])
+        self._precisions[label] = precision
+        self._proved.labels(label, precision).set(model.predictor.proved is not None)
 
     def remove_model(self, label: str) -> None:
-        """Forget the queue of a model that was unloaded; what was counted stays."""
+        """Forget the state of a model that was unloaded; what was counted stays."""
         self._queue_depth.labels(label).set_function(lambda: 0)
+        if label in self._precisions:
+            self._proved.remove(label, self._precisions.pop(label))
 
     def count_load(self, label: str, outcome: str) -> None:
         """Count a load that has ended, "ok" or "failed"."""

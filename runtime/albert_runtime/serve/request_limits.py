@@ -8,6 +8,7 @@ from typing import Any
 from ..artifact.manifest import Manifest
 from ..errors import InputError
 from ..predictor import Predictor
+from ..text.long_texts import count_characters
 from ..text.tokenizer import MASKS
 from .limits import ServerLimits
 from .model_metadata import output_metadata
@@ -25,21 +26,42 @@ class RequestLimits:
     predictor: Predictor
     manifest: Manifest
 
-    def check_texts(self, items: Sequence[Any]) -> None:
-        """Refuse too many texts, or texts with too many tokens."""
+    def check_texts(self, items: Sequence[Any], longest: int | None = None) -> None:
+        """Refuse too many texts, or texts with too many tokens.
+
+        ``longest``: tokens of an item that are computed at most, because the rest is cut or the item refused;
+        None for items of any length.
+        """
         if len(items) > self.server.max_texts:
             raise InputError(
                 f"the request has {len(items)} texts; this server takes {self.server.max_texts} at most"
             )
-        texts = list(strings_in(items))
+        characters, most = count_characters(items), self.server.max_tokens
         # A token is seldom shorter than a character, so most requests need no counting.
-        if sum(map(len, texts)) <= self.server.max_tokens:
+        if characters <= most:
             return
-        tokens = sum(self.predictor.count_tokens(texts))
-        if tokens > self.server.max_tokens:
+        at_most = most + 1 if longest is None else longest
+        tokens = whole = 0
+        for row, item in enumerate(items):
+            texts = [text for text in strings_in([item]) if text.strip()]
+            counts = [self._count(text, at_most, row) for text in texts]
+            tokens += min(sum(counts), at_most)
+            whole += sum(len(text) for text, count in zip(texts, counts, strict=True) if count < at_most)
+            if tokens > most:
+                raise InputError(
+                    f"the texts have more than {most} tokens in all; this server takes {most} at most"
+                )
+        if whole > self.server.max_characters:
             raise InputError(
-                f"the texts have {tokens} tokens in all; this server takes {self.server.max_tokens} at most"
+                f"the texts have {whole} characters in all, which is far more than their tokens need; "
+                f"this server takes {self.server.max_characters} at most"
             )
+
+    def _count(self, text: str, at_most: int, row: int) -> int:
+        try:
+            return self.predictor.count_tokens([text], at_most=at_most)[0]
+        except InputError as error:
+            raise InputError(str(error).replace("row 0", f"row {row}", 1)) from None
 
     def check_token_count(self, name: str, tokens: int) -> None:
         """Refuse an input of token ids that has too many of them, padding included."""
@@ -56,7 +78,7 @@ class RequestLimits:
         )
 
     def check_outputs_of_texts(self, texts: Sequence[Any], outputs: Sequence[str] | None) -> None:
-        """Refuse texts whose outputs would be too large."""
+        """Refuse texts whose outputs would be too large, as far as they fit the model."""
         self.check_outputs(len(texts), self._padded_width(texts, outputs), outputs)
 
     def check_mask_candidates(self, texts: Sequence[Any], top_k: int | None) -> None:
@@ -87,8 +109,10 @@ class RequestLimits:
         width = min(longest, characters + _MAX_SPECIAL_TOKENS)
         if self._output_bytes(len(texts), width, outputs) <= self.server.max_answer_bytes:
             return width
-        counts = iter(self.predictor.count_tokens(list(strings_in(texts))))
-        tokens = max(sum(next(counts) for _ in strings_in([text])) for text in texts)
+        tokens = max(
+            sum(self._count(one, longest, row) for one in strings_in([text]))
+            for row, text in enumerate(texts)
+        )
         return min(longest, tokens + _MAX_SPECIAL_TOKENS)
 
 

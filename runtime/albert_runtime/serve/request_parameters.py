@@ -31,8 +31,19 @@ def check_load_parameters(parameters: Iterable[str]) -> None:
         )
 
 
+def truncate_flag(value: object) -> bool | None:
+    """The parameter ``truncate``; None if there is none. MalformedRequest if it is neither true nor false."""
+    if value is None or isinstance(value, bool):
+        return value
+    raise MalformedRequest(f"parameter truncate is {str(value)[:20]}; give true or false")
+
+
 def check_output_parameters(output: str, parameters: Iterable[str]) -> None:
-    """InputError if an output is requested in a form that this server does not support."""
+    """InputError if an output is requested in a form that this server does not support.
+
+    ``parameters`` are the names of those that are given.
+    """
+    given = set(parameters)
     for name in _UNSUPPORTED_OUTPUT_PARAMETERS:
-        if name in parameters:
+        if name in given:
             raise InputError(f"output {output[:60]!r} asks for {name}, which this server does not support")

@@ -77,7 +77,7 @@ async def serve(service: Service, address: Address, version: str) -> bool:
     shutdown_requested = asyncio.ensure_future(shutdown.wait())
     await asyncio.wait({loading, shutdown_requested, http_serving}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():  # it ends only with an error
-        await _stop(http_server, http_serving, grpc_server, 0.0)
+        await _stop(http_server, http_serving, grpc_server, _MIN_STOP_SECONDS)
         loading.result()
     loading.cancel()
     _log.info("draining")

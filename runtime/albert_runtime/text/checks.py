@@ -3,20 +3,21 @@
 from ..batch.checks import too_long
 from ..batch.packed import ModelLimits
 from ..errors import InputError
-from .tokenizer import Encoded
+from .encoded import Encoded
+from .tokenizer import RowName
 
 
-def validate_text(text: object, row: int, form: str) -> str:
-    """The text; InputError if it is not a string, empty or not valid Unicode."""
+def validate_text(text: object, row: int, form: str, what: str = "row") -> str:
+    """The text; InputError, which names it as ``what``, if it is no string, empty or not valid Unicode."""
     if not isinstance(text, str):
-        raise InputError(f"row {row} is of type {type(text).__name__}, not {form}")
+        raise InputError(f"{what} {row} is of type {type(text).__name__}, not {form}")
     if not text.strip():
-        raise InputError(f"row {row} is an empty text; leave it out")
+        raise InputError(f"{what} {row} is an empty text; leave it out")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"row {row} is no valid Unicode ({error.reason}); repair how the text was decoded"
+            f"{what} {row} is no valid Unicode ({error.reason}); repair how the text was decoded"
         ) from None
     return text
 
@@ -31,6 +32,11 @@ def validate_row(encoded: Encoded, where: str, limits: ModelLimits) -> None:
             f"{where}: the tokenizer gives id {max(encoded.ids)}, the model has {vocabulary} ids; "
             "export again with the tokenizer of this model"
         )
+
+
+def row_names(first_row: int) -> RowName:
+    """Names the texts of a window in errors, by their row among all texts."""
+    return lambda index: f"row {first_row + index}"
 
 
 def validate_count(name: str, value: object) -> int:

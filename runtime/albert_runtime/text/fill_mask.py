@@ -1,19 +1,24 @@
 """fill_mask: texts with [MASK] to the likeliest words."""
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..artifact.tasks import MASKED_LM, PREDICTION_SCORES, PRETRAINING
 from ..backends.base import Outputs
 from ..errors import InputError
-from .checks import validate_count
+from .checks import validate_count, validate_text
+from .encoded import Encoded
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
-from .tokenizer import Encoded
+from .tokenizer import TextEncoder
 from .words import is_cjk, is_one_word
+
+_log = logging.getLogger("albert_runtime")
 
 
 class FillMask(TextMethod):
@@ -21,14 +26,22 @@ class FillMask(TextMethod):
 
     tasks = (MASKED_LM, PRETRAINING)
     usage = "fill_mask(text)"
-    options = ("truncate", "top_k")
+    options = ("truncate", "top_k", "targets")
     outputs = (PREDICTION_SCORES,)
     pairs = False
 
-    def __init__(self, model: TextModel, *, truncate: bool = False, top_k: int = 5) -> None:
+    def __init__(
+        self,
+        model: TextModel,
+        *,
+        truncate: bool = False,
+        top_k: int = 5,
+        targets: str | Sequence[str] | None = None,
+    ) -> None:
         super().__init__(model, truncate=truncate)
         self.top_k = validate_count("top_k", top_k)
         self._mask, self._spelling = model.encoder.mask()
+        self._targets = None if targets is None else _target_tokens(model.encoder, targets)
 
     def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
         """See TaskMethod.row_groups."""
@@ -51,9 +64,12 @@ class FillMask(TextMethod):
 
     def _best(self, scores: Any) -> list[tuple[int, float]]:
         probabilities = softmax(scores)
-        count = min(self.top_k, len(probabilities))
-        best = np.argpartition(-probabilities, count - 1)[:count]
-        best = best[np.lexsort((best, -probabilities[best]))]
+        if self._targets is None:
+            count = min(self.top_k, len(probabilities))
+            best = np.argpartition(-probabilities, count - 1)[:count]
+        else:
+            best = self._targets[self._targets < len(probabilities)]
+        best = best[np.lexsort((best, -probabilities[best]))][: self.top_k]
         return [(int(token), float(probabilities[token])) for token in best]
 
     def answer(self, item: str, groups: Sequence[RowGroup], partials: Sequence[Any]) -> Answer:
@@ -77,6 +93,23 @@ class FillMask(TextMethod):
             ]
             masks.append({"start": spans[index][0], "end": spans[index][1], "candidates": candidates})
         return {"text": _filled(item, spans, pieces), "masks": masks}
+
+
+def _target_tokens(encoder: TextEncoder, targets: str | Sequence[str]) -> NDArray[np.int64]:
+    """The token of each target, each once: the target itself, or the first token of it as a text."""
+    words = [targets] if isinstance(targets, str) else targets
+    if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) for word in words):
+        raise InputError("targets must be a string or strings, at least one")
+    tokens = []
+    for index, word in enumerate(words):
+        validate_text(word, index, "a string", what="target")
+        found = encoder.tokens_of_word(word)
+        if not found:
+            raise InputError(f"target {index} has no token; leave it out")
+        if len(found) > 1:
+            _log.warning("target %r is %d tokens long; its first one stands for it", word[:40], len(found))
+        tokens.append(found[0])
+    return np.array(sorted(set(tokens)), np.int64)
 
 
 def _filled(text: str, spans: Sequence[tuple[int, int]], pieces: Sequence[tuple[str, bool]]) -> str:

@@ -1,22 +1,20 @@
 """The answers of a Predictor to texts."""
 
-import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import Outputs
+from .async_answers import AsyncTextAnswers
 from .checks import validate_text
-from .stream import AnswerStream, ModelCall, answer_all, stream
-from .task_method import Answer, TextModel
-from .tokenizer import Text
+from .encoded import Text
+from .reranking import Rerank
+from .stream import AnswerStream, answer_all, stream
+from .task_method import Answer
 
 
-class TextAnswers(ABC):
+class TextAnswers(AsyncTextAnswers):
     """The methods that take texts and give labels, entities, words and vectors."""
 
     @overload
@@ -73,11 +71,16 @@ class TextAnswers(ABC):
         return self._answer("classify", texts, top_k=top_k, activation=activation, truncate=truncate)
 
     @overload
-    def tag(self, texts: str, *, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]
+    def tag(self, texts: str, *, stride: int = 128, truncate: bool = False) -> list[Answer]: ...  # type: ignore[overload-overlap]
     @overload
-    def tag(self, texts: Iterable[str], *, truncate: bool = False) -> list[list[Answer]]: ...
-    def tag(self, texts: Any, *, truncate: bool = False) -> Any:
-        """Find the entities in texts.
+    def tag(
+        self, texts: Iterable[str], *, stride: int = 128, truncate: bool = False
+    ) -> list[list[Answer]]: ...
+    def tag(self, texts: Any, *, stride: int = 128, truncate: bool = False) -> Any:
+        """Find the entities in texts of any length.
+
+        A text longer than the model's positions runs in overlapping windows; a word has its label from the
+        window where it has most context.
 
         A word has the label of its first token. Neighbours with labels such as B-PER and I-PER, or PER among
         O, merge into one entity whose score is the mean of its words'. If no label means "outside", every
@@ -85,7 +88,8 @@ class TextAnswers(ABC):
 
         Args:
             texts: A string or an iterable of strings.
-            truncate: See ``classify``.
+            stride: Tokens that neighbouring windows share.
+            truncate: Tag only what fits into the model's positions.
 
         Returns:
             For each text the list of its entities, in order: {"label", "text", "start", "end", "score"}, with
@@ -94,18 +98,41 @@ class TextAnswers(ABC):
         Raises:
             InputError: See ``classify``.
         """
-        return self._answer("tag", texts, truncate=truncate)
+        return self._answer("tag", texts, stride=stride, truncate=truncate)
 
     @overload
-    def fill_mask(self, text: str, *, top_k: int = 5, truncate: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
+    def fill_mask(  # type: ignore[overload-overlap]
+        self,
+        text: str,
+        *,
+        top_k: int = 5,
+        targets: str | Sequence[str] | None = None,
+        truncate: bool = False,
+    ) -> Answer: ...
     @overload
-    def fill_mask(self, text: Iterable[str], *, top_k: int = 5, truncate: bool = False) -> list[Answer]: ...
-    def fill_mask(self, text: Any, *, top_k: int = 5, truncate: bool = False) -> Any:
+    def fill_mask(
+        self,
+        text: Iterable[str],
+        *,
+        top_k: int = 5,
+        targets: str | Sequence[str] | None = None,
+        truncate: bool = False,
+    ) -> list[Answer]: ...
+    def fill_mask(
+        self,
+        text: Any,
+        *,
+        top_k: int = 5,
+        targets: str | Sequence[str] | None = None,
+        truncate: bool = False,
+    ) -> Any:
         """Fill the [MASK] tokens of texts.
 
         Args:
             text: A string or an iterable of strings.
             top_k: Candidates for each mask.
+            targets: Words to choose the candidates from. One that is no token stands for its first token,
+                with a warning if it has more. Probabilities remain those among all tokens.
             truncate: See ``classify``.
 
         Returns:
@@ -116,16 +143,17 @@ class TextAnswers(ABC):
         Raises:
             InputError: See ``classify``.
         """
-        return self._answer("fill_mask", text, top_k=top_k, truncate=truncate)
+        return self._answer("fill_mask", text, top_k=top_k, targets=targets, truncate=truncate)
 
     def embed(
         self,
-        texts: str | Iterable[Text],
+        texts: str | Iterable[Text | Sequence[int]],
         *,
         pooling: str | None = None,
         normalize: bool | None = None,
         truncate: bool | None = None,
         prompt_name: str | None = None,
+        dimensions: int | None = None,
     ) -> NDArray[np.float32]:
         """Turn texts or (text, text) pairs into vectors.
 
@@ -133,7 +161,8 @@ class TextAnswers(ABC):
         pooling and further modules, its default prompt, texts cut at the manifest's max_length.
 
         Args:
-            texts: A string, or an iterable of strings and pairs.
+            texts: A string, or an iterable of strings, pairs and lists of token ids. Such a list is a whole
+                row: neither special tokens nor a prompt are added.
             pooling: mean (over all tokens, [CLS] and [SEP] included), cls (the first token's hidden state) or
                 pooler (the model's pooled output). None: what the model's folder says, else mean.
             normalize: Scale each vector to length 1. None: yes, unless the folder's modules make the vector,
@@ -142,9 +171,12 @@ class TextAnswers(ABC):
                 a model of a sentence-transformers folder; else no.
             prompt_name: A prompt of the sentence-transformers folder to put before each text. None: the
                 folder's default prompt, if it has one.
+            dimensions: Keep so many of a vector's numbers, the first ones, and scale them to length 1 unless
+                ``normalize`` is False: for models that were trained for it (Matryoshka).
 
         Returns:
-            float32 [H] for one string, else [B, H]; D, not H, where the folder's modules make the vector.
+            float32 [H] for one string, else [B, H]; D, not H, where the folder's modules make the vector, and
+            ``dimensions`` where that is given.
 
         Raises:
             InputError: See ``classify``.
@@ -154,12 +186,13 @@ class TextAnswers(ABC):
             "normalize": normalize,
             "truncate": truncate,
             "prompt_name": prompt_name,
+            "dimensions": dimensions,
         }
         vectors = self._answer("embed", texts, **options)
         if isinstance(texts, str):
             return vectors  # type: ignore[no-any-return]
         model = self._text_model("embed")
-        width = model.embedding_size if pooling is None else model.hidden_size
+        width = dimensions or (model.embedding_size if pooling is None else model.hidden_size)
         return np.array(vectors, np.float32).reshape(len(vectors), width)
 
     def answer(
@@ -209,6 +242,40 @@ class TextAnswers(ABC):
         """
         return next(self.stream("choose", [(prompt, choices)], truncate=truncate))
 
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        activation: str | None = None,
+        truncate: bool | None = None,
+    ) -> list[Answer]:
+        """Order documents by their relevance to a query.
+
+        A classifier of pairs (a cross-encoder) scores each pair of query and document: with one label its
+        score, with two that of the second, as ``classify`` gives them. An encoder embeds all texts, with the
+        prompts "query" and "document" (or "passage", or "corpus") of a sentence-transformers folder that has
+        them; the score is the cosine of the two vectors.
+
+        Args:
+            query: The query.
+            documents: The documents.
+            top_n: Only the so many most relevant ones.
+            activation: See ``classify``.
+            truncate: See ``classify``, for an encoder ``embed``.
+
+        Returns:
+            {"index", "score"} for each document, the most relevant first; ``index`` is its place in
+            ``documents``.
+
+        Raises:
+            InputError: See ``classify``.
+        """
+        options: dict[str, Any] = {"top_n": top_n, "activation": activation, "truncate": truncate}
+        reranking = Rerank(self._text_model("rerank"), query, documents, **options)
+        return reranking.answer([list(AnswerStream(method, items)) for method, items in reranking.parts])
+
     def stream(self, method: str, items: Iterable[object], **options: Any) -> Iterator[Any]:
         """Answer any number of items in order, with only a window of them in memory.
 
@@ -225,32 +292,18 @@ class TextAnswers(ABC):
         """
         return stream(self._text_model(method), method, items, options)
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, without [CLS] and [SEP]; InputError without a tokenizer."""
+    def count_tokens(self, texts: Sequence[str], *, at_most: int | None = None) -> list[int]:
+        """How many tokens each text has, without [CLS] and [SEP].
+
+        Args:
+            texts: The texts.
+            at_most: Do not count on where a text has so many tokens: the number is then at least this one.
+
+        Raises:
+            InputError: The artifact has no tokenizer, or a text is empty or no valid Unicode.
+        """
         texts = [validate_text(text, row, "a string") for row, text in enumerate(texts)]
-        return self._text_model("count_tokens").encoder.count(texts)
-
-    async def astream(self, method: str, items: Iterable[object], **options: Any) -> AsyncIterator[Any]:
-        """``stream`` for asyncio; its batches are joined with other callers' requests, see ``submit``."""
-        model = self._text_model(method)
-        answers = await asyncio.to_thread(AnswerStream, model, method, items, options)
-        step = await asyncio.to_thread(answers.advance)
-        while step is not None:
-            if isinstance(step, ModelCall):
-                outputs = await asyncio.wrap_future(self._submit_call(step))
-                step = await asyncio.to_thread(answers.advance, outputs)
-            else:
-                for answer in step:
-                    yield answer
-                step = await asyncio.to_thread(answers.advance)
-
-    @abstractmethod
-    def _submit_call(self, call: ModelCall) -> "Future[Outputs]":
-        """Queue a call among the requests of other callers."""
+        return self._text_model("count_tokens").encoder.count(texts, at_most)
 
     def _answer(self, method: str, texts: object, **options: Any) -> Any:
         return answer_all(self._text_model(method), method, texts, options)
-
-    @abstractmethod
-    def _text_model(self, method: str) -> TextModel:
-        """The model that answers; InputError if it cannot."""

@@ -35,9 +35,10 @@ class Choose(TaskMethod):
         found: list[list[RowGroup]] = []
         for row, (prompt, choices) in enumerate(items, first_row):
             pairs = [(prompt, choice) for choice in choices]
-            group = self.model.encoder.encode(pairs, self.truncate)
+            name = f"row {row}, choice {{}}".format
+            group = self.model.encoder.encode(pairs, self.truncate, name)
             for index, encoded in enumerate(group):
-                validate_row(encoded, f"row {row}, choice {index}", self.model.limits)
+                validate_row(encoded, name(index), self.model.limits)
             found.append([group])
         return found
 

@@ -10,8 +10,8 @@ from ..artifact.tasks import QUESTION_ANSWERING, SPAN_LOGITS
 from ..backends.base import Outputs
 from ..errors import InputError
 from .checks import validate_count, validate_row, validate_text
+from .encoded import Encoded
 from .task_method import Answer, RowGroup, TaskMethod, TextModel
-from .tokenizer import Encoded
 from .words import is_one_word
 
 
@@ -44,9 +44,10 @@ class AnswerQuestion(TaskMethod):
     def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
         """See TaskMethod.row_groups."""
         found: list[list[RowGroup]] = []
-        for row, (question, context) in enumerate(items, first_row):
-            windows = self.model.encoder.windows(question, context, self.stride, row)
-            validate_row(windows[0], f"row {row}", self.model.limits)
+        for row, item in enumerate(items, first_row):
+            windows = self.model.encoder.windows(item, self.stride, row)
+            for window in windows:
+                validate_row(window, f"row {row}", self.model.limits)
             found.append([[window] for window in windows])
         return found
 

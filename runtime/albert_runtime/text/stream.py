@@ -14,6 +14,7 @@ from ..backends.base import Outputs
 from ..batch.pack import pack_rows
 from ..batch.packed import Int32, PackedBatch
 from ..errors import InputError
+from .long_texts import count_characters
 from .progress import bar
 from .registry import create_method
 from .task_method import RowGroup, TaskMethod, TextModel
@@ -34,14 +35,27 @@ class ModelCall:
     score_tokens: Int32 | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tokenizing:
+    """Texts that come to be tokenized next: how many characters they have together."""
+
+    characters: int
+
+
+Step = ModelCall | Tokenizing | list[Any]
+
+
 class AnswerStream:
-    """Answers to items, which stops wherever the model has to run, so that the caller decides how to wait."""
+    """Answers to items, which stops wherever the model has to run, so that the caller decides how to wait.
 
-    def __init__(self, model: TextModel, name: str, items: Iterable[object], options: dict[str, Any]) -> None:
-        self._model = model
-        self._steps = _steps(model, create_method(model, name, options), iter(items))
+    It also stops before texts are tokenized, so that the caller decides on which thread.
+    """
 
-    def advance(self, outputs: Outputs | None = None) -> ModelCall | list[Any] | None:
+    def __init__(self, method: TaskMethod, items: Iterable[object]) -> None:
+        self._model = method.model
+        self._steps = _steps(method.model, method, iter(items))
+
+    def advance(self, outputs: Outputs | None = None) -> Step | None:
         """The next step: a call, whose outputs the next ``advance`` takes; some answers; None at the end."""
         try:
             return self._steps.send(outputs)
@@ -54,6 +68,8 @@ class AnswerStream:
         while step is not None:
             if isinstance(step, ModelCall):
                 step = self.advance(self._model.run(step.batch, step.outputs, step.score_tokens))
+            elif isinstance(step, Tokenizing):
+                step = self.advance()
             else:
                 yield from step
                 step = self.advance()
@@ -64,7 +80,7 @@ def stream(model: TextModel, name: str, items: Iterable[object], options: dict[s
 
     InputError names the row that cannot be answered, or the method that fits the model's task.
     """
-    return iter(AnswerStream(model, name, items, options))
+    return iter(AnswerStream(create_method(model, name, options), items))
 
 
 def answer_all(model: TextModel, name: str, texts: object, options: dict[str, Any]) -> Any:
@@ -87,9 +103,10 @@ def answer_all(model: TextModel, name: str, texts: object, options: dict[str, An
 
 def _steps(
     model: TextModel, method: TaskMethod, items: Iterator[object]
-) -> Generator[ModelCall | list[Any], Outputs | None, None]:
+) -> Generator[Step, Outputs | None, None]:
     first_row = 0
     while window := _window(method, items, first_row):
+        yield Tokenizing(count_characters(window))
         groups_of = method.row_groups(window, first_row)
         partials = iter((yield from _run(model, method, [group for groups in groups_of for group in groups])))
         yield [
@@ -109,17 +126,13 @@ def _window(method: TaskMethod, items: Iterator[object], first_row: int) -> list
         except StopIteration:
             break
         window.append(method.validate(item, first_row + len(window)))
-        characters += _count_characters(window[-1])
+        characters += count_characters(window[-1])
     return window
-
-
-def _count_characters(item: object) -> int:
-    return len(item) if isinstance(item, str) else sum(map(_count_characters, item))  # type: ignore[call-overload]
 
 
 def _run(
     model: TextModel, method: TaskMethod, groups: Sequence[RowGroup]
-) -> Generator[ModelCall, Outputs | None, list[Any]]:
+) -> Generator[Step, Outputs | None, list[Any]]:
     """The partial result of each row group."""
     partials: list[Any] = [None] * len(groups)
     for batch in _batches(groups):

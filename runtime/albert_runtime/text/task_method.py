@@ -10,8 +10,9 @@ from ..artifact.tasks import SOFTMAX
 from ..backends.base import Outputs
 from ..backends.sentence_pooling import SentencePooler
 from ..batch.packed import Int32, ModelLimits, PackedBatch
-from .checks import validate_row, validate_text
-from .tokenizer import Encoded, TextEncoder
+from .checks import row_names, validate_row, validate_text
+from .encoded import Encoded
+from .tokenizer import TextEncoder
 
 Answer = dict[str, Any]
 # Rows that run together: all choices of a question; elsewhere a single row.
@@ -92,7 +93,8 @@ class TextMethod(TaskMethod):
 
     def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
         """See TaskMethod.row_groups."""
-        rows = self.model.encoder.encode(items, self.truncate, first_row)
-        for row, encoded in enumerate(rows, first_row):
-            validate_row(encoded, f"row {row}", self.model.limits)
+        name = row_names(first_row)
+        rows = self.model.encoder.encode(items, self.truncate, name)
+        for index, encoded in enumerate(rows):
+            validate_row(encoded, name(index), self.model.limits)
         return [[[encoded]] for encoded in rows]

@@ -4,11 +4,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..artifact.tasks import LOGITS, TOKEN_CLASSIFICATION
 from ..backends.base import Outputs
+from .checks import validate_count, validate_row
+from .encoded import Encoded
 from .scores import softmax
 from .task_method import Answer, RowGroup, TextMethod, TextModel
-from .tokenizer import Encoded
 from .words import is_one_word, with_marks
 
 _SCHEME = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
@@ -20,14 +24,27 @@ class Tag(TextMethod):
 
     tasks = (TOKEN_CLASSIFICATION,)
     usage = "tag(texts)"
-    options = ("truncate",)
+    options = ("truncate", "stride")
     outputs = (LOGITS,)
     pairs = False
 
-    def __init__(self, model: TextModel, *, truncate: bool = False) -> None:
+    def __init__(self, model: TextModel, *, truncate: bool = False, stride: int = 128) -> None:
         super().__init__(model, truncate=truncate)
+        self.stride = validate_count("stride", stride)
         # Part-of-speech labels have neither an outside nor beginnings: neighbours of one label stay apart.
         self._merge = any(label == _OUTSIDE or _SCHEME.fullmatch(label) for label in model.labels)
+
+    def row_groups(self, items: Sequence[Any], first_row: int) -> list[list[RowGroup]]:
+        """See TaskMethod.row_groups. Long texts run in windows, unless they are to be truncated."""
+        if self.truncate:
+            return super().row_groups(items, first_row)
+        found: list[list[RowGroup]] = []
+        for row, item in enumerate(items, first_row):
+            windows = self.model.encoder.windows(item, self.stride, row)
+            for window in windows:
+                validate_row(window, f"row {row}", self.model.limits)
+            found.append([[window] for window in windows])
+        return found
 
     def extract(self, outputs: Outputs, groups: Sequence[RowGroup]) -> list[Any]:
         """See TaskMethod.extract."""
@@ -39,10 +56,10 @@ class Tag(TextMethod):
 
     def answer(self, item: str, groups: Sequence[RowGroup], partials: Sequence[Any]) -> list[Answer]:
         """See TaskMethod.answer."""
-        best, scores = partials[0]
+        row, best, scores = _joined([group[0] for group in groups], partials)
         entities: list[Answer] = []
         open_kind, members = "", 0
-        for token, start, end in _words(item, groups[0][0]):
+        for token, start, end in _words(item, row):
             label, score = self.model.labels[best[token]], float(scores[token])
             if label == _OUTSIDE:
                 open_kind = ""
@@ -61,6 +78,38 @@ class Tag(TextMethod):
                 members = 1
             open_kind = kind if self._merge and prefix not in ("E", "L", "S", "U") else ""
         return entities
+
+
+def _joined(
+    windows: Sequence[Encoded], partials: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+) -> tuple[Encoded, NDArray[Any], NDArray[Any]]:
+    """The tokens of a text, with the label and the score of each from the window where it has most context.
+
+    That is where the nearer end of the window is farthest away; the ends of the text itself do not count.
+    """
+    if len(windows) == 1:
+        return windows[0], *partials[0]
+    chosen: dict[int, tuple[float, int, int]] = {}  # by token of the text: context, window, column
+    for number, window in enumerate(windows):
+        columns = [column for column, part in enumerate(window.parts) if part is not None]
+        last = len(columns) - 1
+        for place, column in enumerate(columns):
+            before = np.inf if number == 0 else place
+            after = np.inf if number == len(windows) - 1 else last - place
+            candidate = (float(min(before, after)), number, column)
+            token = window.first + place
+            if token not in chosen or candidate[0] > chosen[token][0]:
+                chosen[token] = candidate
+    picks = [(number, column) for _, number, column in (chosen[token] for token in sorted(chosen))]
+    ids, types, spans, words, parts = (
+        [getattr(windows[number], name)[column] for number, column in picks]
+        for name in ("ids", "types", "spans", "words", "parts")
+    )
+    row = Encoded(ids, types, spans, words, parts)
+    best, scores = (
+        np.array([partials[number][index][column] for number, column in picks]) for index in (0, 1)
+    )
+    return row, best, scores
 
 
 def _words(text: str, row: Encoded) -> list[tuple[int, int, int]]:

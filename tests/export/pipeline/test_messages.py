@@ -12,6 +12,7 @@ from albert_export.pipeline.messages import (
     Failed,
     Finished,
     ProgramJob,
+    ProofJob,
     ProtocolError,
     StageDone,
     StageProgress,
@@ -25,6 +26,7 @@ from albert_export.programs.albert import ProgramOutput
 from albert_export.programs.comparison import TakenProgram
 from albert_export.programs.weights import ProgramWeights
 from albert_export.verify import Bounds
+from albert_runtime.artifact.proof import Proof, ProofRow
 from albert_runtime.artifact.tasks import Head
 from albert_runtime.artifact.tensor_table import TensorRecord
 
@@ -50,11 +52,13 @@ def messages(tiny):
         AnswerJob(tiny, Head(hidden_states=True), "native", Path("m"), ("hidden_states",), Path("a"), None),
         AnswerJob(tiny, Head(), "native", Path("m"), None, Path("a"), Path("b")),
         ProgramJob(program, Path("b"), Path("a")),
+        ProofJob(Path("m")),
         StageStarted("weights", "filling"),
         StageProgress(1, 2),
         StageDone("done", None),
         Finished(result, 10**9),
         Finished(AnswerResult(None), 1),
+        Finished(Proof((ProofRow((1, 2), (0, 1)),), {"fp32": {"logits": "0" * 64}}), 1),
         Finished(AnswerResult("no bfloat16 here"), 1),
         Failed("disk full", 28, "/x"),
         Failed("bad"),

@@ -169,7 +169,7 @@ def test_what_a_pass_had_allocated_is_free_before_the_error_is_seen(predictor, m
 
 def test_graphs_are_forgotten_between_passes(predictor, monkeypatch):
     """Not in the midst of one that another thread runs."""
-    engine = predictor._backend._engine
+    engine = predictor._model.backend._engine
     held = []
     monkeypatch.setattr(engine.graphs, "clear", lambda: held.append(engine._lock.locked()))
     monkeypatch.setattr(GpuEngine, "_pass", lost)
@@ -250,7 +250,7 @@ def test_arrays_are_awaited_by_the_engines_stream(predictor, dlpack, monkeypatch
     monkeypatch.setattr(torch, "from_dlpack", lambda array: seen.append("taken over") or take(array))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "caller's")
     monkeypatch.setattr(torch.cuda, "stream", stream)
-    monkeypatch.setattr(predictor._backend._engine.device, "stream", Stream())
+    monkeypatch.setattr(predictor._model.backend._engine.device, "stream", Stream())
     predictor.run({"input_ids": GpuArray(IDS), "attention_mask": GpuArray(MASK)})
     assert seen[:5] == ["waits for caller's", "engine's", "taken over", "taken over", "caller's"]
 

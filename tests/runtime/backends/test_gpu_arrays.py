@@ -88,6 +88,6 @@ def test_an_onnxruntime_without_dlpack(program, runtime, predictor):
     class Older:
         """OrtValue before 1.27."""
 
-    predictor._backend._values = Older
+    predictor._model.backend._values = Older
     with pytest.raises(BackendError, match="reads no arrays on a GPU"):
         predictor.run(GOOD)

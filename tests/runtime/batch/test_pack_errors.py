@@ -106,7 +106,7 @@ BAD = {
     "mapping as a row": ([{"input_ids": [1]}], "row 0 is of type dict"),
     "long ragged row": (
         [[1], [1] * 11],
-        "row 1 is 11 tokens long, max_position_embeddings is 10; .* truncate=True",
+        "row 1 is 11 tokens long, max_position_embeddings is 10; .* set truncate",
     ),
     "long padded row": ({"input_ids": [[1] * 9 + [0] * 3, [1] * 11 + [0]]}, "row 1 is 11 tokens long"),
     "text": (["hello"], "texts need a tokenizer and this artifact has none; pass token ids"),

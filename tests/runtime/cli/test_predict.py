@@ -278,3 +278,24 @@ def test_a_fine_tuned_model_in_three_lines(classifier):
     """As README says it."""
     predictor = Predictor(Path(classifier).parent)
     assert predictor.classify(["Anna lives in Paris"])[0]["label"] in ("bad", "good")
+
+
+def test_options_and_arguments_in_any_order(capfdbinary, classifier, tmp_path):
+    file = tmp_path / "lines"
+    file.write_text("who\n")
+    model, lines, options = str(classifier), str(file), ["--top-k", "2"]
+    for words in (
+        [model, *options, lines],
+        [*options, model, lines],
+        [model, lines, *options],
+        [model, "--truncate", lines, *options],
+    ):
+        assert main([*words, "--threads", "1"]) == 0
+        assert len(json.loads(capfdbinary.readouterr().out)["probabilities"]) == 2
+
+
+def test_words_to_choose_from(predict, make):
+    path = make("masked-lm")
+    _, found, _ = predict(path, "who [MASK]\n", "--target", "paris", "--target", "a", "--top-k", "3")
+    assert found == [Predictor(path).fill_mask("who [MASK]", targets=["paris", "a"], top_k=3)]
+    assert len(found[0]["masks"][0]["candidates"]) == 2

@@ -307,5 +307,5 @@ def test_predictors_share_the_weights(artifact):
     first, second, other = (
         Predictor(artifact(), backend="gpu", precision=p) for p in ("fp32", "fp32", "bf16")
     )
-    assert first._backend._engine is second._backend._engine is not other._backend._engine
+    assert first._model.backend._engine is second._model.backend._engine is not other._model.backend._engine
     assert other.info()["weight_bytes"] < 0.6 * first.info()["weight_bytes"]

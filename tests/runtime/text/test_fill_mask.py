@@ -101,7 +101,7 @@ def test_no_mask(fill, text):
 
 @pytest.mark.parametrize("top_k", [0, -1, 1.5, True, "3", None])
 def test_bad_numbers_of_candidates(fill, top_k):
-    with pytest.raises(InputError, match="top_k must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"top_k must be a whole number of at least 1"):
         fill("[MASK]", ["▁a"], top_k=top_k)
 
 
@@ -168,3 +168,55 @@ def test_an_opening_sign_stays_beside_its_word(fill):
     assert fill("in ([MASK])", ["\u2581smith"])["text"] == "in (smith)"
     assert fill('who "[MASK]" in', ["\u2581smith"])["text"] == 'who "smith" in'
     assert fill('"who"[MASK]', ["\u2581smith"])["text"] == '"who" smith'
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [["paris", "anna"], "paris", ["\u2581paris", "paris"], ["a", "b", "who", "in"], ["annas", "\u20ac"]],
+)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_targets_are_the_pipelines(marked_tokenizer, targets, top_k):
+    """As transformers' own: which tokens, in which order, with which probabilities."""
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    scores = np.random.default_rng(0).normal(0, 3, (1, 50)).astype(np.float32)
+    oracle = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(marked_tokenizer), mask_token="[MASK]", unk_token="<unk>", pad_token="<pad>"
+    )
+    pipeline = transformers.FillMaskPipeline.__new__(transformers.FillMaskPipeline)
+    pipeline.tokenizer, pipeline.framework = oracle, "pt"
+    wanted = pipeline.get_target_ids(targets)
+    ids = torch.tensor(oracle(["who [MASK] in"])["input_ids"])
+    logits = torch.zeros(1, ids.shape[1], 50)
+    logits[0, (ids[0] == 4).nonzero()] = torch.from_numpy(scores)
+    expected = pipeline.postprocess({"input_ids": ids, "logits": logits}, top_k, np.unique(wanted))
+
+    def run(batch, outputs, positions):
+        return {"prediction_scores": scores}
+
+    made = setting(marked_tokenizer, "masked-lm", run)
+    answer = answer_one(made, "fill_mask", "who [MASK] in", targets=targets, top_k=top_k)
+    found = [candidate["score"] for candidate in answer["masks"][0]["candidates"]]
+    np.testing.assert_allclose(found, [one["score"] for one in expected], rtol=1e-5)
+    words = [made.encoder.piece(one["token"])[0] for one in expected]
+    assert [candidate["token"] for candidate in answer["masks"][0]["candidates"]] == words
+
+
+def test_a_target_of_several_tokens_warns(fill, caplog):
+    fill("[MASK]", [], targets=["annas"])
+    assert "target 'annas' is 2 tokens long; its first one stands for it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([], "targets must be a string or strings, at least one"),
+        (5, "targets must be a string or strings"),
+        (["a", 1], "targets must be a string or strings"),
+        (["a", " "], "target 1 is an empty text"),
+        ("\ud800", "target 0 is no valid Unicode"),
+    ],
+)
+def test_bad_targets(fill, targets, message):
+    with pytest.raises(InputError, match=message):
+        fill("[MASK]", [], targets=targets)

@@ -33,7 +33,7 @@ def classifier(make):
         (["a", ["b"]], "row 1 is of type list"),
         (
             ["a"] * 300 + ["x " * 50_000],
-            "row 300 is 100002 tokens long, max_position_embeddings is 64; .*trunc",
+            "row 300 is at least [0-9]{2,4} tokens long, max_position_embeddings is 64; .*trunc",
         ),
         (("a", "b"), r"a tuple of two strings is ambiguous; write \[\(a, b\)\] for a pair"),
         (3, "texts must be a string or strings, not int"),
@@ -92,8 +92,10 @@ def test_every_method_refuses_bad_texts_and_cuts_long_ones(make, task):
         ("", "row 0 is an empty text; leave it out"),
         ("\u3000\n", "row 0 is an empty text"),
         ("a \udfff", "row 0 is no valid Unicode .surrogates not allowed"),
-        (LONG, r"row 0(, choice 0)?:? (is|the question is) 50\d\d\d tokens long"),
+        (LONG, r"row 0(, choice 0)?:? (is|the question is) (at least \d{4}|50\d\d\d) tokens long"),
     ):
+        if text is LONG and task == "token-classification":
+            continue  # it runs in windows
         with pytest.raises(InputError, match=message):
             ASK[task](predictor, text)
     if task != "question-answering":  # whose long contexts run in windows, whole
@@ -137,7 +139,7 @@ def test_unknown_methods_and_options(classifier):
 
 
 def test_without_a_tokenizer(make):
-    with pytest.raises(InputError, match="texts need a tokenizer and this artifact has none"):
+    with pytest.raises(InputError, match=r"tiny has none; export again from a model"):
         make("sequence-classification", labels=("a", "b"), tokenizer=None).classify("a")
 
 
@@ -151,7 +153,7 @@ def test_a_tokenizer_of_another_model(piece_tokenizer):
 
 def test_a_program_without_manifest_has_no_task(make_artifact, tokenizer_file, tmp_path, monkeypatch):
     predictor = Predictor(make_artifact(tokenizer=tokenizer_file))
-    object.__setattr__(predictor._artifact, "manifest", None)
+    object.__setattr__(predictor._model.artifact, "manifest", None)
     with pytest.raises(
         AlbertError, match=r"classify needs to know the model's task, and tiny has no tiny\.man"
     ):

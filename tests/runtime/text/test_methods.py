@@ -117,14 +117,14 @@ def test_long_inputs_stream_in_their_order(classifier, monkeypatch):
     generator = np.random.default_rng(0)
     texts = [" ".join(["a"] * int(count)) for count in generator.integers(1, 60, 300)]
     batches = []
-    run = classifier._backend.run
+    run = classifier._model.backend.run
 
     def counting(batch, *arguments):
         batches.append(batch.shape)
         return run(batch, *arguments)
 
     expected = [classifier.classify(text) for text in texts]
-    monkeypatch.setattr(classifier._backend, "run", counting)
+    monkeypatch.setattr(classifier._model.backend, "run", counting)
     monkeypatch.setattr(stream, "_MAX_PADDED_TOKENS", 500)
     assert classifier.classify(texts) == expected
     assert sum(rows for rows, _ in batches) == 300
@@ -206,6 +206,6 @@ def test_windows_are_as_long_as_the_tokenizer_says(make_task):
     path = make_task("question-answering", max_length=12)
     predictor = Predictor(path, backend="native")
     context = "anna lives in paris " * 4
-    windows = predictor._text_model("answer").encoder.windows("who", context, 2)
+    windows = predictor._text_model("answer").encoder.windows(("who", context), 2)
     assert len(windows) > 1 and max(len(row.ids) for row in windows) == 12
     assert predictor.answer("who", context)["text"] in context

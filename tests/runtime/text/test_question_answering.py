@@ -181,14 +181,14 @@ def test_a_question_that_fills_the_model(piece_tokenizer):
 def test_windows_share_tokens_and_cover_all(piece_tokenizer):
     encoder = TextEncoder(piece_tokenizer.read_bytes(), 16)
     context = "a b " * 30
-    windows = encoder.windows("who", context, 4)
+    windows = encoder.windows(("who", context), 4)
     covered = {span for row in windows for part, span in zip(row.parts, row.spans, strict=True) if part == 1}
     assert len(covered) == 60
     assert all(len(row.ids) <= 16 and row.ids[0] == 2 and row.ids[-1] == 3 for row in windows)
     assert windows[0].spans[-5:-1] == windows[1].spans[3:7]
     # [CLS] who [SEP] and the rest, the last [SEP] included.
     assert all(row.types == [0] * 3 + [1] * (len(row.ids) - 3) for row in windows)
-    assert len(TextEncoder(piece_tokenizer.read_bytes(), None).windows("who", context, 4)) == 1
+    assert len(TextEncoder(piece_tokenizer.read_bytes(), None).windows(("who", context), 4)) == 1
 
 
 @pytest.mark.parametrize(

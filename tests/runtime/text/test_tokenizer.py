@@ -9,6 +9,7 @@ import pytest
 from albert_runtime.batch.pack import pack
 from albert_runtime.batch.packed import ModelLimits
 from albert_runtime.errors import ArtifactError, BackendError, InputError
+from albert_runtime.text.checks import row_names
 from albert_runtime.text.tokenizer import TextEncoder
 
 LIMITS = ModelLimits(vocab_size=50, type_vocab_size=2, max_position_embeddings=10)
@@ -49,7 +50,7 @@ def test_a_list_of_two_texts_is_no_pair(encoder):
 def test_too_long_is_an_error_unless_truncated(encoder):
     long = "a " * 20
     with pytest.raises(
-        InputError, match=r"row 1 is 22 tokens long, max_position_embeddings is 10; .*truncate=True"
+        InputError, match=r"row 1 is 22 tokens long, max_position_embeddings is 10; .*set truncate"
     ):
         pack(["a", long], LIMITS, encoder=encoder)
     assert ids_of(pack(["a", long], LIMITS, encoder=encoder, truncate=True)) == [
@@ -144,7 +145,7 @@ def test_pairs_are_cut_by_their_strategy(piece_tokenizer):
     assert (parts.count(0), parts.count(1)) == (9, 3)
     for text in ("a " * 30, ("a " * 30, "b")):
         with pytest.raises(InputError, match="row 5 cannot be tokenized"):
-            encoder.encode(["a", text], True, first_row=4)
+            encoder.encode(["a", text], True, row_names(4))
         with pytest.raises(InputError, match="row 1 cannot be tokenized"):
             encoder(["a", text], True)
 

@@ -1,11 +1,11 @@
 """Reads an ONNX file, and the files that hold its external data, as a graph."""
 
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from albert_runtime.errors import ArtifactError
 
@@ -13,6 +13,7 @@ from ...checkpoint.stored_tensor import shown
 from ...errors import ExportError
 from ..graph import Attribute, Graph, Input, Node
 from . import onnx_fused
+from .onnx_model import load_model
 
 # Attributes of older opsets for what is an input now, in the order of the inputs.
 _OVER_AXES = (
@@ -51,13 +52,7 @@ def read_onnx(path: Path) -> Graph:
         ArtifactError: The file is damaged, or its external data are not there.
         ExportError: It holds what no ALBERT needs.
     """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-    except (DecodeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is no ONNX file, or it is damaged ({error})") from None
-    return _Reader(path, model).read()
+    return _Reader(path, load_model(path)).read()
 
 
 class _Reader:
@@ -75,7 +70,7 @@ class _Reader:
 
     def read(self) -> Graph:
         graph = self.model.graph
-        self.graph(graph, {}, 0)
+        self.graph(graph, ChainMap(), 0)
         initial = {tensor.name for tensor in graph.initializer}
         inputs = tuple(self.input(one) for one in graph.input if one.name not in initial)
         outputs = tuple((one.name, one.name) for one in graph.output)
@@ -85,10 +80,10 @@ class _Reader:
         tensor = value.type.tensor_type
         sizes = (size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
         return Input(
-            value.name, tuple(size or None for size in sizes), _NUMPY.get(tensor.elem_type, "unknown")
+            value.name, tuple(size or None for size in sizes), self.dtype(tensor.elem_type, value.name)
         )
 
-    def graph(self, graph: onnx.GraphProto, names: Mapping[str, str], depth: int) -> None:
+    def graph(self, graph: onnx.GraphProto, names: ChainMap[str, str], depth: int) -> None:
         """Append the nodes of a graph. ``names``: new names of the values that it uses and defines."""
         if depth > _MAX_DEPTH:
             raise ExportError(f"{self.path}: graphs lie within graphs, more than {_MAX_DEPTH} deep")
@@ -97,7 +92,7 @@ class _Reader:
         for node in graph.node:
             self.node(node, names, depth)
 
-    def node(self, node: onnx.NodeProto, names: Mapping[str, str], depth: int) -> None:
+    def node(self, node: onnx.NodeProto, names: ChainMap[str, str], depth: int) -> None:
         name = node.name or next(iter(node.output), "")
         inputs = tuple(names.get(value, value) for value in node.input)
         outputs = tuple(names.get(value, value) for value in node.output)
@@ -128,7 +123,8 @@ class _Reader:
                 if len(inputs) <= place:
                     inputs.append("" if value is None else self.constant(np.asarray(value)))
         if node.op == "Cast":
-            attributes = {"dtype": _NUMPY.get(attributes.get("to"), "unknown")}
+            to = attributes.get("to")
+            attributes = {"dtype": _NUMPY.get(to, "unknown") if isinstance(to, int) else "unknown"}
         elif node.op == "Split" and len(inputs) < 2:
             attributes.setdefault("num_outputs", len(node.outputs))
         elif node.op in ("Softmax", "LogSoftmax"):
@@ -143,7 +139,7 @@ class _Reader:
         name: str,
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
-        names: Mapping[str, str],
+        names: ChainMap[str, str],
         depth: int,
     ) -> None:
         """Both branches of an If, and nodes that choose: what the other cannot compute does not matter."""
@@ -152,16 +148,17 @@ class _Reader:
         for branch in (graphs.get("then_branch"), graphs.get("else_branch")):
             if branch is None or len(branch.output) != len(outputs):
                 raise ArtifactError(f"{self.path}: {shown(name)} (If) lacks a branch, or outputs of it")
-            inner = dict(names)
-            for value in _defined(branch):
-                inner[value] = self.new_name()
+            inner = ChainMap({value: self.new_name() for value in _defined(branch)}, names)
             self.graph(branch, inner, depth + 1)
             results.append([inner.get(value.name, value.name) for value in branch.output])
         for output, yes, no in zip(outputs, *results, strict=True):
             self.nodes.append(Node("Choose", (inputs[0], yes, no), (output,), {}, name, "If"))
 
     def attribute(self, one: onnx.AttributeProto) -> Attribute:
-        value = onnx.helper.get_attribute_value(one)
+        try:
+            value = onnx.helper.get_attribute_value(one)
+        except ValueError:  # of a type that is unknown, or that a function's caller gives
+            return "an attribute that no ALBERT has"
         if isinstance(value, _TYPES):
             return self.array(value)
         if isinstance(value, bytes):
@@ -185,14 +182,7 @@ class _Reader:
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """A tensor's values, mapped where they are in a file of their own."""
-        dtype = _NUMPY.get(tensor.data_type)
-        if dtype is None:
-            kind = (
-                _TYPES.DataType.Name(tensor.data_type)
-                if tensor.data_type in _TYPES.DataType.values()
-                else "?"
-            )
-            raise ExportError(f"{self.path}: {shown(tensor.name)} is of type {kind}, which no ALBERT has")
+        dtype = self.dtype(tensor.data_type, tensor.name)
         try:
             if tensor.data_location == _TYPES.EXTERNAL:
                 values = self.external(tensor, dtype)
@@ -201,13 +191,21 @@ class _Reader:
                 values = np.frombuffer(raw, "<u2").reshape(tuple(tensor.dims))
             else:
                 return np.asarray(onnx.numpy_helper.to_array(tensor))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             raise ArtifactError(
                 f"{self.path}: tensor {shown(tensor.name)} does not fit its shape ({error})"
             ) from None
         if tensor.data_type == _TYPES.BFLOAT16:
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values
+
+    def dtype(self, kind: int, name: str) -> str:
+        """numpy's name of a type."""
+        dtype = _NUMPY.get(kind)
+        if dtype is None:
+            title = _TYPES.DataType.Name(kind) if kind in _TYPES.DataType.values() else str(kind)
+            raise ExportError(f"{self.path}: {shown(name)} is of type {title}, which no ALBERT has")
+        return dtype
 
     def external(self, tensor: onnx.TensorProto, dtype: str) -> np.ndarray:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -233,11 +231,18 @@ class _Reader:
                 f"{self.path}: the data of {shown(tensor)} are said to be in {shown(location)!r}, "
                 "outside its folder"
             )
-        if not path.is_file():
+        if not _is_file(path):
             raise ArtifactError(f"{self.path}: the data of {shown(tensor)} are missing: {shown(str(path))}")
         if path not in self.data_files:
             self.data_files.append(path)
         return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is too long
+        return False
 
 
 def _defined(graph: onnx.GraphProto) -> Iterator[str]:

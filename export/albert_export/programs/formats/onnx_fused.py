@@ -25,7 +25,10 @@ def decomposed(node: Node, constants: dict[str, np.ndarray], new_name: Callable[
     """
     parts = _Parts(node, constants, new_name)
     taker = _FUSED.get(node.op)
-    done = taker is not None and taker(parts, dict(node.attributes), *_padded(node.inputs))
+    try:
+        done = taker is not None and taker(parts, dict(node.attributes), *_padded(node.inputs))
+    except (TypeError, ValueError, LookupError, ArithmeticError):  # attributes or outputs that do not fit it
+        done = False
     return parts.nodes if done else [node]
 
 

@@ -241,4 +241,4 @@ def _whole(value: object) -> int:
         value = int(value)
     if not isinstance(value, int) or not -_INT64 <= value < _INT64:
         raise Untranslatable
-    return value
+    return int(value)  # of a truth value, too

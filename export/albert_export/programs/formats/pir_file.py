@@ -86,8 +86,9 @@ def _graph(path: Path, ops: list[object]) -> Graph:
             reader.read(op)
         except Damaged as error:
             raise Damaged(f"op {number}: {error}") from None
-    shapes = {name: reader.types[name].shape for name in reader.weights}
-    constants, files = read_weights(path, shapes, reader.weights)
+    shapes = {name: weight.shape for name, weight in reader.weights.items()}
+    dtypes = {name: weight.dtype for name, weight in reader.weights.items()}
+    constants, files = read_weights(path, shapes, dtypes)
     read = {name for operator in reader.operators for values in operator.inputs for name in values}
     program = Program(constants, reader.types, read)
     for item in reader.inputs:
@@ -129,7 +130,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.inputs: list[Input] = []
-        self.weights: dict[str, str] = {}  # and their types, bfloat16 as such
+        self.weights: dict[str, Type] = {}  # bfloat16 as such
         self.operators: list[_Operator] = []
         self.types: dict[str, Type] = {}
         self._values: dict[int, _Values] = {}
@@ -170,13 +171,15 @@ class _Reader:
         dtype, shape = _tensor(result.get("TT"))
         self._declare(name, dtype, shape)
         self._define(result, (name,))
-        self.weights[name] = dtype
+        self.weights[name] = Type(dtype, shape)
 
     def _read_input(self, attributes: dict[str, object], result: object) -> None:
         name = attributes.get("name")
         if not isinstance(name, str) or not isinstance(result, dict):
             raise Damaged("an input has no name")
         dtype, shape = _tensor(result.get("TT"))
+        if not data_type(dtype):
+            raise Damaged(f"the input {shown(name)} is of no known type")
         self._declare(name, dtype, shape)
         self._define(result, (name,))
         self.inputs.append(Input(name, shape, data_type(dtype)))

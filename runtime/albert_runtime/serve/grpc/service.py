@@ -13,7 +13,12 @@ from ..errors import MalformedRequest, NotFound, Unavailable, client_message, ou
 from ..model import Model
 from ..model_config import model_config
 from ..model_metadata import EXTENSIONS, PLATFORM, TensorMetadata
-from ..request_parameters import check_load_parameters, check_output_parameters, timeout_seconds
+from ..request_parameters import (
+    check_load_parameters,
+    check_output_parameters,
+    timeout_seconds,
+    truncate_flag,
+)
 from ..service import Service
 from ..tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
 from .messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
@@ -164,22 +169,26 @@ class _Handlers:
         with self._service.admit(API, headers) as active:
             model = active.model = self._service.models.find(request.model_name, request.model_version)
             for output in request.outputs:
-                check_output_parameters(output.name, output.parameters)
+                check_output_parameters(output.name, _given(output.parameters))
             outputs = [output.name for output in request.outputs] or None
-            timeout = self._service.limits.answer_timeout(_requested_timeout(request, context))
+            parameters = _given(request.parameters)
+            timeout = self._service.limits.answer_timeout(_requested_timeout(parameters, context))
+            truncate = truncate_flag(parameters.get("truncate"))
             tensors = await run_off_loop_if_large(request.ByteSize(), _parse_tensors, request)
-            results = await run_with_deadline(model.infer(tensors, outputs), timeout)
+            results = await run_with_deadline(model.infer(tensors, outputs, truncate), timeout)
             size = sum(values.nbytes for values in results.values())
             return await run_off_loop_if_large(size, _infer_response, model, request, results)
 
 
-def _requested_timeout(request: Any, context: Any) -> float | None:
+def _given(parameters: Any) -> dict[str, Any]:
+    """The parameters that have a value, by name."""
+    kinds = {name: item.WhichOneof("parameter_choice") for name, item in parameters.items()}
+    return {name: getattr(parameters[name], kind) for name, kind in kinds.items() if kind is not None}
+
+
+def _requested_timeout(parameters: dict[str, Any], context: Any) -> float | None:
     """Seconds that the client allows: the call's deadline or the parameter ``timeout``, the shorter one."""
-    given = [context.time_remaining()]
-    if "timeout" in request.parameters:
-        parameter = request.parameters["timeout"]
-        kind = parameter.WhichOneof("parameter_choice")
-        given.append(timeout_seconds(None if kind is None else getattr(parameter, kind)))
+    given = (context.time_remaining(), timeout_seconds(parameters.get("timeout")))
     seconds = [value for value in given if value is not None]
     return min(seconds) if seconds else None
 

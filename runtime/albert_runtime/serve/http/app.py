@@ -46,6 +46,7 @@ def make_app(service: Service, version: str) -> Starlette:
             *(post(f"{path}/infer", "v2", handlers.infer) for path in _MODEL_PATHS),
             post("/predict", "predict", handlers.predict),
             post("/v1/embeddings", "embeddings", handlers.embeddings, openai_error_response),
+            post("/v1/rerank", "rerank", handlers.rerank, openai_error_response),
             get("/v1/models", handlers.list_models, openai_error_response),
             get("/openapi.json", handlers.openapi),
             get("/metrics", handlers.metrics),

@@ -1,6 +1,5 @@
 """The handlers of the HTTP routes: each makes the response to one kind of request."""
 
-import asyncio
 import base64
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -16,19 +15,23 @@ from ..errors import client_message, outcome_of
 from ..metrics import CONTENT_TYPE
 from ..model import Model
 from ..model_metadata import EXTENSIONS, PLATFORM, TensorMetadata
-from ..request_parameters import timeout_seconds
+from ..request_parameters import timeout_seconds, truncate_flag
 from ..service import ActiveRequest, Service
 from .bodies import form_fields, read_body, wait_for_disconnect
 from .inference import LENGTH_HEADER, encode_answer, parse_request, requested_outputs
 from .openapi import openapi_document
-from .page import answer_text, render_page, status_json
+from .page import Form, answer_text, render_page, status_json
 from .responses import json_response
 from .schemas import (
+    Document,
     Embedding,
     EmbeddingsAnswer,
     EmbeddingsRequest,
     PredictAnswer,
     PredictRequest,
+    RankedDocument,
+    RerankAnswer,
+    RerankRequest,
     Usage,
     decode,
 )
@@ -37,6 +40,11 @@ T = TypeVar("T")
 
 _ENCODING_FORMATS = ("float", "base64")
 _DEFAULT_TOP_K = 5
+# The fields of /predict that are options of the methods, beside truncate.
+_OPTIONS = (
+    *("top_k", "activation", "targets", "stride", "max_tokens", "allow_no_answer"),
+    *("pooling", "normalize", "prompt_name", "dimensions"),
+)
 _ANSWER_BYTES = 1024  # of one answer of /predict in JSON, roughly
 
 
@@ -82,8 +90,10 @@ class Handlers:
         body = await self._read_body(request)
         length = request.headers.get(LENGTH_HEADER)
         parsed, tensors = await run_off_loop_if_large(len(body), parse_request, body, length)
-        outputs, timeout = requested_outputs(parsed), timeout_seconds(parsed.parameters.get("timeout"))
-        results = await self._with_deadline(request, model.infer(tensors, outputs), timeout)
+        parameters = parsed.parameters or {}
+        outputs, timeout = requested_outputs(parsed), timeout_seconds(parameters.get("timeout"))
+        work = model.infer(tensors, outputs, truncate_flag(parameters.get("truncate")))
+        results = await self._with_deadline(request, work, timeout)
         size = sum(values.nbytes for values in results.values())
         content, headers = await run_off_loop_if_large(size, encode_answer, model, parsed, results)
         return Response(content, headers=headers)
@@ -93,7 +103,7 @@ class Handlers:
         parsed: PredictRequest = await run_off_loop_if_large(len(body), decode, PredictRequest, body)
         model = active.model = self._service.models.find(parsed.model)
         items, options = _items_and_options(model, parsed)
-        answers = await self._with_deadline(request, model.answer(items, **options))
+        answers, _ = await self._with_deadline(request, model.answer(items, parsed.truncate, **options))
         size = sum(one.nbytes if isinstance(one, np.ndarray) else _ANSWER_BYTES for one in answers)
         size += len(body) * (parsed.top_k or _DEFAULT_TOP_K)  # candidates for a mask each repeat the text
         return await run_off_loop_if_large(size, _predict_response, model, answers)
@@ -106,19 +116,33 @@ class Handlers:
             raise InputError(
                 f"{model.name} is a {model.manifest.task} model and has no embeddings; use /predict"
             )
-        if parsed.encoding_format not in _ENCODING_FORMATS:
-            raise InputError(
-                f"encoding_format is {parsed.encoding_format[:20]!r}; use {' or '.join(_ENCODING_FORMATS)}"
-            )
-        columns = model.manifest.embedding_size
-        if parsed.dimensions not in (None, columns):
-            raise InputError(f"dimensions is {parsed.dimensions}; this model's vectors have {columns}")
-        texts = [parsed.input] if isinstance(parsed.input, str) else parsed.input
-        vectors = await self._with_deadline(request, model.answer(texts, prompt_name=parsed.prompt_name))
-        tokens = sum(await asyncio.to_thread(model.predictor.count_tokens, texts))
-        size = 4 * columns * len(vectors)
-        as_base64 = parsed.encoding_format == "base64"
+        encoding = parsed.encoding_format or _ENCODING_FORMATS[0]
+        if encoding not in _ENCODING_FORMATS:
+            raise InputError(f"encoding_format is {encoding[:20]!r}; use {' or '.join(_ENCODING_FORMATS)}")
+        options = {"prompt_name": parsed.prompt_name, "dimensions": parsed.dimensions}
+        work = model.answer(_inputs(parsed.input), parsed.truncate, **options)
+        vectors, tokens = await self._with_deadline(request, work)
+        size = sum(vector.nbytes for vector in vectors)
+        as_base64 = encoding == "base64"
         return await run_off_loop_if_large(size, _embeddings_response, model, vectors, tokens, as_base64)
+
+    async def rerank(self, request: Request, active: ActiveRequest) -> Response:
+        body = await self._read_body(request)
+        parsed: RerankRequest = await run_off_loop_if_large(len(body), decode, RerankRequest, body)
+        model = active.model = self._service.models.find(parsed.model)
+        documents = [one if isinstance(one, str) else one.text for one in parsed.documents]
+        work = model.rerank(parsed.query, documents, parsed.truncate, parsed.top_n)
+        ranking, tokens = await self._with_deadline(request, work)
+        results = [
+            RankedDocument(
+                one["index"],
+                one["score"],
+                Document(documents[one["index"]]) if parsed.return_documents else None,
+            )
+            for one in ranking
+        ]
+        answer = RerankAnswer(model.name, results, Usage(tokens, tokens))
+        return await run_off_loop_if_large(len(body), json_response, answer)
 
     async def list_models(self, request: Request) -> Response:
         created = int(self._service.started)
@@ -142,16 +166,18 @@ class Handlers:
         return render_page(self._service, self._version)
 
     async def page_with_answer(self, request: Request, active: ActiveRequest) -> Response:
-        name, text = form_fields(await self._read_body(request), ("model", "text"))
-        request.state.form = name, text
-        model = active.model = self._service.models.find(name or None)
-        answer = await self._with_deadline(request, answer_text(model, text))
-        return render_page(self._service, self._version, name, text, answer)
+        body = await self._read_body(request)
+        name, text, truncate = form_fields(body, ("model", "text", "truncate"))
+        form = request.state.form = Form(name, text, bool(truncate))
+        model = active.model = self._service.models.find(form.model or None)
+        answer = await self._with_deadline(request, answer_text(model, form))
+        return render_page(self._service, self._version, form, answer)
 
     def page_with_error(self, request: Request, error: Exception) -> Response:
-        name, text = getattr(request.state, "form", ("", ""))
-        status = outcome_of(error).status
-        return render_page(self._service, self._version, name, text, client_message(error), status)
+        form = getattr(request.state, "form", Form())
+        return render_page(
+            self._service, self._version, form, client_message(error), outcome_of(error).status
+        )
 
     def _model_in_path(self, request: Request) -> Model:
         return self._service.models.find(request.path_params["name"], request.path_params.get("version"))
@@ -169,9 +195,8 @@ class Handlers:
 
 def _items_and_options(model: Model, parsed: PredictRequest) -> tuple[list[Any], dict[str, Any]]:
     """What the method for the model's task takes; InputError if the request has fields of another task."""
-    task, options = model.manifest.task, dict[str, Any]()
-    if parsed.truncate and task != QUESTION_ANSWERING:
-        options["truncate"] = True  # without it, a method's own default
+    task = model.manifest.task
+    options = {name: value for name in _OPTIONS if (value := getattr(parsed, name)) is not None}
     given = {
         name
         for name in ("text", "texts", "question", "context", "prompt", "choices")
@@ -188,14 +213,23 @@ def _items_and_options(model: Model, parsed: PredictRequest) -> tuple[list[Any],
         raise InputError(
             f"{model.name} is a {task} model: give {fields}, not {', '.join(sorted(given)) or 'nothing'}"
         )
-    if parsed.top_k is not None:
-        options["top_k"] = parsed.top_k
     if task == QUESTION_ANSWERING:
         return [(parsed.question, parsed.context)], options
     if task == MULTIPLE_CHOICE:
         return [(parsed.prompt, parsed.choices)], options
     texts = [parsed.text] if parsed.texts is None else parsed.texts
     return [tuple(text) if isinstance(text, list) else text for text in texts], options
+
+
+def _inputs(given: str | list[Any]) -> list[Any]:
+    """The inputs of an embeddings request: texts, lists of token ids, or both."""
+    if isinstance(given, str):
+        return [given]
+    if all(isinstance(one, int) for one in given):
+        return [given]
+    if any(isinstance(one, int) for one in given):
+        raise InputError("input holds token ids among others; give each input's ids in a list of its own")
+    return given
 
 
 def _predict_response(model: Model, answers: list[Any]) -> Response:

@@ -42,7 +42,7 @@ def parse_request(body: bytes, length: str | None) -> tuple[InferRequest, list[T
     request: InferRequest = decode(InferRequest, json)
     tensors = []
     for item in request.inputs:
-        size = item.parameters.get(_BINARY_SIZE)
+        size = (item.parameters or {}).get(_BINARY_SIZE)
         if size is None:
             if item.data is None:
                 raise MalformedRequest(f"input {item.name[:60]!r} has neither data nor {_BINARY_SIZE}")
@@ -69,7 +69,8 @@ def _take_bytes(item: TensorIn, size: object, binary: memoryview) -> tuple[memor
 def requested_outputs(request: InferRequest) -> list[str] | None:
     """The names of the outputs requested; None for all. InputError for an unsupported form."""
     for output in request.outputs or ():
-        check_output_parameters(output.name, output.parameters)
+        given = (name for name, value in (output.parameters or {}).items() if value is not None)
+        check_output_parameters(output.name, given)
     return [output.name for output in request.outputs or ()] or None
 
 
@@ -84,7 +85,7 @@ def encode_answer(model: Model, request: InferRequest, results: Outputs) -> tupl
             outputs.append(TensorOut(name, shape, "FP32", {_BINARY_SIZE: len(chunks[-1])}))
         else:
             outputs.append(TensorOut(name, shape, "FP32", data=values.reshape(-1).tolist()))
-    json = encode(InferAnswer(model.name, model.version, outputs, request.id))
+    json = encode(InferAnswer(model.name, model.version, outputs, request.id or ""))
     if not chunks:
         return json, {"content-type": "application/json"}
     headers = {"content-type": "application/octet-stream", LENGTH_HEADER: str(len(json))}
@@ -93,8 +94,8 @@ def encode_answer(model: Model, request: InferRequest, results: Outputs) -> tupl
 
 def _is_binary(request: InferRequest, names: list[str]) -> Mapping[str, bool]:
     """Whether each output is to be sent as raw bytes."""
-    by_default = request.parameters.get("binary_data_output") is True
+    by_default = (request.parameters or {}).get("binary_data_output") is True
     requested: dict[str, Any] = {
-        output.name: output.parameters.get("binary_data") for output in request.outputs or ()
+        output.name: (output.parameters or {}).get("binary_data") for output in request.outputs or ()
     }
     return {name: by_default if requested.get(name) is None else requested[name] is True for name in names}

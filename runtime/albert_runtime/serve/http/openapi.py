@@ -37,6 +37,8 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
         schemas.PredictAnswer,
         schemas.EmbeddingsRequest,
         schemas.EmbeddingsAnswer,
+        schemas.RerankRequest,
+        schemas.RerankAnswer,
         schemas.Error,
         schemas.OpenAiError,
     )
@@ -100,6 +102,14 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
                 schemas.OpenAiError,
             )
         },
+        "/v1/rerank": {
+            "post": post(
+                "Order documents by their relevance to a query; compatible with Cohere's and Jina's clients",
+                schemas.RerankRequest,
+                schemas.RerankAnswer,
+                schemas.OpenAiError,
+            )
+        },
         "/v1/models": {"get": get("List the models; compatible with OpenAI's clients")},
         "/status.json": {"get": get("Get throughput, latency and queue of every model over the last minute")},
         "/metrics": {
@@ -146,7 +156,7 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
 
 
 def _form(summary: str) -> dict[str, Any]:
-    fields = {name: {"type": "string"} for name in ("model", "text")}
+    fields = {name: {"type": "string"} for name in ("model", "text", "truncate")}
     schema = {"type": "object", "properties": fields, "required": ["text"]}
     return {
         "summary": summary,

@@ -3,6 +3,7 @@
 import html
 import json
 import secrets
+from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from typing import Any
@@ -35,6 +36,7 @@ def status_json(service: Service) -> dict[str, Any]:
             {
                 "name": model.name,
                 "version": model.version,
+                "proved": model.predictor.proved is not None,
                 "live": {**recent, "unanswered": model.predictor.scheduler.unanswered},
             }
             for model, recent in service.metrics.recent(service.models)
@@ -52,9 +54,19 @@ def _items(model: Model, text: str) -> list[Any]:
     return [text.strip()]
 
 
-async def answer_text(model: Model, text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is in the form: the name of a model, a text, and whether to cut it if it is too long."""
+
+    model: str = ""
+    text: str = ""
+    truncate: bool = False
+
+
+async def answer_text(model: Model, form: Form) -> str:
     """The model's answer to the text in the form, formatted to be read by people."""
-    found = (await model.answer(_items(model, text)))[0]
+    answers, _ = await model.answer(_items(model, form.text), form.truncate or None)
+    found = answers[0]
     if isinstance(found, np.ndarray):
         numbers = ", ".join(f"{value:.4f}" for value in found[:_SHOWN_VALUES])
         return f"[{numbers}, ...] {len(found)} numbers"
@@ -64,8 +76,7 @@ async def answer_text(model: Model, text: str) -> str:
 def render_page(
     service: Service,
     version: str,
-    model: str = "",
-    text: str = "",
+    form: Form = Form(),
     answer: str = "",
     status_code: int = 200,
 ) -> Response:
@@ -74,8 +85,7 @@ def render_page(
     Args:
         service: The service whose models are shown.
         version: The version of the server.
-        model: The name of the model chosen in the form.
-        text: The text in the form.
+        form: What is in the form.
         answer: The answer to it, or the error message.
         status_code: The HTTP status.
     """
@@ -89,9 +99,10 @@ def render_page(
         version=html.escape(version),
         state="ready" if service.ready else "not ready",
         cards="\n".join(_card(one, live[one.name, one.version]) for one in models),
-        choices="".join(_option(name, chosen=name == model) for name in names),
+        choices="".join(_option(name, chosen=name == form.model) for name in names),
         hint=_HINT,
-        text=html.escape(text),
+        text=html.escape(form.text),
+        truncate=" checked" if form.truncate else "",
         answer=f"<pre>{html.escape(answer)}</pre>" if answer else "",
     )
     policy = (
@@ -126,6 +137,7 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         "longest input": f"{config.max_position_embeddings} tokens",
         "stored precision": manifest.precision,
         "backend": " ".join(str(info[key]) for key in ("backend", "computes", "isa") if key in info),
+        "proved": _proved(model),
         "threads": info.get("num_threads", ""),
         "weights": "random: the answers are meaningless"
         if origin.get("kind") == "random"
@@ -138,6 +150,14 @@ def _card(model: Model, live: dict[str, Any]) -> str:
         f'<dl class="live">{"".join(_live(name, live[name]) for name in _LIVE)}</dl>'
         f"<dl>{''.join(_fact(name, value) for name, value in facts.items() if value != '')}</dl></section>"
     )
+
+
+def _proved(model: Model) -> str:
+    """What was proved, for people."""
+    proved = model.predictor.proved
+    if proved is None:
+        return "no, see --prove"
+    return f"{proved.precision}, to the bit: {', '.join(proved.outputs)}"
 
 
 def _count(count: int, noun: str) -> str:

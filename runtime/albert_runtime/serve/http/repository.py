@@ -31,12 +31,12 @@ class RepositoryHandlers:
 
     async def index(self, request: Request) -> Response:
         asked: RepositoryIndexRequest = await self._read(request, RepositoryIndexRequest)
-        return json_response(self._service.models.index(ready=asked.ready))
+        return json_response(self._service.models.index(ready=bool(asked.ready)))
 
     async def load(self, request: Request) -> Response:
         asked: RepositoryRequest = await self._read(request, RepositoryRequest)
         self._service.check_ready()
-        check_load_parameters(asked.parameters)
+        check_load_parameters(asked.parameters or {})
         await self._service.loader.load(request.path_params["name"])
         return Response()
 

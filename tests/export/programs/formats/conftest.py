@@ -1,15 +1,13 @@
-"""Small programs of every operator, and programs that PaddleNLP wrote."""
+"""Small programs of every operator."""
 
 import importlib.util
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).parent / "files"
 SCRIPT = Path(__file__).parent / "small_programs.py"
 
 
@@ -33,16 +31,3 @@ def small_programs(make_once) -> Callable[[str], Path]:
         return make_once(f"small-programs-{form}", make)
 
     return made
-
-
-@pytest.fixture
-def stored_program(tmp_path) -> Callable[[str], Path]:
-    """stored_program(name) -> the unpacked folder of files/NAME.zip: program, weights and io.npz."""
-
-    def unpacked(name: str) -> Path:
-        folder = tmp_path / name
-        with zipfile.ZipFile(FILES / f"{name}.zip") as archive:
-            archive.extractall(folder)
-        return folder
-
-    return unpacked

@@ -21,7 +21,7 @@ def read(program: Path) -> Graph:
 
 def program_of(folder: Path) -> Path:
     """The one program in a folder."""
-    (program,) = [path for path in folder.iterdir() if path.suffix in READERS]
+    (program,) = [path for path in folder.iterdir() if path.suffix in READERS and path.stem != "source"]
     return program
 
 

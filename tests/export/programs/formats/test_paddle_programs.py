@@ -9,10 +9,10 @@ from albert_export.programs.operators import OPERATORS
 from albert_runtime import Predictor
 from albert_runtime.artifact.artifact import Artifact
 
-from .conftest import FILES
+from ..stored import stored
 from .evaluate import check_answers, evaluate, program_of, read, widened
 
-PADDLENLP = sorted(path.stem for path in FILES.glob("paddle[23]-*.zip") if "-other-" not in path.stem)
+PADDLENLP = stored("paddle", "paddle2-pdmodel", "paddle3-pdmodel", "paddle3-json")
 FORMS = ("pdmodel", "json")
 TASKS = (
     "model-gelu",
@@ -110,7 +110,7 @@ def test_programs_of_paddlenlp(stored_program, name):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_not_translated_is_kept_by_the_name_of_the_file(stored_program, form):
-    graph = read(program_of(stored_program(f"paddle3-{form}-other-convnet")))
+    graph = read(program_of(stored_program(f"paddle3-{form}-other/convnet")))
     prefix, suffix = ("", "") if form == "pdmodel" else ("pd_op.", "_")
     unknown = [node for node in graph.nodes if node.op not in OPERATORS]
     assert [node.op for node in unknown] == [

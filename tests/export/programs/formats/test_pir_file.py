@@ -40,16 +40,16 @@ def fetch(number, name="out", place=0):
     )
 
 
-def weight(number, name, shape=(4,)):
-    return {"#": "p", "A": [0, 1, 1, name], "O": tensor(number, shape)}
+def weight(number, name, shape=(4,), **kind):
+    return {"#": "p", "A": [0, 1, 1, name], "O": tensor(number, shape, **kind)}
 
 
-def full(number, value):
+def full(number, value, shape=(1,)):
     return op(
         "1.full",
         [],
         [tensor(number, [1])],
-        attribute("shape", "1.a_intarray", [1]),
+        attribute("shape", "1.a_intarray", list(shape)),
         attribute("value", "0.a_f64", value),
         attribute("dtype", "1.a_dtype", "float32"),
     )
@@ -156,6 +156,8 @@ def test_lists_of_values(tmp_path):
         ([data(1), fetch(0)], "does not name one output"),
         ([data(1), op("1.tanh", [1], [{"TT": {}}]), fetch(2)], "a value without a number"),
         ([data(1), op("1.tanh", [1], [tensor(2)], {"N": 3}), fetch(2)], "an attribute without a name"),
+        ([data(1, dtype="0.t_f8"), fetch(1)], "op 0: the input x is of no known type"),
+        ([data(1), weight(2, "w", dtype="0.t_f8"), fetch(1)], "the weight w .* is of a type unknown here"),
         ([data(1), weight(2, "w", (0, 4)), fetch(1)], "the weight w has no elements"),
         ([data(1), weight(2, "w\n", (-1, 4)), fetch(1)], r"the weight w\? has no elements"),
         ([data(1), weight(2, "w"), fetch(1)], r"m\.json needs its weights, m\.pdiparams"),
@@ -210,7 +212,21 @@ def test_a_file_that_is_not_there_or_far_too_large(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", [1 << 70, -(1 << 63), float("inf"), float("nan"), 1e300, "x", None, [], {}, True]
+    "value",
+    [
+        1 << 70,
+        -(1 << 63),
+        float("inf"),
+        float("nan"),
+        1e300,
+        "x",
+        None,
+        [],
+        {},
+        True,
+        [False],
+        [True, 1 << 70],
+    ],
 )
 @pytest.mark.parametrize(
     "kind", ["0.a_i32", "0.a_f64", "0.a_array", "1.a_intarray", "1.a_scalar", "1.a_dtype"]
@@ -224,6 +240,11 @@ def test_attributes_that_are_no_such_thing(tmp_path, kind, value):
             bad["A"].append(attribute("shape", "1.a_intarray", [2]))
             bad["A"].append({"N": "value", "AT": {"#": kind, "D": values}})
             read_pir(write(tmp_path, [data(1), bad, fetch(2)]))
+
+
+def test_truth_values_in_a_shape_are_numbers(tmp_path):
+    (answer,) = evaluate(read_pir(write(tmp_path, [full(1, True, [True, 2]), fetch(1)])), {})
+    np.testing.assert_array_equal(answer, [[1, 1]])
 
 
 def test_every_truncation(small_programs, tmp_path):
