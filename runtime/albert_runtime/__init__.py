@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .artifact.config import AlbertConfig
 from .errors import (
     AlbertError,
     ArtifactError,
@@ -13,7 +12,6 @@ from .errors import (
     InputError,
     Overloaded,
 )
-from .predictor import Predictor
 
 __all__ = [
     "AlbertConfig",
@@ -31,14 +29,23 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import kernels
+    from .artifact.config import AlbertConfig
+    from .predictor import Predictor
 
     __version__: str
 else:
+    _MODULES = {"AlbertConfig": ".artifact.config", "Predictor": ".predictor"}
 
     def __getattr__(name: str) -> object:
-        # On first use: the extension may not load where another backend works, and metadata is slow to read.
-        if name == "kernels":
-            return import_module(".kernels", __name__)
-        if name == "__version__":
-            return import_module("importlib.metadata").version("albert-runtime")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # On first use: numpy is slow to import and metadata slow to read, while albert-serve must handle
+        # signals at once; and the extension may not load where another backend works.
+        if name in _MODULES:
+            found = getattr(import_module(_MODULES[name], __name__), name)
+        elif name == "kernels":
+            found = import_module(".kernels", __name__)
+        elif name == "__version__":
+            found = import_module("importlib.metadata").version("albert-runtime")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found

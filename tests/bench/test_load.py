@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from albert_bench.compare import encoder_manifest
 from albert_bench.load import generators, report, servers
-from albert_bench.load.client import Connection, floats, request_bytes
+from albert_bench.load.client import Connection, Reply, floats, request_bytes
 from albert_bench.load.generators import ID, Load, Target, closed_loop, open_loop
 from albert_bench.load.plots import draw
 from albert_bench.load.policies import arrivals, turn
 from albert_bench.load.policies import main as policies_main
+from albert_bench.load.reloads import Reloads
 from albert_bench.load.soak import main as soak_main
 from albert_bench.load.sweep import main, make_requests, summarize
 from albert_runtime import ArtifactError, Predictor
@@ -199,3 +201,38 @@ def test_an_artifact_of_any_precision_is_served(export_artifact):
 def test_an_artifact_that_cannot_be_served(tmp_path, capsys):
     assert main([str(tmp_path / "none")]) == 1
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.alone  # offers a share of what the server can answer
+def test_a_soak_with_reloads(artifact, tmp_path, monkeypatch):
+    """Above capacity nothing is lost while versions change, and each answer is that of the right one."""
+    monkeypatch.setattr("albert_bench.load.soak._CAPACITY_SECONDS", 1.0)
+    command = [str(artifact), "-o", str(tmp_path), "--minutes", "0.1", "--reload-every", "0.5"]
+    assert soak_main(command) == 0
+    results = json.loads((tmp_path / "soak-reloads.json").read_text("utf-8"))
+    assert results["reloads"] >= 3
+    assert results["statuses"]["200"] > 50 and set(results["statuses"]) <= {"200", "429"}
+    assert sum(results["statuses"].values()) == results["offered"]
+
+
+def test_which_version_may_answer():
+    """The current one; between the signal and the end of the load the one before it, too."""
+    reloads = Reloads(None, None, [], [[b"old"], [b"new"]])
+    reloads._switches.append((10.0, 12.0, 1))
+
+    def right(body, sent, received):
+        return reloads.is_right(7, Reply(200, "", body), sent, received)
+
+    assert right(b"..old", 8.0, 9.0) and not right(b"..new", 8.0, 9.0)
+    assert right(b"..old", 9.0, 11.0) and right(b"..new", 9.0, 11.0)
+    assert right(b"..old", 11.0, 99.0) and right(b"..new", 11.0, 99.0)
+    assert right(b"..new", 12.5, 13.0) and not right(b"..old", 12.5, 13.0)
+    assert not right(b"..nobody's", 11.0, 11.5)
+
+
+def test_an_answer_that_is_not_right_is_counted():
+    async def ask(target):
+        return await closed_loop(replace(target, is_right=lambda *given: False), 1, 0.05)
+
+    load = asyncio.run(against(honest, ask))
+    assert set(load.statuses) == {"wrong"} and not load.latencies

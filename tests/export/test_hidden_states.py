@@ -10,7 +10,7 @@ from albert_runtime import InputError, Predictor
 from albert_runtime.artifact import tasks
 from albert_runtime.artifact.manifest import Manifest
 from albert_runtime.serve.limits import ServerLimits
-from albert_runtime.serve.models import Model
+from albert_runtime.serve.model import Model
 
 pytest.importorskip("transformers")
 

@@ -67,7 +67,7 @@ def test_an_unknown_isa_ends_a_command_with_one_line_that_names_the_others(
 ) -> None:
     words, code = {
         "albert-predict": (["albert_runtime.cli.predict", export_artifact(CHECKPOINT)], 2),
-        "albert-serve": (["albert_runtime.serve.cli", TINY, "--port", 0, "--grpc-port", 0], 1),
+        "albert-serve": (["albert_runtime.serve", TINY, "--port", 0, "--grpc-port", 0], 1),
         "albert-bench": (["albert_bench.cli", TINY, "--quick", "--only", "onnxruntime", "-o", "out"], 1),
         "albert-export": (["albert_export.cli", CHECKPOINT, "-o", "out", "--quiet"], 1),
     }[command]

@@ -113,7 +113,7 @@ class App:
 
 @pytest.fixture(scope="module")
 def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
-    """make_app(*names, warm=True, max_queue=..., **limits) -> App of these models."""
+    """make_app(*names, load=True, allow_load=False, options=..., **limits) -> App of these models."""
     from albert_runtime.serve.limits import ServerLimits
     from albert_runtime.serve.models import Models
     from albert_runtime.serve.service import Service
@@ -121,16 +121,18 @@ def make_app(artifacts: dict[str, Path]) -> Iterator[Callable[..., App]]:
     loop = asyncio.new_event_loop()
     made: list[App] = []
 
-    def make(*names: str, warm: bool = True, options: Any = None, **limits: Any) -> App:
+    def make(
+        *names: str, load: bool = True, allow_load: bool = False, options: Any = None, **limits: Any
+    ) -> App:
         bounds = ServerLimits(**limits)
         models = Models(bounds)
         for name in names:
-            models.load(str(artifacts[name]), **{"backend": "native", "num_threads": 1, **(options or {})})
+            models.add(str(artifacts[name]), **{"backend": "native", "num_threads": 1, **(options or {})})
 
         async def built() -> Any:
-            service = Service(models, bounds)
-            if warm:
-                await service.warm_up()
+            service = Service(models, bounds, allow_load=allow_load)
+            if load:
+                await service.loader.start()
             return service
 
         made.append(App(loop, loop.run_until_complete(built())))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
-COMMAND = (sys.executable, "-m", "albert_runtime.serve.cli")
+COMMAND = (sys.executable, "-m", "albert_runtime.serve")
 INFER = "/v2/models/embedder/infer"
 PATIENCE = 60.0  # seconds after which a test is stuck, however busy the machine
 
@@ -73,10 +73,12 @@ class Server:
         *flags: object,
         environment: Mapping[str, str] | None = None,
         ready: bool = True,
+        code: str | None = None,
     ) -> None:
         self.log_path, self.url, self.grpc = log, "", ""
         ports = () if "--port" in flags else ("--port", 0, "--grpc-port", 0)
-        command = [*COMMAND, *artifacts, "--backend", "native", "--threads", 1, *ports, *flags]
+        start = COMMAND if code is None else (sys.executable, "-c", code)
+        command = [*start, *artifacts, "--backend", "native", "--threads", 1, *ports, *flags]
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 [str(word) for word in command],
@@ -85,17 +87,17 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **(environment or {})},
             )
-        if ready:
-            try:
-                listening = self.wait_for("listening")
-                self.url, self.grpc = f"http://{listening['http']}", listening["grpc"]
+        try:
+            listening = self.wait_for("listening")
+            self.url, self.grpc = f"http://{listening['http']}", listening["grpc"]
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, limits=limits)
+            if ready:
                 self.wait_for("ready")
-                limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-                self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, limits=limits)
-            except BaseException:
-                self.process.kill()
-                self.process.wait()
-                raise
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def lines(self) -> list[dict[str, Any]]:
         """The log; an error if a whole line is not JSON."""

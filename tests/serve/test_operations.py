@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from albert_runtime.scheduler import Scheduler
 from albert_runtime.serve.limits import ServerLimits
 
 from .conftest import assert_equal
@@ -61,27 +62,35 @@ def test_an_artifact_replaced_while_it_is_served(start, artifacts, predictors, t
     server.stop()
 
 
-def test_not_ready_before_the_warm_up(make_app):
-    app = make_app("embedder", warm=False)
+def test_not_ready_before_the_models_are_loaded(make_app):
+    app = make_app("embedder", "sentiment", load=False)
     for path in ("/v2/health/ready", "/v2/models/embedder/ready"):
-        assert app.send("GET", path).status_code == 503
+        told = app.send("GET", path)
+        assert told.status_code == 503 and told.headers["retry-after"]
+        assert "loading" in told.json()["error"] and "embedder" in told.json()["error"]
+    states = app.send("POST", "/v2/repository/index").json()
+    assert [(one["name"], one["state"]) for one in states] == [
+        ("embedder", "LOADING"),
+        ("sentiment", "LOADING"),
+    ]
     assert app.send("GET", "/v2/health/live").status_code == 200
     assert app.send("GET", "/status.json").json()["ready"] is False
     assert "not ready" in app.send("GET", "/").text
     answer = app.send("POST", INFER, json=asked(np.array([[5]])))
-    assert answer.status_code == 503 and "warming up" in answer.json()["error"]
+    assert answer.status_code == 503 and "loading embedder (0 of 2 models ready)" in answer.json()["error"]
     assert answer.headers["retry-after"]
-    app.run(app.service.warm_up())
+    app.run(app.service.loader.start())
     assert app.send("GET", "/v2/health/ready").status_code == 200
     assert app.send("POST", INFER, json=asked(np.array([[5]]))).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["embedder", "sentiment", "entities", "reader", "filler", "chooser"])
-def test_the_warm_up_runs_the_model(make_app, name):
-    app = make_app(name, warm=False)
+def test_the_warm_up_runs_the_model(make_app, name, monkeypatch):
+    app = make_app(name, load=False)
     passes = []
-    next(iter(app.service.models)).predictor.scheduler.observers.append(passes.append)
-    app.run(app.service.warm_up())
+    notify = Scheduler._notify_observers
+    monkeypatch.setattr(Scheduler, "_notify_observers", lambda *given: (passes.append(1), notify(*given)))
+    app.run(app.service.loader.start())
     assert len(passes) == 1
 
 

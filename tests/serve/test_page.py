@@ -110,9 +110,9 @@ def test_forms_that_are_none(app, body):
 
 
 def test_a_server_that_is_not_ready(make_app):
-    answer = post(make_app("embedder", warm=False), "embedder", "who")
+    answer = post(make_app("embedder", load=False), "embedder", "who")
     assert answer.status_code == 503 and answer.headers["retry-after"]
-    assert answer_of(answer.text) == "this server is warming up"
+    assert answer_of(answer.text) == "this server is loading embedder (0 of 1 models ready)"
 
 
 def test_the_live_numbers(make_app):

@@ -46,7 +46,7 @@ def test_other_bits_are_not_served(proved, tmp_path):
     manifest = Manifest.read(path)
     replace(manifest, config=replace(manifest.config, layer_norm_eps=1e-7)).write(path)
     done = run(proved, path, "--prove", "--backend", "native", "--port", 0, "--grpc-port", 0)
-    assert done.returncode == 1 and "listening" not in done.stderr
+    assert done.returncode == 1 and '"ready"' not in done.stderr
     isa = _native.default_isa()
     assert f"albert-serve: error: proved: last_hidden_state in fp32 on {isa} differs" in done.stderr
 

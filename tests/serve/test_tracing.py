@@ -28,9 +28,14 @@ def spans(monkeypatch):
 @pytest.fixture
 def service(artifacts):
     models = Models(ServerLimits())
-    models.load(str(artifacts["sentiment"]))
-    found = Service(models, ServerLimits())
-    asyncio.run(found.warm_up())
+    models.add(str(artifacts["sentiment"]))
+
+    async def load():
+        service = Service(models, ServerLimits())
+        await service.loader.start()
+        return service
+
+    found = asyncio.run(load())
     yield found
     models.close()
 

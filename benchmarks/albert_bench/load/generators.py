@@ -7,12 +7,12 @@ stall by holding up the client (coordinated omission).
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .client import Connection
+from .client import Connection, Reply
 
 ID = "@@@@@@@@@@@@"  # placeholder for a request's number, which has as many digits
 _MAX_CONNECTIONS = 1024
@@ -26,7 +26,8 @@ class Load:
     offered: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)  # seconds, of requests answered with 200
-    # By HTTP status; "broken": the connection failed; "mixed up": the answer has another request's id.
+    # By HTTP status; "broken": the connection failed; "mixed up": the answer has another request's id;
+    # "wrong": it is not what the target's check expects.
     statuses: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
 
@@ -42,11 +43,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server and the requests to send it, each as bytes with ID in place of its id, and its tokens."""
+    """A server and the requests to send it, each as bytes with ID in place of its id, and its tokens.
+
+    ``is_right(number, reply, sent, received)`` checks an answer, if it is given; number is the request's, the
+    moments are those of ``time.perf_counter``.
+    """
 
     host: str
     port: int
     requests: Sequence[tuple[bytes, int]]
+    is_right: Callable[[int, Reply, float, float], bool] | None = None
 
 
 async def closed_loop(target: Target, clients: int, seconds: float) -> Load:
@@ -98,6 +104,7 @@ async def _ask(target: Target, connection: Connection, load: Load, number: int, 
     template, tokens = target.requests[number % len(target.requests)]
     name = f"{number:012d}"
     load.offered += 1
+    sent = time.perf_counter()
     try:
         reply = await asyncio.wait_for(connection.ask(template.replace(ID.encode(), name.encode())), _TIMEOUT)
     except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
@@ -106,7 +113,11 @@ async def _ask(target: Target, connection: Connection, load: Load, number: int, 
     if reply.status == 200 and reply.id != name:
         load.statuses["mixed up"] += 1
         return
+    received = time.perf_counter()
+    if reply.status == 200 and target.is_right and not target.is_right(number, reply, sent, received):
+        load.statuses["wrong"] += 1
+        return
     load.statuses[str(reply.status)] += 1
     if reply.status == 200:
-        load.latencies.append(time.perf_counter() - due)
+        load.latencies.append(received - due)
         load.tokens += tokens

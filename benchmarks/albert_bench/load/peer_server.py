@@ -84,7 +84,13 @@ class PaddedBatcher:
         for observer in self.observers:
             observer(
                 BatchStats(
-                    rows, tokens, padded, True, tuple(began - one.arrived for one in requests), seconds
+                    rows,
+                    tokens,
+                    padded,
+                    True,
+                    tuple(began - one.arrived for one in requests),
+                    seconds,
+                    len(requests),
                 )
             )
         for request in requests:
@@ -104,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = ServerLimits()
     models = Models(limits)
     try:
-        models.load(
+        models.add(
             options.artifact,
             backend="onnxruntime",
             num_threads=options.threads,

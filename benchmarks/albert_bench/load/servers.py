@@ -26,7 +26,7 @@ class Server:
     arguments: tuple[str, ...] = ()
 
 
-ENGINE = Server("albert-serve", "albert_runtime.serve.cli")
+ENGINE = Server("albert-serve", "albert_runtime.serve")
 _PEER = "albert_bench.load.peer_server"
 SERVERS = (
     ENGINE,
@@ -38,10 +38,11 @@ SERVERS = (
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that is ready: its HTTP port and its process."""
+    """A server that is ready: its HTTP port, its process and its log."""
 
     port: int
     process: "subprocess.Popen[str]"
+    log: Path
 
     def resident_bytes(self) -> int:
         """Memory that the process occupies now."""
@@ -55,7 +56,7 @@ def running(server: Server, artifact: Path) -> Iterator[RunningServer]:
     with tempfile.NamedTemporaryFile("r+", suffix=".log") as log:  # a full pipe would block it
         process = subprocess.Popen([*command, *server.arguments], stderr=log, text=True)
         try:
-            yield RunningServer(_wait_for_port(server, process, Path(log.name)), process)
+            yield RunningServer(_wait_for_port(server, process, Path(log.name)), process, Path(log.name))
         finally:
             process.send_signal(signal.SIGTERM)
             try:

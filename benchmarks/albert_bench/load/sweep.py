@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from albert_runtime.artifact import Manifest
 
@@ -34,11 +35,18 @@ _SEQUENCES = 512
 
 def make_requests(manifest: Manifest) -> list[tuple[bytes, int]]:
     """Seeded requests of mixed lengths, each for the smallest output, with their numbers of tokens."""
-    config = manifest.config
-    output = "pooled_output" if "pooled_output" in manifest.outputs else manifest.outputs[-1]
-    rows = mixed(_SEQUENCES, config.max_position_embeddings).rows(config)
-    path = f"/v2/models/{manifest.name}/infer"
-    return [(request_bytes(path, ids, output, ID), len(ids)) for ids in rows]
+    path, output = f"/v2/models/{manifest.name}/infer", smallest_output(manifest)
+    return [(request_bytes(path, ids, output, ID), len(ids)) for ids in sequences(manifest)]
+
+
+def sequences(manifest: Manifest) -> list[NDArray[np.int64]]:
+    """The token ids of each request."""
+    return list(mixed(_SEQUENCES, manifest.config.max_position_embeddings).rows(manifest.config))
+
+
+def smallest_output(manifest: Manifest) -> str:
+    """The output that the requests ask for."""
+    return "pooled_output" if "pooled_output" in manifest.outputs else manifest.outputs[-1]
 
 
 def summarize(load: Load) -> dict[str, Any]:

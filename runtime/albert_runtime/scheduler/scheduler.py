@@ -42,6 +42,7 @@ class BatchStats:
         padded: Whether the backend computed ``padded_tokens`` rather than ``tokens``.
         waited: Seconds in the queue, for each request whose first part was in the batch.
         seconds: How long the batch took to run.
+        requests: Requests with rows in the batch.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class BatchStats:
     padded: bool
     waited: tuple[float, ...]
     seconds: float
+    requests: int
 
 
 class Scheduler:
@@ -210,6 +212,7 @@ class Scheduler:
             self._padded,
             tuple(started - part.request.arrived for part in parts if part.start == 0),
             time.monotonic() - started,
+            len({part.request.key for part in parts}),
         )
         for observer in self.observers:
             try:

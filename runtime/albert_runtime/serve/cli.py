@@ -35,6 +35,9 @@ endpoints: /v2/models/NAME/infer, /predict, /v1/embeddings, /v1/rerank, /v1/mode
   /v2/health/ready and more, all of them described in /openapi.json; / is a status page with a form to try
   the models
 
+signals: SIGTERM and SIGINT answer the accepted requests and stop; SIGHUP loads the models again, for example
+  after albert-export --force, and each takes over when it is checked and warm
+
 exit codes: 0 stopped by SIGTERM or SIGINT with every accepted request answered, 1 failed, or stopped with
   some requests unanswered, 2 wrong usage
 """
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         loaded = models.Models(limits)
         for path in options.artifacts:
-            loaded.load(
+            loaded.add(
                 path,
                 backend=options.backend,
                 precision=options.precision,
@@ -86,12 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         address = server.Address(options.host, options.port, None if options.no_grpc else options.grpc_port)
 
-        async def run() -> bool:
-            return await server.serve(
-                service.Service(loaded, limits), address, metadata.version("albert-runtime")
-            )
+        async def run() -> int:
+            served = service.Service(loaded, limits, allow_load=options.allow_load)
+            code = 0 if await server.serve(served, address, metadata.version("albert-runtime")) else 1
+            if served.loader.busy:
+                # A load cannot be stopped, and Python must not end under the engine's threads.
+                os._exit(code)
+            return code
 
-        return 0 if uvloop.run(run()) else 1
+        return uvloop.run(run())
     except AlbertError as error:
         print(f"albert-serve: error: {error}", file=sys.stderr)
         return 1
@@ -166,6 +172,12 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         help="gRPC port; 0 picks a free one (default: 8001)",
     )
     group.add_argument("--no-grpc", action="store_true", help="serve HTTP only")
+    group.add_argument(
+        "--allow-load",
+        action="store_true",
+        help="let clients load models again, from the same ARTIFACT, and unload them (Triton's repository "
+        "load and unload); without it only SIGHUP loads them again",
+    )
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:
@@ -287,7 +299,3 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: ServerLimits) -> None
         help="how long accepted requests may take to finish after SIGTERM "
         f"(default: {defaults.drain_timeout:g})",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

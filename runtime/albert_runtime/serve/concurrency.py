@@ -1,6 +1,8 @@
 """Keeps the event loop free of long work, and stops a request at its deadline or when its client is gone."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -17,6 +19,35 @@ async def run_off_loop_if_large(size: int, function: Callable[..., T], *argument
     if size <= _MAX_INLINE_BYTES:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)
+
+
+async def run_in_own_thread(function: Callable[[], T]) -> T:
+    """Call a function that takes long on a thread of its own.
+
+    The thread is a daemon, unlike those of ``asyncio.to_thread``: the event loop can end before it.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: Exception | None) -> None:
+        if result.done():
+            return
+        if error is None:
+            result.set_result(value)  # type: ignore[arg-type]
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = function()
+        except Exception as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name="albert-load", daemon=True).start()
+    return await result
 
 
 async def run_with_deadline(

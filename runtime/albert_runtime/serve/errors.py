@@ -25,7 +25,15 @@ class BodyTimeout(AlbertError):
 
 
 class Unavailable(AlbertError):
-    """The server is warming up or shutting down."""
+    """The server is loading its models or shutting down."""
+
+
+class NotAllowed(AlbertError):
+    """The server was not started with the flag that allows this."""
+
+
+class LoadFailed(AlbertError):
+    """A model could not be loaded."""
 
 
 class ClientDisconnected(AlbertError):
@@ -54,6 +62,8 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
     MalformedRequest: Outcome("malformed", 400, "INVALID_ARGUMENT"),
     InputError: Outcome("invalid", 422, "INVALID_ARGUMENT"),
     NotFound: Outcome("not_found", 404, "NOT_FOUND"),
+    NotAllowed: Outcome("not_allowed", 403, "PERMISSION_DENIED"),
+    LoadFailed: Outcome("load_failed", 500, "INTERNAL"),
     BodyTimeout: Outcome("too_slow", 408, "DEADLINE_EXCEEDED"),
     BodyTooLarge: Outcome("too_large", 413, "RESOURCE_EXHAUSTED"),
     Overloaded: Outcome("overloaded", 429, "RESOURCE_EXHAUSTED"),

@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from ..scheduler.scheduler import BatchStats
 from ..text.long_texts import LONG_TEXTS
 from .errors import Outcome
-from .models import Model
+from .model import Model
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -63,6 +63,12 @@ class Metrics:
             "Requests in progress, from the arrival of their headers until their answer is sent.",
             registry=self._registry,
         )
+        self._loads = Counter(
+            "albert_model_loads",
+            "Loads of a model, at the start of the server and later, by outcome (ok, failed).",
+            ("model", "outcome"),
+            registry=self._registry,
+        )
         self._proved = Gauge(
             "albert_proved",
             "1 if the model's answers were found to have the bits of the export (--prove), otherwise 0.",
@@ -70,6 +76,7 @@ class Metrics:
             registry=self._registry,
         )
         self._recent: dict[str, RecentLatencies] = {}
+        self._precisions: dict[str, str] = {}  # of the models that are loaded
         self._observe_long_texts()
 
     def _observe_long_texts(self) -> None:
@@ -96,10 +103,10 @@ class Metrics:
         return Counter(name, text, ("model",), registry=self._registry)
 
     def add_model(self, model: Model) -> None:
-        """Observe a model's batches and its queue from now on."""
+        """Observe a model's batches and its queue from now on, no longer those of the one it replaces."""
         label = model.label
         scheduler = model.predictor.scheduler
-        self._recent[label] = RecentLatencies()
+        self._recent.setdefault(label, RecentLatencies())
         self._queue_depth.labels(label).set_function(lambda: scheduler.unanswered)
         # Looked up once: a lookup by label takes a lock.
         queue_seconds, compute_seconds, batch_tokens = (
@@ -119,7 +126,20 @@ class Metrics:
         scheduler.observers.append(observe)
         info = model.predictor.info()
         precision = info.get("computes", info["precision"])
+        if self._precisions.get(label, precision) != precision:
+            self._proved.remove(label, self._precisions[label])
+        self._precisions[label] = precision
         self._proved.labels(label, precision).set(model.predictor.proved is not None)
+
+    def remove_model(self, label: str) -> None:
+        """Forget the state of a model that was unloaded; what was counted stays."""
+        self._queue_depth.labels(label).set_function(lambda: 0)
+        if label in self._precisions:
+            self._proved.remove(label, self._precisions.pop(label))
+
+    def count_load(self, label: str, outcome: str) -> None:
+        """Count a load that has ended, "ok" or "failed"."""
+        self._loads.labels(label, outcome).inc()
 
     def set_in_flight(self, count: int) -> None:
         """Set the number of requests in progress."""

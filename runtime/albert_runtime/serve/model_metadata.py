@@ -20,6 +20,8 @@ from .tensors import BYTES
 
 TEXT, TEXT_PAIR = "text", "text_pair"
 PLATFORM = "albert_runtime"
+# Of Triton's protocol extensions, those that this server has.
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
 
 class TensorMetadata(NamedTuple):

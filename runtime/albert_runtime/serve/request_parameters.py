@@ -1,4 +1,4 @@
-"""Parameters of an inference request, which mean the same over HTTP and gRPC."""
+"""Parameters of requests, which mean the same over HTTP and gRPC."""
 
 from collections.abc import Iterable
 
@@ -20,6 +20,15 @@ def timeout_seconds(microseconds: object) -> float | None:
             f"parameter timeout is {str(microseconds)[:20]}; give a whole number of microseconds"
         )
     return microseconds / 1e6 or None
+
+
+def check_load_parameters(parameters: Iterable[str]) -> None:
+    """InputError if a load brings its own configuration or files, as Triton allows."""
+    for name in parameters:
+        raise InputError(
+            f"parameter {name[:60]!r} is not supported: a model is loaded from the artifact that the "
+            "server was started with; replace its files, then load it without parameters"
+        )
 
 
 def truncate_flag(value: object) -> bool | None:

@@ -1,4 +1,4 @@
-"""Runs the HTTP and the gRPC server in one event loop: listen, warm up, serve, drain, stop."""
+"""Runs the HTTP and the gRPC server in one event loop: listen, load, serve, drain, stop."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,9 @@ class Address:
 
 
 async def serve(service: Service, address: Address, version: str) -> bool:
-    """Serve until SIGTERM or SIGINT, then finish the requests that were accepted.
+    """Listen, load the models and serve until SIGTERM or SIGINT; then finish the requests that were accepted.
+
+    On SIGHUP the models are loaded again. A load in progress at the end goes on (``service.loader.busy``).
 
     Args:
         service: What to serve.
@@ -54,11 +56,13 @@ async def serve(service: Service, address: Address, version: str) -> bool:
 
     Raises:
         CannotListen: A port is taken, or the host is unknown.
+        AlbertError: A model cannot be loaded.
     """
-    shutdown = asyncio.Event()
+    shutdown, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shutdown.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     listening = _listen(address.host, address.port)
     grpc_server, grpc_port = await _start_grpc(service, address, version)
     http_server = _HttpServer(connection.uvicorn_config(make_app(service, version), service.limits))
@@ -69,23 +73,46 @@ async def serve(service: Service, address: Address, version: str) -> bool:
         "grpc": None if grpc_port is None else _authority(address.host, grpc_port),
     }
     _log.info("listening", extra={"fields": fields})
-    await service.warm_up()
-    _log.info("ready", extra={"fields": {"models": [model.name for model in service.models]}})
+    loading = asyncio.ensure_future(_load(service, reload))
     shutdown_requested = asyncio.ensure_future(shutdown.wait())
-    await asyncio.wait({shutdown_requested, http_serving}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({loading, shutdown_requested, http_serving}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():  # it ends only with an error
+        await _stop(http_server, http_serving, grpc_server, _MIN_STOP_SECONDS)
+        loading.result()
+    loading.cancel()
     _log.info("draining")
     deadline = loop.time() + service.limits.drain_timeout
     all_answered = await service.drain()
     await asyncio.to_thread(service.models.close, cancel=not all_answered)
     # What is left are answers still being sent over gRPC, and refusals.
     stop_seconds = max(_MIN_STOP_SECONDS, deadline - loop.time())
-    http_server.config.timeout_graceful_shutdown = math.ceil(stop_seconds)
-    http_server.should_exit = True
-    if grpc_server is not None:
-        await grpc_server.stop(stop_seconds)
-    await http_serving
+    await _stop(http_server, http_serving, grpc_server, stop_seconds)
     _log.info("stopped", extra={"fields": {"all_answered": all_answered}})
     return all_answered
+
+
+async def _stop(
+    http_server: "_HttpServer",
+    http_serving: "asyncio.Future[None]",
+    grpc_server: grpc.aio.Server | None,
+    seconds: float,
+) -> None:
+    """Close both servers, once their answers are sent or the time is up."""
+    http_server.config.timeout_graceful_shutdown = math.ceil(seconds)
+    http_server.should_exit = True
+    if grpc_server is not None:
+        await grpc_server.stop(seconds)
+    await http_serving
+
+
+async def _load(service: Service, reload: asyncio.Event) -> None:
+    """Load the models, and again whenever the event is set."""
+    await service.loader.start()
+    _log.info("ready", extra={"fields": {"models": [model.name for model in service.models]}})
+    while True:
+        await reload.wait()
+        reload.clear()  # a signal that comes during the load is another one
+        await service.loader.reload_all()
 
 
 async def _start_grpc(

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from ..errors import Overloaded
 from .errors import CANCELLED, INTERNAL, OK, Outcome, Unavailable, outcome_of
 from .limits import ServerLimits
+from .loading import Loader
 from .metrics import Metrics
-from .models import Model, Models
+from .model import Model
+from .models import Models
+from .statistics import Statistics
 from .tracing import EndSpan, span
 
 _log = logging.getLogger("albert_serve")
@@ -30,31 +33,32 @@ class Service:
     Must be created in the event loop that serves.
 
     Args:
-        models: The models to serve.
+        models: The models to serve, which ``loader`` loads.
         limits: Limits on requests and on the server.
+        allow_load: Whether clients may load and unload models.
     """
 
-    def __init__(self, models: Models, limits: ServerLimits) -> None:
+    def __init__(self, models: Models, limits: ServerLimits, *, allow_load: bool = False) -> None:
         self.models, self.limits = models, limits
-        self.metrics = Metrics()
+        self.metrics, self.statistics = Metrics(), Statistics()
+        self.loader = Loader(models, self.metrics, self.statistics, allow_requests=allow_load)
         self.started = time.time()
         self._in_flight = 0
-        self._warmed_up = self._draining = False
+        self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        for model in models:
-            self.metrics.add_model(model)
 
     @property
     def ready(self) -> bool:
-        """Whether all models are warmed up and the server is not shutting down."""
-        return self._warmed_up and not self._draining
+        """Whether all models have been loaded and the server is not shutting down."""
+        return self.loader.started and not self._draining
 
-    async def warm_up(self) -> None:
-        """Run every model once; the server is ready from then on."""
-        for model in self.models:
-            await asyncio.to_thread(model.warm_up)
-        self._warmed_up = True
+    def check_ready(self) -> None:
+        """Raise Unavailable, which says why, unless the server is ready."""
+        if self._draining:
+            raise Unavailable("this server is shutting down")
+        if not self.loader.started:
+            raise Unavailable(f"this server is {self.loader.progress}")
 
     async def drain(self) -> bool:
         """Refuse new requests and wait for those in progress.
@@ -78,7 +82,7 @@ class Service:
             headers: The request's headers, which may name the client's trace.
 
         Raises:
-            Unavailable: The server is warming up or shutting down.
+            Unavailable: The server is loading its models or shutting down.
             Overloaded: ``limits.max_concurrency`` requests are in progress.
         """
         with span(api, headers) as end_span:
@@ -108,10 +112,7 @@ class Service:
             self._record(api, active.model, outcome, time.perf_counter() - began)
 
     def _check_capacity(self) -> None:
-        if self._draining:
-            raise Unavailable("this server is shutting down")
-        if not self._warmed_up:
-            raise Unavailable("this server is warming up")
+        self.check_ready()
         if self._in_flight > self.limits.max_concurrency:
             raise Overloaded(
                 f"this server is already handling {self.limits.max_concurrency} requests; try again later"
@@ -119,6 +120,8 @@ class Service:
 
     def _record(self, api: str, model: Model | None, outcome: Outcome, seconds: float) -> None:
         self.metrics.count_request(api, model, outcome, seconds)
+        if model is not None:
+            self.statistics.count_request(model, seconds, ok=outcome is OK)
         fields = {
             "api": api,
             "model": None if model is None else model.label,

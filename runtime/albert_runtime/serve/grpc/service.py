@@ -5,13 +5,20 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from ..concurrency import run_off_loop_if_large, run_with_deadline
-from ..errors import MalformedRequest, NotFound, client_message, outcome_of
-from ..model_metadata import PLATFORM, TensorMetadata
-from ..models import Model
-from ..request_parameters import check_output_parameters, timeout_seconds, truncate_flag
+from ..errors import MalformedRequest, NotFound, Unavailable, client_message, outcome_of
+from ..model import Model
+from ..model_config import model_config
+from ..model_metadata import EXTENSIONS, PLATFORM, TensorMetadata
+from ..request_parameters import (
+    check_load_parameters,
+    check_output_parameters,
+    timeout_seconds,
+    truncate_flag,
+)
 from ..service import Service
 from ..tensors import BYTES, Tensor, from_bytes, from_values, to_bytes
 from .messages import HEALTH_SERVICE, MESSAGES, NOT_SERVING, SERVICE, SERVING
@@ -43,6 +50,11 @@ def make_server(service: Service, version: str) -> grpc.aio.Server:
         "ServerMetadata": handlers.server_metadata,
         "ModelMetadata": handlers.model_metadata,
         "ModelInfer": handlers.infer,
+        "ModelConfig": handlers.model_config,
+        "ModelStatistics": handlers.model_statistics,
+        "RepositoryIndex": handlers.repository_index,
+        "RepositoryModelLoad": handlers.load,
+        "RepositoryModelUnload": handlers.unload,
     }
     server = grpc.aio.server(
         options=[
@@ -104,12 +116,15 @@ class _Handlers:
     async def model_ready(self, request: Any, context: Any) -> Any:
         try:
             self._service.models.find(request.name, request.version)
-        except NotFound:  # not an error, as in Triton: clients poll for a model that is yet to be loaded
+        except (
+            NotFound,
+            Unavailable,
+        ):  # not an error, as in Triton: clients poll for a model that is yet to be loaded
             return MESSAGES["ModelReadyResponse"](ready=False)
         return MESSAGES["ModelReadyResponse"](ready=self._service.ready)
 
     async def server_metadata(self, request: Any, context: Any) -> Any:
-        return MESSAGES["ServerMetadataResponse"](name=PLATFORM, version=self._version, extensions=[])
+        return MESSAGES["ServerMetadataResponse"](name=PLATFORM, version=self._version, extensions=EXTENSIONS)
 
     async def model_metadata(self, request: Any, context: Any) -> Any:
         models = self._service.models
@@ -125,6 +140,29 @@ class _Handlers:
             inputs=tensors(model.inputs()),
             outputs=tensors(model.outputs()),
         )
+
+    async def model_config(self, request: Any, context: Any) -> Any:
+        config = model_config(self._service.models.find(request.name, request.version))
+        return ParseDict({"config": config}, MESSAGES["ModelConfigResponse"]())
+
+    async def model_statistics(self, request: Any, context: Any) -> Any:
+        models = self._service.models.find_all(request.name, request.version)
+        return ParseDict(self._service.statistics.report(models), MESSAGES["ModelStatisticsResponse"]())
+
+    async def repository_index(self, request: Any, context: Any) -> Any:
+        index = self._service.models.index(ready=request.ready)
+        return ParseDict({"models": index}, MESSAGES["RepositoryIndexResponse"]())
+
+    async def load(self, request: Any, context: Any) -> Any:
+        self._service.check_ready()
+        check_load_parameters(request.parameters)
+        await self._service.loader.load(request.model_name)
+        return MESSAGES["RepositoryModelLoadResponse"]()
+
+    async def unload(self, request: Any, context: Any) -> Any:
+        self._service.check_ready()
+        await self._service.loader.unload(request.model_name)
+        return MESSAGES["RepositoryModelUnloadResponse"]()
 
     async def infer(self, request: Any, context: Any) -> Any:
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}

@@ -6,6 +6,7 @@ from starlette.routing import Route
 from ..service import Service
 from .endpoint import Endpoint, ErrorResponse, Handler
 from .handlers import Handlers
+from .repository import RepositoryHandlers
 from .responses import error_response, method_not_allowed, openai_error_response, path_not_found
 
 _MODEL = "/v2/models/{name}"
@@ -19,12 +20,12 @@ def make_app(service: Service, version: str) -> Starlette:
         service: The service whose models answer.
         version: The version that the server reports.
     """
-    handlers = Handlers(service, version)
+    handlers, repository = Handlers(service, version), RepositoryHandlers(service)
 
     def get(path: str, handler: Handler, error: ErrorResponse = error_response) -> Route:
         return Route(path, Endpoint(service, None, handler, error), methods=["GET"])
 
-    def post(path: str, api: str, handler: Handler, error: ErrorResponse = error_response) -> Route:
+    def post(path: str, api: str | None, handler: Handler, error: ErrorResponse = error_response) -> Route:
         return Route(path, Endpoint(service, api, handler, error), methods=["POST"])
 
     app = Starlette(
@@ -32,8 +33,16 @@ def make_app(service: Service, version: str) -> Starlette:
             get("/v2/health/live", handlers.live),
             get("/v2/health/ready", handlers.ready),
             get("/v2", handlers.server_metadata),
+            get("/v2/models/stats", repository.statistics),  # before /v2/models/{name}
             *(get(path, handlers.model_metadata) for path in _MODEL_PATHS),
             *(get(f"{path}/ready", handlers.model_ready) for path in _MODEL_PATHS),
+            *(get(f"{path}/config", repository.config) for path in _MODEL_PATHS),
+            *(get(f"{path}/stats", repository.statistics) for path in _MODEL_PATHS),
+            post("/v2/repository/index", None, repository.index),
+            *(
+                post(f"/v2/repository/models/{{name}}/{verb}", None, handler)
+                for verb, handler in (("load", repository.load), ("unload", repository.unload))
+            ),
             *(post(f"{path}/infer", "v2", handlers.infer) for path in _MODEL_PATHS),
             post("/predict", "predict", handlers.predict),
             post("/v1/embeddings", "embeddings", handlers.embeddings, openai_error_response),

@@ -13,8 +13,8 @@ from ...errors import InputError
 from ..concurrency import run_off_loop_if_large, run_with_deadline
 from ..errors import client_message, outcome_of
 from ..metrics import CONTENT_TYPE
-from ..model_metadata import PLATFORM, TensorMetadata
-from ..models import Model
+from ..model import Model
+from ..model_metadata import EXTENSIONS, PLATFORM, TensorMetadata
 from ..request_parameters import timeout_seconds, truncate_flag
 from ..service import ActiveRequest, Service
 from .bodies import form_fields, read_body, wait_for_disconnect
@@ -58,16 +58,16 @@ class Handlers:
         return Response()
 
     async def ready(self, request: Request) -> Response:
-        return Response(status_code=200 if self._service.ready else 503)
+        self._service.check_ready()
+        return Response()
 
     async def server_metadata(self, request: Request) -> Response:
-        return json_response(
-            {"name": PLATFORM, "version": self._version, "extensions": ["binary_tensor_data"]}
-        )
+        return json_response({"name": PLATFORM, "version": self._version, "extensions": EXTENSIONS})
 
     async def model_ready(self, request: Request) -> Response:
         self._model_in_path(request)
-        return Response(status_code=200 if self._service.ready else 503)
+        self._service.check_ready()
+        return Response()
 
     async def model_metadata(self, request: Request) -> Response:
         model = self._model_in_path(request)
@@ -151,8 +151,9 @@ class Handlers:
         return json_response({"object": "list", "data": data})
 
     async def openapi(self, request: Request) -> Response:
-        models = self._service.models
-        versions = {model.name: models.versions(model.name) for model in models}
+        versions: dict[str, list[str]] = {}
+        for entry in self._service.models.entries:
+            versions.setdefault(entry.name, []).append(entry.version)
         return json_response(openapi_document(self._version, versions))
 
     async def metrics(self, request: Request) -> Response:

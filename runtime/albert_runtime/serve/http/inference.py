@@ -10,7 +10,7 @@ from typing import Any
 
 from ...backends.base import Outputs
 from ..errors import MalformedRequest
-from ..models import Model
+from ..model import Model
 from ..request_parameters import check_output_parameters
 from ..tensors import Tensor, from_bytes, from_values, to_bytes
 from .schemas import InferAnswer, InferRequest, TensorIn, TensorOut, decode, encode

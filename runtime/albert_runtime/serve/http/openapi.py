@@ -10,13 +10,14 @@ from . import schemas
 
 _ERRORS = {
     "400": "The request is malformed: its framing, its JSON or a tensor.",
+    "403": "The server does not allow this.",
     "404": "There is no such model or version.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "422": "The request does not fit the model or exceeds a limit; the message names both.",
     "429": "The queue or the server is full; see Retry-After.",
     "500": "Internal error.",
-    "503": "The server is warming up or shutting down, or the request timed out; see Retry-After.",
+    "503": "The server is loading or shutting down, or the request timed out; see Retry-After.",
 }
 
 
@@ -30,6 +31,8 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
     schema_types: tuple[Any, ...] = (
         schemas.InferRequest,
         schemas.InferAnswer,
+        schemas.RepositoryIndexRequest,
+        schemas.RepositoryRequest,
         schemas.PredictRequest,
         schemas.PredictAnswer,
         schemas.EmbeddingsRequest,
@@ -58,17 +61,32 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
 
     def health(summary: str, *, can_be_missing: bool = False) -> dict[str, Any]:
         described = get(summary, can_be_missing=can_be_missing)
-        described["responses"].update({"200": {"description": "Yes."}, "503": {"description": "No."}})
+        not_ready = _errors(by_type[schemas.Error])["503"]
+        described["responses"].update({"200": {"description": "Yes."}, "503": not_ready})
         return described
+
+    def repository(summary: str, request: Any, *refusals: str) -> dict[str, Any]:
+        errors = _errors(by_type[schemas.Error])
+        answers = {status: errors[status] for status in ("400", "408", "413", *refusals)}
+        body = {"content": {"application/json": {"schema": by_type[request]}}}
+        return {
+            "summary": summary,
+            "requestBody": body,
+            "responses": {"200": {"description": "Done."}, **answers},
+        }
 
     paths: dict[str, Any] = {
         "/v2/health/live": {
             "get": {"summary": "Is the server running?", "responses": {"200": {"description": "Yes."}}}
         },
         "/v2/health/ready": {
-            "get": health("Is the server ready for requests? Not while it warms up or shuts down.")
+            "get": health("Is the server ready for requests? Not while it loads its models or shuts down.")
         },
         "/v2": {"get": get("Get the name, version and protocol extensions of the server")},
+        "/v2/models/stats": {"get": get("Get counts and times of all models, as Triton's statistics")},
+        "/v2/repository/index": {
+            "post": repository("List all models with their states", schemas.RepositoryIndexRequest)
+        },
         "/predict": {
             "post": post(
                 "Answer texts with the model's task: labels, entities, spans, words, choices or vectors",
@@ -118,9 +136,17 @@ def openapi_document(version: str, models: Mapping[str, Sequence[str]]) -> dict[
         for path, method, described in (
             ("", "get", get("Get the inputs and outputs of a model", can_be_missing=True)),
             ("/ready", "get", health("Is the model ready for requests?", can_be_missing=True)),
+            ("/config", "get", get("Get the configuration of a model, as Triton's", can_be_missing=True)),
+            ("/stats", "get", get("Get counts and times, as Triton's statistics", can_be_missing=True)),
             ("/infer", "post", infer),
         ):
             paths[base + path] = {"parameters": parameters, method: described}
+    for verb, summary in (
+        ("load", "Load a model again from its artifact (--allow-load)"),
+        ("unload", "Unload a model (--allow-load)"),
+    ):
+        described = repository(summary, schemas.RepositoryRequest, "403", "404", "422", "500", "503")
+        paths[f"/v2/repository/models/{{name}}/{verb}"] = {"parameters": [name], "post": described}
     return {
         "openapi": "3.1.0",
         "info": {"title": "albert-serve", "version": version},

@@ -12,7 +12,7 @@ import numpy as np
 from starlette.responses import Response
 
 from ...artifact.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING
-from ..models import Model
+from ..model import Model
 from ..service import Service
 
 _LIVE = {

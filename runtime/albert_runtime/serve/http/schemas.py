@@ -69,6 +69,18 @@ class Error(Struct):
     error: str
 
 
+class RepositoryIndexRequest(Struct):
+    """Which models to list; with ``ready`` only those that are ready."""
+
+    ready: bool | None = None
+
+
+class RepositoryRequest(Struct):
+    """A request to load or unload a model. Loading takes no parameters, unloading ignores them."""
+
+    parameters: dict[str, Any] | None = None
+
+
 class PredictRequest(Struct, forbid_unknown_fields=True):
     """Texts to answer. Give ``text``, or ``texts`` (strings, or pairs of strings), or ``question`` and
     ``context``, or ``prompt`` and ``choices``, as the model's task requires. ``model`` is optional if the
