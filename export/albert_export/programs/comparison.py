@@ -117,7 +117,7 @@ def as_program_gives(program: TakenProgram, answer: Mapping[str, np.ndarray]) ->
 def as_ours(
     program: TakenProgram, answer: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A program's answer in the shapes of ours: of a column alone, with axes that it has joined or dropped."""
+    """A program's answer in the shapes of ours: one column of it, or with axes that it joins or drops."""
     shaped = {}
     for name, values in answer.items():
         column, shape = program.outputs[name].column, ours[name].shape
