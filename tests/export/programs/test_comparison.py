@@ -8,15 +8,19 @@ import onnx
 import pytest
 
 from albert_export import program_source
-from albert_export.programs.albert import ProgramOutput
+from albert_export.errors import ExportError
+from albert_export.programs.albert import ProgramOutput, take_albert
 from albert_export.programs.comparison import (
     as_program_gives,
     comparison_batches,
     program_feeds,
     taken_program,
 )
+from albert_export.programs.program_file import read_program
 from albert_export.programs.run import run_program
 
+from .spellings.nodes import CONFIG
+from .spellings.program import Program, save
 from .stored import Case
 
 
@@ -130,3 +134,42 @@ def test_a_program_that_cannot_be_run_here(stored_program, tmp_path, run):
     manifest = json.loads((tmp_path / f"{folder.name}.manifest.json").read_text())
     assert manifest["verification"]["program"]["file"] == "model.onnx"
     assert "Squeeze" in manifest["verification"]["program"]["left_out"]
+
+
+class Reshaped(Program):
+    """Its states as rows of one length, which few batches have."""
+
+    def __init__(self, sizes):
+        super().__init__({})
+        self.sizes = sizes
+
+    def outputs(self):
+        return [self.add("Reshape", output, self.sizes) for output in super().outputs()[:1]]
+
+
+def test_a_program_that_fails_on_some_batches(tmp_path):
+    """It can be run here, so that it is not its library that is at fault."""
+    path = save(tmp_path, Program({}))
+    graph = read_program(path)
+    program = taken_program(graph, take_albert(graph, None))
+    batches = comparison_batches(program, CONFIG)
+    program = replace(program, outputs={"last_hidden_state": program.outputs["last_hidden_state"]})
+    shape = (*batches[1]["input_ids"].shape, CONFIG.hidden_size)
+
+    def changed(sizes):
+        model = Reshaped(sizes).model()
+        folder = tmp_path / "changed"
+        folder.mkdir(exist_ok=True)
+        onnx.save(model, folder / "model.onnx")
+        outputs = {"last_hidden_state": ProgramOutput(model.graph.output[0].name)}
+        return replace(program, files=(folder / "model.onnx",), outputs=outputs)
+
+    with pytest.raises(
+        ExportError, match=r"^model.onnx fails on a batch that its export answers \(.*Reshape"
+    ):
+        run_program(changed(shape), batches)
+    with pytest.raises(Exception, match="Reshape") as error:
+        run_program(changed((7, 7, 7)), batches)
+    assert not isinstance(error.value, ExportError)
+    (answer,) = run_program(changed(shape), batches[1:2])
+    assert answer["last_hidden_state"].shape == shape

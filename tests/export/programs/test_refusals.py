@@ -1,5 +1,9 @@
 """Programs that are no ALBERT of ours: the message names the first node that does not fit, and why."""
 
+import math
+
+import numpy as np
+import onnxruntime
 import pytest
 
 from albert_export.errors import ExportError
@@ -7,6 +11,8 @@ from albert_export.programs.albert import take_albert
 from albert_export.programs.program_file import find_program, read_program
 from albert_runtime.artifact.sentence import SentenceHead
 
+from .spellings.nodes import CONFIG, HEADS, SIZE
+from .spellings.program import Program, save
 from .stored import Case, stored
 
 SECOND_MAP = (
@@ -119,3 +125,83 @@ def test_the_encoder_without_its_head(stored_program):
     albert = take_albert(one.graph, "model")
     assert albert.head.task == "model" and albert.config.add_pooling_layer
     assert albert.outputs == {} and albert.left_out == {"logits": "it is a linear map of the pooled output"}
+
+
+# ---- Programs that are nearly an ALBERT
+
+
+class WordsAgain(Program):
+    def embedding_sum(self):
+        words = self.words()
+        rest = self.add("Add", self.types(), self.positions())
+        return self.add("Add", self.add("Add", words, rest), words, name="again")
+
+
+class PositionsAgain(Program):
+    def embedding_sum(self):
+        positions = self.positions()
+        rest = self.add("Add", self.words(), self.types())
+        return self.add("Add", self.add("Add", rest, positions), positions, name="again")
+
+
+class SecondTable(Program):
+    """A table of shapes of characters, say, by word ids."""
+
+    def types(self):
+        table = np.linspace(-1, 1, CONFIG.vocab_size * CONFIG.embedding_size)
+        return self.add("Gather", table.reshape(CONFIG.vocab_size, -1), "input_ids", name="shapes")
+
+
+class Relu6(Program):
+    def activation(self, x):
+        return self.add("Clip", self.add("Relu", x), 0.0, 6.0, name="cut")
+
+
+class CutGelu(Program):
+    def activation(self, x):
+        return self.add("Clip", super().activation(x), -10.0, 10.0, name="cut")
+
+
+class CutEmbeddings(Program):
+    def embeddings(self):
+        return self.add("Clip", super().embeddings(), -6.0, 6.0, name="cut")
+
+
+class OtherHeads(Program):
+    """Its last layer has three heads of two columns, the others two heads of three."""
+
+    sizes = (HEADS, SIZE)
+
+    def layer(self, x, number):
+        if number == CONFIG.num_hidden_layers - 1:
+            self.sizes = (SIZE, HEADS)
+        return super().layer(x, number)
+
+    def heads_reshape(self, x):
+        return self.add("Transpose", self.add("Reshape", x, [0, 0, *self.sizes]), perm=[0, 2, 1, 3])
+
+    def scale_scores(self, q, k):
+        return self.add("Div", self.product(q, k), math.sqrt(self.sizes[1]))
+
+
+AGAIN = r"again \d+ \(Add\) does not fit: it adds embeddings a second time"
+CUT = r"cut \d+ \(Clip\) does not fit: "
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (WordsAgain, AGAIN),
+        (PositionsAgain, AGAIN),
+        (SecondTable, r"shapes \d+ \(Gather\) does not fit: it looks up input_ids in a second table"),
+        (Relu6, CUT),
+        (CutGelu, CUT),
+        (CutEmbeddings, CUT),
+        (OtherHeads, r"\w+ \d+ \(\w+\) does not fit: 3 heads follow 2"),
+    ],
+)
+def test_what_no_albert_computes(tmp_path, kind, why):
+    path = save(tmp_path, kind({}))
+    with pytest.raises(ExportError, match=f"^it is no ALBERT that we know: {why}"):
+        take_albert(read_program(path), None)
+    onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # and yet it is sound

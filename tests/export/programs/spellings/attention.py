@@ -110,10 +110,14 @@ class Attention(Maps):
 
     def kept(self) -> str:
         """The mask as [B, 1, 1, T]."""
+        return self.add("Unsqueeze", self.token_mask(), [1, 2])
+
+    def token_mask(self) -> str:
+        """Which tokens count, [B, T]."""
         if self.wrong == "a word that masks":
             words = self.add("Not", self.add("Equal", "input_ids", np.array(PADDING)))
-            return self.add("Unsqueeze", self.add("Cast", words, to=TensorProto.INT64), [1, 2])
-        return self.add("Unsqueeze", "attention_mask", [1, 2])
+            return self.add("Cast", words, to=TensorProto.INT64)
+        return "attention_mask"
 
     def mask_added(self, scores: str) -> str:
         left = self.add("Sub", 1.0, self.add("Cast", self.kept(), to=TensorProto.FLOAT))

@@ -1,6 +1,6 @@
 """The whole ALBERT in one spelling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from .nodes import CONFIG, LAYER
 
 
 class Program(Attention):
-    """The encoder: embeddings, layers, pooler."""
+    """The encoder: embeddings, layers, pooler. ``shape``: that of its inputs."""
+
+    shape: Sequence[int | str] = ("batch", "sequence")
 
     def layer(self, x: str, number: int) -> str:
         q, k, v = self.heads_of(x)
@@ -33,14 +35,26 @@ class Program(Attention):
         return self.norm(self.add("Add", out, beside, name="sum"), f"{LAYER}.full_layer_layer_norm")
 
     def embeddings(self) -> str:
-        words = self.add("Gather", self.weight("embeddings.word_embeddings.weight"), "input_ids")
-        types = self.add("Gather", self.weight("embeddings.token_type_embeddings.weight"), "token_type_ids")
-        x = self.add("Add", words, types)
-        if self.wrong != "no positions":
-            x = self.add(
-                "Add", x, self.way("positions", self.weight("embeddings.position_embeddings.weight"))
-            )
-        return self.norm(x, "embeddings.layer_norm")
+        return self.norm(self.embedding_sum(), "embeddings.layer_norm")
+
+    def embedding_sum(self) -> str:
+        x = self.add("Add", self.words(), self.types())
+        return x if self.wrong == "no positions" else self.add("Add", x, self.positions())
+
+    def words(self) -> str:
+        return self.add("Gather", self.weight("embeddings.word_embeddings.weight"), self.word_ids())
+
+    def types(self) -> str:
+        return self.add("Gather", self.weight("embeddings.token_type_embeddings.weight"), self.type_ids())
+
+    def positions(self) -> str:
+        return self.way("positions", self.weight("embeddings.position_embeddings.weight"))
+
+    def word_ids(self) -> str:
+        return "input_ids"
+
+    def type_ids(self) -> str:
+        return "token_type_ids"
 
     def length(self) -> str:
         return self.add("Slice", self.add("Shape", "input_ids"), [1], [2])
@@ -86,13 +100,16 @@ class Program(Attention):
         x = self.states()
         return [x, self.add("Tanh", self.linear(self.first(x), "pooler", rank=2))]
 
+    def inputs(self) -> list[str]:
+        """The names of its inputs."""
+        more = ["position_ids"] if self.wrong == "an input of positions" else []
+        return ["input_ids", "attention_mask", "token_type_ids", *more]
+
     def model(self) -> onnx.ModelProto:
         """The whole."""
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs()]
-        names = ["input_ids", "attention_mask", "token_type_ids"]
-        names += ["position_ids"] if self.wrong == "an input of positions" else []
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in names
+            helper.make_tensor_value_info(name, TensorProto.INT64, self.shape) for name in self.inputs()
         ]
         graph = helper.make_graph(self.nodes, "albert", inputs, outputs, list(self.weights.values()))
         imports = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
@@ -105,6 +122,11 @@ def one_of(kind: int) -> onnx.TensorProto:
 
 def write(folder: Path, ways: Mapping[str, str], wrong: str = "") -> Path:
     """A program's file; ``wrong``: what no ALBERT has."""
+    return save(folder, Program(ways, wrong))
+
+
+def save(folder: Path, program: Program) -> Path:
+    """The file of a program."""
     path = folder / "model.onnx"
-    onnx.save(Program(ways, wrong).model(), path)
+    onnx.save(program.model(), path)
     return path
