@@ -190,3 +190,21 @@ def test_sigmoid_of_several_labels(tmp_path, run, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps(said))
     run(tmp_path)
     assert made[0].activation == "sigmoid" and made[0].multi_label
+
+
+def test_scores_without_their_axis_exported(tmp_path, run):
+    """The engine's answers are compared with the program's, whatever its shape."""
+    save(tmp_path, Headed(squeezed))
+    outcome = run(tmp_path, "-o", tmp_path / "out", "--name", "scores")
+    assert outcome.code == 0, outcome.err
+    program = json.loads((tmp_path / "out" / "scores.manifest.json").read_text())["verification"]["program"]
+    assert program["file"] == "model.onnx" and program["native"]
+
+
+def test_an_encoder_whose_states_the_program_does_not_give(tmp_path, run):
+    save(tmp_path, Headed(logits(3)))
+    outcome = run(tmp_path, "-o", tmp_path / "out", "--name", "states", "--task", "model")
+    assert outcome.code == 0, outcome.err
+    assert "model.onnx is not compared: it gives no output of this task" in outcome.err
+    record = json.loads((tmp_path / "out" / "states.manifest.json").read_text())["verification"]["program"]
+    assert record == {"file": "model.onnx", "left_out": "it gives no output of this task"}

@@ -199,6 +199,7 @@ CUT = r"cut \d+ \(Clip\) does not fit: "
         (CutEmbeddings, CUT),
         (OtherHeads, r"\w+ \d+ \(\w+\) does not fit: 3 heads follow 2"),
     ],
+    ids=lambda one: one.__name__ if isinstance(one, type) else "",
 )
 def test_what_no_albert_computes(tmp_path, kind, why):
     path = save(tmp_path, kind({}))

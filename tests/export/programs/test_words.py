@@ -96,8 +96,8 @@ class TypesOfSeparators(Program):
 @pytest.mark.parametrize(
     ("program", "node"),
     [
-        (BothMasks(0), r"q x k \d+ \(MatMul\)|Add \d+ \(Add\)"),
-        (BothMasks(PAD), r"q x k \d+ \(MatMul\)|Add \d+ \(Add\)"),
+        (BothMasks(0), r"Add \d+ \(Add\)"),
+        (BothMasks(PAD), r"Add \d+ \(Add\)"),
         (PadsInArray({}), r"Add \d+ \(Add\)"),
         (WordForWord({}), r"Gather \d+ \(Gather\)"),
         (TypesOfSeparators({}), r"Gather \d+ \(Gather\)"),
@@ -105,7 +105,7 @@ class TypesOfSeparators(Program):
     ids=lambda one: type(one).__name__,
 )
 def test_results_that_depend_on_which_words_they_are(tmp_path, program, node):
-    with pytest.raises(ExportError, match=f"^it is no ALBERT that we know: ({node}) does not fit: ") as error:
+    with pytest.raises(ExportError, match=f"^it is no ALBERT that we know: {node} does not fit: ") as error:
         take(tmp_path, program)
     assert "depends on which words they are, beside their embeddings" in str(error.value)
 
@@ -137,4 +137,5 @@ def test_too_short_to_tell_inputs_apart(tmp_path, length):
 
 
 def test_as_short_as_it_can_be(tmp_path):
-    assert take(tmp_path, Short(4)).inputs == {name: name for name in Program.inputs(Short(4))}
+    albert = take(tmp_path, Short(4))
+    assert albert.inputs == {name: name for name in ("input_ids", "attention_mask", "token_type_ids")}
