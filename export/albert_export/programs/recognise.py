@@ -84,7 +84,10 @@ def recognise(graph: Graph) -> Found:
             with contextlib.suppress(ExportError):  # a number that is no word
                 other, its = _recognise(graph, make_probe(graph, pair, words), pair)
                 found, dependence = max((found, dependence), (other, its), key=lambda one: one[0].knows)
-    _check_words(found, dependence, words)
+        _check_words(found, dependence, words)
+        if found.pad_id is not None:
+            near = {number + step for number in pads[:_MAX_PADS] for step in (-1, 0, 1)} - {found.pad_id}
+            _check_pad(graph, found, [number for number in sorted(near) if 0 <= number < size])
     return found
 
 
@@ -102,6 +105,20 @@ def _check_words(found: Found, dependence: Dependence, words: str) -> None:
             raise ExportError(
                 f"it is no ALBERT that we know: {taken.node} does not fit: its result depends on which words "
                 "they are, beside their embeddings"
+            )
+
+
+def _check_pad(graph: Graph, found: Found, others: Sequence[int]) -> None:
+    """Refuse a program that masks one of the words ``others`` as it does its pad."""
+    assert found.pad_id is not None
+    for other in others:
+        pair, its = (found.pad_id, other), None
+        with contextlib.suppress(ExportError):  # its mask keeps no word of this pair, or another one
+            its, _ = _recognise(graph, make_probe(graph, pair, str(found.parts.inputs[Part.WORDS])), pair)
+        if its is None or its.pad_id != found.pad_id:
+            raise ExportError(
+                f"it is no ALBERT that we know: {found.parts.masks[0][0].node} does not fit: it masks word "
+                f"{other} beside word {found.pad_id}"
             )
 
 

@@ -110,6 +110,42 @@ def test_results_that_depend_on_which_words_they_are(tmp_path, program, node):
     assert "depends on which words they are, beside their embeddings" in str(error.value)
 
 
+class TwoPads(Masked):
+    def other_words(self):
+        return self.add("And", super().other_words(), self.not_equal("input_ids", np.array(7)))
+
+
+class PadAndAbove(Masked):
+    def other_words(self):
+        lower = self.add("LessOrEqual", "input_ids", np.array(7))
+        return self.add("And", super().other_words(), lower)
+
+
+@pytest.mark.parametrize(("kind", "other"), [(TwoPads, 7), (PadAndAbove, 8)])
+def test_more_masked_words_than_one(tmp_path, kind, other):
+    with pytest.raises(
+        ExportError, match=rf"Add \d+ \(Add\) does not fit: it masks word {other} beside word 3"
+    ):
+        take(tmp_path, kind({}))
+
+
+class PadZero(Masked):
+    """As numbers, all words but 0 are true."""
+
+    def other_words(self):
+        return self.add("Cast", "input_ids", to=TensorProto.BOOL)
+
+
+class AboveZero(Masked):
+    def other_words(self):
+        return self.add("Greater", "input_ids", np.array(0))
+
+
+@pytest.mark.parametrize("kind", [PadZero, AboveZero])
+def test_word_0_that_pads(tmp_path, kind):
+    assert take(tmp_path, kind({})).pad_id == 0
+
+
 # ---- Which input is which
 
 
