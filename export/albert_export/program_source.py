@@ -121,8 +121,10 @@ def _with_config(source: Source, said: dict[str, object], *, knows_padding: bool
     if len(names) != head.num_labels:
         listed = shown(", ".join(labels), 120)
         notes.append(f"the config has {len(names)} labels, the program {head.num_labels} columns: {listed}")
+    if head.task == tasks.SEQUENCE_CLASSIFICATION:
+        head = replace(head, multi_label=said.get("problem_type") == MULTI_LABEL)
     if head.task == tasks.SEQUENCE_CLASSIFICATION and head.activation is None:
         activation, note = stated_activation(said, head.num_labels)
-        head = replace(head, activation=activation, multi_label=said.get("problem_type") == MULTI_LABEL)
+        head = replace(head, activation=activation)
         notes += [note] if note is not None else []
     return replace(source, head=head, labels=labels, notes=(*source.notes, *notes))

@@ -19,7 +19,7 @@ from ..checkpoint.stored_tensor import shown
 from ..errors import ExportError
 from ..names import MANIFEST_SUFFIX, ONNX_SUFFIX
 from ..precision import PRECISIONS, stored_shapes
-from ..programs.comparison import TakenProgram, as_program_gives, comparison_batches
+from ..programs.comparison import TakenProgram, as_ours, as_program_gives, comparison_batches
 from ..verify import Results
 from .messages import AnswerJob, AnswerResult, ProgramJob, ProofJob
 from .report import Report
@@ -102,9 +102,11 @@ class Verification:
     ) -> dict[str, object]:
         """The engine against the program that the model was taken out of, as the manifest records it."""
         name = shown(program.files[0].name)
-        if not program.outputs:
-            return {"file": name, "left_out": "it has no output of this task"}
         self.report.start("verify", name)
+        if not program.outputs:
+            why = "it gives no output of this task"
+            self.report.done(f"{name} is not compared: {why}")
+            return {"file": name, "left_out": why}
         batches = comparison_batches(program, manifest.config)
         path = self.folder / _BATCHES
         verify.save_answers(path, batches)
@@ -118,6 +120,7 @@ class Verification:
         answers = self.answers(verify.ENGINE, manifest, batches=path)
         assert not isinstance(answers, str)  # it ran the verification
         ours = [as_program_gives(program, answer) for answer in answers]
+        theirs = [as_ours(program, *pair) for pair in zip(theirs, ours, strict=True)]
         errors = verify.measure(theirs, ours, batches, manifest.head)
         if program.half and isinstance(allowed, verify.Bounds):
             half = PRECISIONS["fp16"]

@@ -67,6 +67,8 @@ def answer_of_program(job: ProgramJob, events: Events) -> AnswerResult:
 
     try:
         save_answers(job.answers, run_program(job.program, load_answers(job.batches)))
+    except AlbertError:
+        raise
     except Exception as error:  # whatever the libraries raise: they refuse it, or fail on it
         return AnswerResult(unsupported=" ".join(str(error).split())[:_MAX_MESSAGE] or type(error).__name__)
     return AnswerResult(unsupported=None)

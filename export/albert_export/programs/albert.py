@@ -24,10 +24,14 @@ _POOLED = (tasks.SEQUENCE_CLASSIFICATION, tasks.MULTIPLE_CHOICE, tasks.PRETRAINI
 
 @dataclass(frozen=True)
 class ProgramOutput:
-    """An output as the program calls it; ``softened``: softmax or sigmoid comes after ours."""
+    """An output as the program calls it.
+
+    ``softened``: softmax or sigmoid comes after ours. ``column``: of its last axis, the one that is ours.
+    """
 
     name: str
     softened: str | None = None
+    column: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,13 @@ def take_albert(graph: Graph, task: str | None) -> Albert:
     """
     found = recognise(graph)
     ends: dict[Part, Output] = {}
-    for one in found.outputs:
+    for one in sorted(found.outputs, key=lambda one: one.softened is not None):  # rather logits
         if one.role.layer == len(found.parts.layers):
             ends.setdefault(one.role.part, one)
     task = _task(found, ends, task)
     encoder = take_encoder(
-        found, pooled=task in _POOLED or (task == tasks.MODEL and found.parts.pooler is not None)
+        found,
+        pooled=task in _POOLED or (task == tasks.MODEL and len(found.parts.layers) in found.parts.poolers),
     )
     head = _HeadOf(found, ends, encoder.config, dict(encoder.tensors))
     head.add(task)
@@ -93,17 +98,22 @@ def take_albert(graph: Graph, task: str | None) -> Albert:
 
 def _task(found: Found, ends: Mapping[Part, Output], wanted: str | None) -> str:
     """The task whose head the outputs show, or the user's choice if the program can have it."""
-    shown = tasks.MODEL
+    shown = []
     if Part.WORD_SCORES in ends:
-        shown = tasks.PRETRAINING if Part.CLASSIFIED in ends else tasks.MASKED_LM
-    elif Part.CLASSIFIED in ends:
-        shown = tasks.MULTIPLE_CHOICE if found.probe.choices else tasks.SEQUENCE_CLASSIFICATION
-    elif Part.OF_TOKENS in ends:
+        shown.append(tasks.PRETRAINING if Part.CLASSIFIED in ends else tasks.MASKED_LM)
+    if Part.CLASSIFIED in ends:
+        shown.append(tasks.MULTIPLE_CHOICE if found.probe.choices else tasks.SEQUENCE_CLASSIFICATION)
+    if Part.OF_TOKENS in ends:
         columns = ends[Part.OF_TOKENS].columns
-        shown = tasks.TOKEN_CLASSIFICATION if columns is None else tasks.QUESTION_ANSWERING
-    if wanted in (None, shown, tasks.MODEL):
-        return wanted or shown
-    raise ExportError(f"the program has the head of {shown}, not of {wanted}; leave --task out")
+        if columns is None:
+            shown.append(tasks.TOKEN_CLASSIFICATION)
+        if columns is not None or ends[Part.OF_TOKENS].of.shape[-1] == len(tasks.SPAN_LOGITS):
+            shown.append(tasks.QUESTION_ANSWERING)
+    if wanted == tasks.MODEL or not shown:
+        shown = [tasks.MODEL]
+    if wanted in (None, *shown):
+        return wanted or shown[0]
+    raise ExportError(f"the program has the head of {' and '.join(shown)}, not of {wanted}; leave --task out")
 
 
 @dataclass
@@ -155,7 +165,9 @@ class _HeadOf:
             refuse(of.node, f"it gives {columns} numbers for each choice")
         self.output(tasks.LOGITS, part)
         self.tensors |= linear("classifier", of)
-        self.head = Head.of(task, num_labels=columns, activation=self.ends[part].softened)
+        # Perhaps another output is what makes scores of these logits.
+        scores = [one.softened for one in self.found.outputs if one.of is of and one.softened is not None]
+        self.head = Head.of(task, num_labels=columns, activation=next(iter(scores), None))
 
     def spans(self) -> None:
         """Question answering: PaddleNLP's own programs give the start scores twice."""
@@ -166,6 +178,9 @@ class _HeadOf:
         for one in self.found.outputs:
             if one.of is of and one.columns is not None:
                 self.outputs.setdefault(tasks.SPAN_LOGITS[one.columns[0]], ProgramOutput(one.name))
+            elif one.of is of and one.softened is None:
+                for column, ours in enumerate(tasks.SPAN_LOGITS):
+                    self.outputs.setdefault(ours, ProgramOutput(one.name, column=column))
         if tasks.END_LOGITS not in self.outputs:
             self.notes.append(
                 "the program gives no end scores (PaddleNLP's gives the start scores twice); the export does"
@@ -243,5 +258,9 @@ def _notes(found: Found, config: AlbertConfig) -> list[str]:
 def _left_out(found: Found, outputs: Mapping[str, ProgramOutput]) -> dict[str, str]:
     """The program's outputs that the export does not have, and why."""
     taken = {one.name for one in outputs.values()}
-    others = {one.name: f"it is {one.role}" for one in found.outputs if one.name not in taken}
+    others = {
+        one.name: f"it is {f'{one.softened} of ' if one.softened else ''}{one.role}"
+        for one in found.outputs
+        if one.name not in taken
+    }
     return {**others, **found.left_out}

@@ -101,14 +101,26 @@ def program_feeds(program: TakenProgram, batch: Batch) -> Batch:
 
 
 def as_program_gives(program: TakenProgram, answer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of our answer, what the program gives too, in its form."""
+    """Of our answer, what the program gives too, softened as it is there."""
     given = {}
-    for ours, theirs in program.outputs.items():
+    for ours, output in program.outputs.items():
         values = answer[ours].astype(np.float64)
-        if theirs.softened == "softmax":
+        if output.softened == "softmax":
             powers = np.exp(values - values.max(axis=-1, keepdims=True))
             values = powers / powers.sum(axis=-1, keepdims=True)
-        elif theirs.softened == "sigmoid":
+        elif output.softened == "sigmoid":
             values = 1 / (1 + np.exp(-values))
         given[ours] = values
     return given
+
+
+def as_ours(
+    program: TakenProgram, answer: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A program's answer in the shapes of ours: one column of it, or with axes that it joins or drops."""
+    shaped = {}
+    for name, values in answer.items():
+        column, shape = program.outputs[name].column, ours[name].shape
+        picked = values if column is None else values[..., column]
+        shaped[name] = picked.reshape(shape) if picked.size == ours[name].size else picked
+    return shaped

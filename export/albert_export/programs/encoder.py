@@ -44,8 +44,7 @@ def take_encoder(found: Found, *, pooled: bool) -> Encoder:
         prefix = layer_prefix(number // inner, number % inner)
         tensors |= {f"{prefix}{name}": tensor for name, tensor in layer.items()}
     if pooled:
-        assert parts.pooler is not None
-        tensors |= linear("pooler", parts.pooler)
+        tensors |= linear("pooler", parts.poolers[len(parts.layers)])
     words, first, mapping = parts.tables[Part.WORDS], parts.layers[0], parts.mapping
     assert first.scores and first.ffn and first.activation and mapping
     pad = next(
@@ -72,6 +71,12 @@ def take_encoder(found: Found, *, pooled: bool) -> Encoder:
         )
     except ArtifactError as error:
         raise ExportError(f"the program's ALBERT is none that can be exported: {error}") from None
+    for scores, _ in parts.masks:
+        if scores.shape[1] != config.num_attention_heads:
+            refuse(scores.node, f"{scores.shape[1]} heads follow {config.num_attention_heads}")
+    for name, shape in config.tensor_shapes().items():
+        if tensors[name].shape != shape:
+            raise ExportError(f"its {name} has shape {list(tensors[name].shape)}, no ALBERT's {list(shape)}")
     return Encoder(config, tensors)
 
 

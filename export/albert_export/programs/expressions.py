@@ -234,7 +234,7 @@ def whole(of: Expression, shape: tuple[int, ...], node: Node) -> Value:
     size = math.prod(shape)
     if size > MAX_ELEMENTS:
         raise NotFitting(f"a result of shape {list(shape)} is too large")
-    return Value(of, np.arange(size).reshape(shape), node)
+    return Value(of, np.arange(size, dtype=np.int32).reshape(shape), node)
 
 
 def number_of(node: Node, attribute: str, default: float) -> float:
@@ -256,7 +256,36 @@ def known_array(value: "np.ndarray | Value | None") -> np.ndarray | None:
 
 # ---- Functions of one number, told by their values
 
-_PLACES = np.array([-6.0, -3.5, -2.0, -1.0, -0.6, -0.25, -0.05, 0.05, 0.3, 0.5, 0.8, 1.0, 1.7, 2.5, 4.0, 6.0])
+_PLACES = np.array(
+    [
+        -1e4,
+        -1e3,
+        -30.0,
+        -12.0,
+        -8.0,
+        -6.0,
+        -3.5,
+        -2.0,
+        -1.0,
+        -0.6,
+        -0.25,
+        -0.05,
+        0.05,
+        0.3,
+        0.5,
+        0.8,
+        1.0,
+        1.7,
+        2.5,
+        4.0,
+        6.0,
+        8.0,
+        12.0,
+        30.0,
+        1e3,
+        1e4,
+    ]
+)
 # Constants may have been rounded to 16 bits. The two forms of gelu differ by up to 5e-4.
 _CLOSE = 5e-5
 
@@ -272,7 +301,7 @@ def activation(function: Function) -> str | None:
     """The name of an activation; None for any other function."""
     values = function(_PLACES)
     for name, known in _ACTIVATIONS.items():
-        if np.abs(values - known).max() <= _CLOSE:
+        if (np.abs(values - known) <= _CLOSE * np.maximum(1, np.abs(known))).all():
             return name
     return None
 

@@ -113,8 +113,9 @@ class Parts:
     mapping: Linear | None = None
     layers: list[Layer] = field(default_factory=list)
     masks: list[tuple[Scores, np.ndarray | None]] = field(default_factory=list)
-    pooler: Linear | None = None
+    poolers: dict[int, Linear] = field(default_factory=dict)  # by the layer before them
     vectors: dict[int, Vector] = field(default_factory=dict)  # by the expression's id, as roles are
+    sums: dict[int, frozenset[int]] = field(default_factory=dict)  # the ids of the lookups in them
     roles: dict[int, Role] = field(default_factory=dict)
 
     def role(self, of: Expression) -> Role:
@@ -169,6 +170,8 @@ class Parts:
         taken = self.tables.get(Part.WORDS)
         if taken is None:
             return self._table(Part.WORDS, of, name)
+        if name == self.inputs[Part.WORDS]:
+            raise NotFitting(f"it looks up {name} in a second table")
         if len(taken.table) < len(of.table):
             # Types came first: they are fewer than words.
             first = self.inputs[Part.WORDS]
@@ -193,6 +196,10 @@ class Parts:
         x, y = self.role(of.x.of), self.role(of.y.of)
         parts = {x.part, y.part}
         if parts <= {Part.WORDS, Part.TYPES, Part.POSITIONS, Part.EMBEDDING_SUM}:
+            first, second = (self.sums.get(id(one), frozenset((id(one),))) for one in (of.x.of, of.y.of))
+            if first & second:
+                raise NotFitting("it adds embeddings a second time")
+            self.sums[id(of)] = first | second
             return Role(Part.EMBEDDING_SUM)
         if of.x.all and of.y.all and x.layer == y.layer:
             if parts == {Part.ATTENTION_DENSE, Part.HIDDEN}:
@@ -254,9 +261,9 @@ class Parts:
             return Role(Part.ACTIVATED, role.layer)
         if role.part == Part.OF_TOKENS and of.name in _ACTIVATIONS:
             return Role(Part.WORD_DENSE, role.layer)
-        if role.part == Part.OF_FIRST and of.name == "tanh" and self.pooler is None:
+        if role.part == Part.OF_FIRST and of.name == "tanh" and role.layer not in self.poolers:
             assert isinstance(of.x, Linear)
-            self.pooler = of.x
+            self.poolers[role.layer] = of.x
             return Role(Part.POOLED, role.layer)
         if role.part is Part.VECTOR:
             self.vectors[id(of)] = self.vectors[id(of.x)].activated(of)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ExportError
 from . import rules
+from .dependence import Dependence
 from .expressions import NotFitting, Value
 from .graph import Graph, Node
 from .operators import NOT_FITTING_IT
@@ -44,8 +45,12 @@ _QUANTIZED = frozenset(
 Traced = np.ndarray | Value | Unknown
 
 
-def interpret(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, Traced]:
-    """The value of each output, by the name callers know, for one array for each of the inputs."""
+def interpret(graph: Graph, feeds: Mapping[str, np.ndarray]) -> tuple[dict[str, Traced], Dependence]:
+    """The value of each output, by the name callers know, for one array for each of the inputs.
+
+    Also what of it depends on which inputs.
+    """
+    dependence = Dependence(graph)
     values: dict[str, Traced] = dict(feeds)
     fixed = set(graph.constants)
     left = Counter(name for node in graph.nodes for name in node.inputs)
@@ -54,6 +59,7 @@ def interpret(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, Traced
         results = _run(node, graph.constants, values, fixed)
         if all(name in fixed for name in node.inputs if name):
             fixed.update(node.outputs)
+        dependence.add(node, results)
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 values[name] = result
@@ -61,7 +67,7 @@ def interpret(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, Traced
             left[name] -= 1
             if not left[name]:
                 values.pop(name, None)
-    return {name: _value(value, graph.constants, values) for name, value in graph.outputs}
+    return {name: _value(value, graph.constants, values) for name, value in graph.outputs}, dependence
 
 
 def _value(name: str, constants: Mapping[str, np.ndarray], values: Mapping[str, Traced]) -> Traced:

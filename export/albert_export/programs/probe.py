@@ -12,6 +12,7 @@ from .graph import Graph
 # Where the program takes any: two rows of five tokens, of multiple choice two of three rows each.
 _BATCH, _CHOICES, _LENGTH = 2, 3, 5
 _MAX_ELEMENTS = 1 << 16
+_MAX_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Probe:
         return None
 
 
-def make_probe(graph: Graph, words: tuple[int, int] = (0, 1)) -> Probe:
+def make_probe(graph: Graph, words: tuple[int, int] = (0, 1), of: str | None = None) -> Probe:
     """Inputs of the sizes that the program asks for, else small ones.
 
     Args:
         graph: The program.
-        words: What takes the place of 0 and 1 in the first input, the word ids.
+        words: What takes the place of 0 and 1 in the input ``of``, the word ids.
 
     Raises:
         ExportError: Its inputs are none of an ALBERT's.
@@ -54,11 +55,19 @@ def make_probe(graph: Graph, words: tuple[int, int] = (0, 1)) -> Probe:
         raise ExportError(f"its inputs have the shape {shape}, which is no batch of word ids")
     rows = np.arange(int(np.prod(shape[:-1])))
     feeds = {}
+    patterns: list[np.ndarray] = []
     for number, one in enumerate(graph.inputs):
         # Ones at the front, as some programs take masks for the rows' lengths; no row is masked as a whole.
-        lengths = 1 + (number + rows) % max(1, shape[-1] - 1)
+        # As a number in base T - 1 has digits, no two inputs have the same lengths in all rows.
+        choices = max(1, shape[-1] - 1)
+        lengths = 1 + (number // choices ** np.minimum(rows, _MAX_DIGITS) + rows) % choices
         values = (np.arange(shape[-1]) < lengths[:, None]).astype(int)
-        values = values if number else np.array(words)[values]
+        if any(np.array_equal(values, other) for other in patterns):
+            raise ExportError(
+                f"its fixed shape {shape} is too small to tell its {len(graph.inputs)} inputs apart"
+            )
+        patterns.append(values)
+        values = np.array(words)[values] if one.name == of else values
         feeds[one.name] = values.reshape(shape).astype(one.dtype)
     return Probe(feeds, len(rows), shape[-1], len(shape) == 3)
 

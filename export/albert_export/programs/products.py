@@ -102,6 +102,7 @@ def _context(node: Node, probabilities: Value, v: Value) -> Value:
     # Place of [b, head, t, j] in rows of all heads, [B * T, heads * d].
     row = np.arange(batch)[:, None, None, None] * length + np.arange(length)[None, None, :, None]
     at = row * (heads * size) + np.arange(heads)[None, :, None, None] * size + np.arange(size)
+    at = at.astype(np.int32)
     made = Context(node, (batch * length, heads * size), of, v.of, columns)
     return Value(made, at.reshape(*probabilities.shape[:-1], size), node)
 

@@ -7,13 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ExportError
-from .expressions import Expression, Linear, NotFitting, Value
+from .dependence import Dependence
+from .expressions import (
+    Activation,
+    Expression,
+    Linear,
+    Lookup,
+    NotFitting,
+    Scores,
+    Softmax,
+    Value,
+)
 from .grammar import Part, Parts, Role, inputs_of
 from .graph import Graph, Node
 from .interpreter import Traced, Unknown, interpret
+from .pooling import Greatest, Kept, Weighted, WeightedSum
 from .probe import Probe, make_probe
 from .sentence import Vector
 
+_MAX_PADS = 8
+# What a mask goes into.
+_MASKED = (Scores, Weighted, WeightedSum, Kept, Greatest)
 # What a whole ALBERT gives.
 _OUTPUTS = (Part.HIDDEN, Part.POOLED, Part.CLASSIFIED, Part.OF_TOKENS, Part.WORD_SCORES, Part.VECTOR)
 
@@ -51,39 +65,48 @@ class Found:
     unused: tuple[str, ...] = ()
 
     @property
-    def masks(self) -> bool:
-        """Whether the program masks anything."""
-        return self.mask is not None or self.pad_id is not None
+    def knows(self) -> tuple[bool, bool]:
+        """Whether it is known what the program masks, and which word it looks up as zeros."""
+        masks = self.mask is not None or self.pad_id is not None
+        return masks, self.parts.tables[Part.WORDS].padding_idx is not None
 
 
 def recognise(graph: Graph) -> Found:
     """The ALBERT in a graph. Raises ExportError naming the first node that does not fit."""
-    first, *others = _words(graph)
     with np.errstate(all="ignore"):  # whatever an unknown program divides by
-        attempts = [_recognise(graph, make_probe(graph, first), first)]
-        for words in others:
+        found, dependence = _recognise(graph, make_probe(graph), (0, 1))
+        # Words that it treats as padding, by a mask or a row of zeros, show it only if they are there.
+        words = str(found.parts.inputs[Part.WORDS])
+        size = len(found.parts.tables[Part.WORDS].table)
+        pads = [number for number in dependence.numbers_beside(words) if 0 <= number < size]
+        for pad in pads[:_MAX_PADS]:
+            pair = pad, (pad + 1) % size
             with contextlib.suppress(ExportError):  # a number that is no word
-                attempts.append(_recognise(graph, make_probe(graph, words), words))
-    # Words that the program treats as padding, by a mask or a row of zeros, show it only if they are there.
-    return max(attempts, key=lambda one: (one.masks, one.parts.tables[Part.WORDS].padding_idx is not None))
+                other, its = _recognise(graph, make_probe(graph, pair, words), pair)
+                found, dependence = max((found, dependence), (other, its), key=lambda one: one[0].knows)
+    _check_words(found, dependence, words)
+    return found
 
 
-def _words(graph: Graph) -> Sequence[tuple[int, int]]:
-    """Pairs of word ids: in each, the first may be the one that the program takes for padding."""
-    compared = {
-        int(graph.constants[name].ravel()[0])
-        for node in graph.nodes
-        if node.op in ("Equal", "Choose", "Greater", "Less")
-        for name in node.inputs
-        if name in graph.constants
-        and graph.constants[name].size == 1
-        and graph.constants[name].dtype.kind in "iu"
-    }
-    return [(0, 1), *((pad, pad + 1) for pad in sorted(compared) if 1 <= pad < 1 << 24)][:8]
+def _check_words(found: Found, dependence: Dependence, words: str) -> None:
+    """Refuse a program that does more with its words than look them up, or mask one of them."""
+    for taken in dependence.taken:
+        inputs = dependence.inputs[taken.name]
+        if words not in inputs or id(taken.made) not in found.parts.roles:
+            continue
+        is_looked_up = isinstance(taken.made, Lookup) and (
+            dependence.is_input(taken.name, words) or taken.made.padding_idx is not None
+        )
+        is_mask = isinstance(taken.made, _MASKED) and found.pad_id is not None and inputs == {words}
+        if not is_looked_up and not is_mask:
+            raise ExportError(
+                f"it is no ALBERT that we know: {taken.node} does not fit: its result depends on which words "
+                "they are, beside their embeddings"
+            )
 
 
-def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
-    traced = interpret(graph, probe.feeds)
+def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> tuple[Found, Dependence]:
+    traced, dependence = interpret(graph, probe.feeds)
     place = {id(node): number for number, node in enumerate(graph.nodes)}
     parts = Parts(probe)
     failures: dict[str, tuple[Node, str]] = {}
@@ -108,7 +131,7 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
         except NotFitting as error:
             failures[name] = error.node or end.node, str(error)
     if not any(_counts(one, len(parts.layers)) for one in outputs):
-        _refuse(failures, place)
+        _refuse(failures, outputs, place)
     mask, pad_id = _mask(parts, probe, words)
     used = {name for name in parts.inputs.values() if name} | ({mask} if mask else set())
     if pad_id is not None:
@@ -118,7 +141,7 @@ def _recognise(graph: Graph, probe: Probe, words: tuple[int, int]) -> Found:
         if isinstance(value, np.ndarray):
             left_out[name] = "it does not depend on the words"
     unused = tuple(one.name for one in graph.inputs if one.name not in used)
-    return Found(parts, probe, tuple(outputs), left_out, mask, pad_id, unused)
+    return Found(parts, probe, tuple(outputs), left_out, mask, pad_id, unused), dependence
 
 
 def _counts(output: Output, layers: int) -> bool:
@@ -126,9 +149,14 @@ def _counts(output: Output, layers: int) -> bool:
     return output.role.part in _OUTPUTS and output.role.layer == layers > 0
 
 
-def _refuse(failures: Mapping[str, tuple[Node, str]], place: Mapping[int, int]) -> None:
+def _refuse(
+    failures: Mapping[str, tuple[Node, str]], outputs: Sequence[Output], place: Mapping[int, int]
+) -> None:
     if not failures:
-        raise ExportError("it is no ALBERT: no output depends on its words through a layer")
+        given = "; ".join(f"{one.name} is {one.role}" for one in outputs) or "none depends on its words"
+        raise ExportError(
+            f"it is no ALBERT that we know: of its outputs none is one of ALBERT's heads: {given}"
+        )
     node, why = min(failures.values(), key=lambda one: place.get(id(one[0]), -1))
     raise ExportError(f"it is no ALBERT that we know: {node} does not fit: {why}")
 
@@ -170,8 +198,9 @@ def _collect(of: Expression, found: dict[int, Expression]) -> None:
 def _output(name: str, value: Value, parts: Parts) -> Output:
     of, role, softened = value.of, parts.role(value.of), None
     if role.part is Part.PROBABILITY:
-        softened = "sigmoid" if hasattr(of, "name") else "softmax"
-        of = of.x  # type: ignore[attr-defined]
+        assert isinstance(of, Activation | Softmax)
+        softened = "softmax" if isinstance(of, Softmax) else of.name
+        of = of.x
         role = parts.role(of)
     if value.is_whole():
         return Output(name, role, of, None, softened, parts.vectors.get(id(of)))

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from albert_runtime.backends.base import one_line
+
+from ..errors import ExportError
 from ..names import WEIGHTS_SUFFIX
 from .comparison import Batch, TakenProgram, program_feeds
 from .program_file import ONNX
@@ -15,11 +18,24 @@ _Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 def run_program(program: TakenProgram, batches: Sequence[Batch]) -> list[dict[str, np.ndarray]]:
     """What the program answers to batches of ours, by our names.
 
-    Call it in a process of its own, with Paddle's flags set. Raises whatever the libraries raise.
+    Call it in a process of its own, with Paddle's flags set. Raises whatever the libraries raise, where the
+    program cannot be run at all; ExportError if it runs, but not on all of them.
     """
     names = {ours: theirs.name for ours, theirs in program.outputs.items()}
     run = (_onnxruntime if program.files[0].suffix == ONNX else _paddle)(program.files[0], names)
-    return [run(program_feeds(program, batch)) for batch in batches]
+    answers, failed = [], []
+    for batch in batches:
+        try:
+            answers.append(run(program_feeds(program, batch)))
+        except Exception as error:  # of any type
+            failed.append(error)
+    if failed and answers:
+        # It is sound, and means something else by such a batch than its export does.
+        name = program.files[0].name
+        raise ExportError(f"{name} fails on a batch that its export answers ({one_line(failed[0])})")
+    if failed:
+        raise failed[0]
+    return answers
 
 
 def _onnxruntime(path: Path, names: Mapping[str, str]) -> _Run:

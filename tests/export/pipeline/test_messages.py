@@ -42,7 +42,7 @@ def messages(tiny):
         Bounds(1e-6, 1e-7),
         "3.1.1",
     )
-    outputs = {"logits": ProgramOutput("scores", "softmax"), "pooled_output": ProgramOutput("p")}
+    outputs = {"logits": ProgramOutput("scores", "softmax", 1), "pooled_output": ProgramOutput("p")}
     inputs, types = {"input_ids": "x"}, {"x": "int64"}
     program = TakenProgram((Path("a.onnx"),), inputs, outputs, (None, 16), types, ("y",), 3, False)
     return [
