@@ -188,6 +188,38 @@ def test_a_request_in_progress_is_answered_by_the_version_it_began_with(app, ser
     until(lambda: old() is None, "the end of the old one")
 
 
+def test_versions_share_the_bound_of_the_queue(make_app, served, artifacts, predictors, monkeypatch):
+    """Else, at overload, twice as many requests as --max-queue says would wait, and twice as long."""
+    monkeypatch.setitem(artifacts, "served", served)
+    app = make_app("served", allow_load=True, options={"max_queue": 3})
+    old = app.service.models.find("embedder").predictor.scheduler
+    go_on, run = threading.Event(), old.run
+
+    def held(*batch):
+        assert go_on.wait(PATIENCE)
+        return run(*batch)
+
+    old.run = held
+
+    async def work():
+        first = [asyncio.ensure_future(app.client.post(INFER, json=asked(IDS))) for _ in range(3)]
+        while old.unanswered < 3:
+            await asyncio.sleep(0.01)
+        assert (await app.client.post(LOAD)).status_code == 200
+        for path, body in (
+            (INFER, asked(IDS)),
+            ("/predict", {"text": "a"}),
+            ("/v1/embeddings", {"input": "a"}),
+        ):
+            refused = await app.client.post(path, json=body)
+            assert refused.status_code == 429 and refused.headers["retry-after"], path
+        go_on.set()
+        answers = [await one for one in first]
+        return [*answers, await app.client.post(INFER, json=asked(IDS))]
+
+    assert [version_of(answer, predictors) for answer in app.run(work())] == [OLD] * 4
+
+
 def test_texts_are_answered_by_one_version(app, served, artifacts, predictors):
     """Tokenizer and weights of the same one, at whatever step of a request the other takes over."""
     texts = ["Anna Smith", "who lives in Paris"] * 40

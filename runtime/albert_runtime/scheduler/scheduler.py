@@ -106,6 +106,11 @@ class Scheduler:
         """Number of requests that wait or run."""
         return self._queue.unanswered
 
+    @property
+    def max_queue(self) -> int:
+        """How many requests may be unanswered."""
+        return self._queue.max_requests
+
     def submit(self, request: Request) -> "Future[Outputs]":
         """Queue a request.
 

@@ -1,8 +1,9 @@
 """One version of a model: what it answers to a request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ..artifact.tasks import (
     TOKEN_CLASSIFICATION,
 )
 from ..backends.base import Outputs
-from ..errors import InputError
+from ..errors import InputError, Overloaded
 from ..predictor import Predictor
 from ..text.long_texts import LONG_TEXTS, count_characters
 from ..text.registry import method_of_task
@@ -37,13 +38,17 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One version of a model."""
+    """One version of a model.
+
+    ``predecessors`` are the Predictors that it has replaced, as long as requests to them are in progress.
+    """
 
     name: str
     version: str
     predictor: Predictor
     manifest: Manifest
     limits: ServerLimits
+    predecessors: WeakSet[Predictor] = field(default_factory=WeakSet, compare=False)
 
     @property
     def method(self) -> str:
@@ -86,6 +91,7 @@ class Model:
             MalformedRequest: An input is given more than once.
             InputError: The inputs do not fit this model, or exceed a limit of the server.
         """
+        self._check_queue()
         cut = self.limits.truncate if truncate is None else truncate
         texts = [tensor.values for tensor in tensors if tensor.datatype == BYTES]
         if texts:
@@ -108,6 +114,7 @@ class Model:
         Raises:
             InputError: An item or option does not fit this model, or exceeds a limit of the server.
         """
+        self._check_queue()
         cut = self._truncate(truncate)
         await LONG_TEXTS.run(count_characters(items), self._check_items, items, cut, options)
         if cut is not None and self.manifest.task != QUESTION_ANSWERING:
@@ -132,6 +139,7 @@ class Model:
         Raises:
             InputError: The model or a text does not fit, or the request exceeds a limit of the server.
         """
+        self._check_queue()
         cut = self._truncate(truncate)
         pairs = self.manifest.task == SEQUENCE_CLASSIFICATION
         items = [(query, document) for document in documents] if pairs else [query, *documents]
@@ -144,6 +152,13 @@ class Model:
             return asked
         # Texts of any length are tagged whole, so that no default has to cut them.
         return True if self.limits.truncate and self.manifest.task != TOKEN_CLASSIFICATION else None
+
+    def _check_queue(self) -> None:
+        """Refuse a request while those of predecessors fill the queue: one model has the bound of one."""
+        before = sum(predictor.scheduler.unanswered for predictor in self.predecessors)
+        scheduler = self.predictor.scheduler
+        if before and before + scheduler.unanswered >= scheduler.max_queue:
+            raise Overloaded(f"{scheduler.max_queue} requests wait already; try again later")
 
     @property
     def _request_limits(self) -> RequestLimits:

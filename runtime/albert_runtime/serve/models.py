@@ -28,6 +28,7 @@ class Entry:
         options: Keyword arguments of Predictor.
         model: What answers requests now; None if it is not loaded.
         reason: Why the last load failed, or why the model is not loaded; "" if there is nothing to tell.
+        replaced: The Predictors that answered before, as long as requests to them are in progress.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     model: Model | None = None
     reason: str = ""
+    replaced: WeakSet[Predictor] = field(default_factory=WeakSet)
 
     @property
     def state(self) -> str:
@@ -62,7 +64,7 @@ class Entry:
                 f"{self.path} holds {manifest.name} now; export {self.name} there again, "
                 "or start another server with it"
             )
-        model = Model(self.name, self.version, predictor, manifest, limits)
+        model = Model(self.name, self.version, predictor, manifest, limits, self.replaced)
         model.warm_up()
         return model
 
@@ -79,8 +81,6 @@ class Models:
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
         self._entries: dict[str, dict[str, Entry]] = {}
-        # Models that were replaced, for as long as requests to them are in progress.
-        self._replaced: WeakSet[Predictor] = WeakSet()
 
     def add(self, path: str, **options: Any) -> Entry:
         """Add an artifact, which is loaded later: only its manifest is read.
@@ -168,12 +168,13 @@ class Models:
         Requests in progress keep the model that they began with. Its memory is free once they have ended.
         """
         if entry.model is not None:
-            self._replaced.add(entry.model.predictor)
+            entry.replaced.add(entry.model.predictor)
         entry.model, entry.reason = model, reason
 
     def close(self, *, cancel: bool = False) -> None:
         """Close all models, once every accepted request is answered; with ``cancel`` drop those queued."""
-        for predictor in [*self._replaced, *(model.predictor for model in self)]:
+        replaced = [predictor for entry in self.entries for predictor in entry.replaced]
+        for predictor in [*replaced, *(model.predictor for model in self)]:
             predictor.scheduler.close(cancel=cancel)
 
 
