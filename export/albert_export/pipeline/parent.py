@@ -26,6 +26,8 @@ from .report import Report
 
 _R = TypeVar("_R", bound=Result)
 
+_ENDING = 10.0  # seconds
+
 
 def run_job(
     job: Job, result: type[_R], folder: Path, report: Report, flags: Mapping[str, str], name: str
@@ -57,6 +59,9 @@ def run_job(
         )
     try:
         finished = _follow(process, job, report, log, name)
+        # It takes away what Paddle leaves in the user's cache folder until then.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDING)
     finally:
         process.kill()
         process.wait()
