@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checkpoint.stored_tensor import shown
 from ..errors import ExportError
 from .dependence import Dependence
 from .expressions import (
@@ -170,7 +171,9 @@ def _refuse(
     failures: Mapping[str, tuple[Node, str]], outputs: Sequence[Output], place: Mapping[int, int]
 ) -> None:
     if not failures:
-        given = "; ".join(f"{one.name} is {one.role}" for one in outputs) or "none depends on its words"
+        if not outputs:
+            raise ExportError("it is no ALBERT: no output depends on its words")
+        given = "; ".join(f"{shown(one.name)} is {one.role}" for one in outputs)
         raise ExportError(
             f"it is no ALBERT that we know: of its outputs none is one of ALBERT's heads: {given}"
         )
