@@ -10,6 +10,7 @@ from albert_runtime.errors import AlbertError
 
 from .artifact_source import find_artifact, with_manifest
 from .checkpoint.config_json import HUGGING_FACE, PADDLENLP, library_of_config, read_config
+from .checkpoint.folder import CONFIG_NAMES
 from .checkpoint.labels import MULTI_LABEL, column_names, default_labels, fit_labels, stated_activation
 from .checkpoint.sentence_folder import cross_encoder_said, read_sentence_folder
 from .checkpoint.stored_tensor import shown
@@ -22,8 +23,6 @@ from .sentence_source import with_sentence
 from .source import Source
 from .text_source import with_tokenizer
 from .tokenizer.choices import Choices
-
-_CONFIG_NAMES = ("config.json", "model_config.json")
 
 
 def program_source(options: argparse.Namespace, path: Path) -> tuple[Source, str]:
@@ -94,7 +93,7 @@ def _with_embedding(albert: Albert) -> Albert:
 
 def _said(folder: Path, library: str) -> tuple[dict[str, object], str]:
     """What the config beside a program says, without nulls, and who wrote it: ``library`` without a mark."""
-    for name in _CONFIG_NAMES:
+    for name in CONFIG_NAMES:
         if (folder / name).is_file():
             try:
                 values = read_config(folder / name)

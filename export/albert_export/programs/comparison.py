@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from albert_runtime.artifact.config import AlbertConfig
+from albert_runtime.artifact.tasks import NONE
+from albert_runtime.text.scores import activated
 
 from .albert import Albert, ProgramOutput
 from .graph import Graph
@@ -102,16 +104,9 @@ def program_feeds(program: TakenProgram, batch: Batch) -> Batch:
 
 def as_program_gives(program: TakenProgram, answer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of our answer, what the program gives too, softened as it is there."""
-    given = {}
-    for ours, output in program.outputs.items():
-        values = answer[ours].astype(np.float64)
-        if output.softened == "softmax":
-            powers = np.exp(values - values.max(axis=-1, keepdims=True))
-            values = powers / powers.sum(axis=-1, keepdims=True)
-        elif output.softened == "sigmoid":
-            values = 1 / (1 + np.exp(-values))
-        given[ours] = values
-    return given
+    return {
+        ours: activated(answer[ours], output.softened or NONE) for ours, output in program.outputs.items()
+    }
 
 
 def as_ours(

@@ -9,14 +9,13 @@ import numpy as np
 from albert_runtime.artifact.config import AlbertConfig
 from albert_runtime.artifact.tasks import Head
 
+from ..checkpoint.weight_files import update_digest
 from ..checkpoint.weights import Loaded, Tensors
 from .albert import Albert, take_albert
 from .program_file import read_program
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class ProgramWeights:
         """Every tensor of the encoder and the head as float32, one at a time; see CheckpointWeights.load."""
         if digest is not None:
             for path in self.files:
-                with path.open("rb") as file:
-                    while block := file.read(_BLOCK):
-                        digest.update(block)
+                update_digest(digest, path)
         albert = take_albert(read_program(self.files[0]), self.task)
         return _tensors(albert, config, head), []
 
